@@ -1,0 +1,1 @@
+//! HTTP: ECS actions, health; authentication.

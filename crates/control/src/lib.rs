@@ -1,0 +1,1 @@
+//! Catalogue, resource state machines, jobs.

@@ -1,0 +1,1 @@
+//! ECS action shapes, error codes, signing, JSON and XML rendering.

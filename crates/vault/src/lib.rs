@@ -1,0 +1,1 @@
+//! Snapshots in a bucket: chunks, packs, tree, heads, verify, sweep.

@@ -1,0 +1,1 @@
+//! A disk: log, index, base, checkpoint, marks, tracking, hydration.
