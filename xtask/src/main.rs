@@ -1,1 +1,42 @@
-fn main() {}
+//! The project's chores: `cargo xtask test` and `cargo xtask bench`.
+//!
+//! What must stay true: continuous integration runs exactly what a developer runs, and every check
+//! can be run alone. Nothing here decides what is correct; it only finds, installs, starts and times.
+
+mod bench;
+mod deps;
+mod layers;
+mod process;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+usage: cargo xtask test [--only fmt|deps|lint|unit|e2e] [-- <arguments for pytest>]
+       cargo xtask bench [-- <arguments for bench/run.py>]";
+
+fn main() -> ExitCode {
+    let mut args: Vec<String> = std::env::args().skip(1).collect();
+    let rest = match args.iter().position(|arg| arg == "--") {
+        Some(at) => args.split_off(at).split_off(1),
+        None => Vec::new(),
+    };
+    let words: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => test::run(None, &rest),
+        ["test", "--only", step] => test::run(Some(step), &rest),
+        ["bench"] => bench::run(&rest),
+        _ => {
+            eprintln!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! `cargo xtask bench`: builds for release and hands over to `bench/run.py`.
+
+use crate::{process, tools};
+use anyhow::Result;
+
+/// Runs the benchmarks; `args` go to the script (`--help` lists them).
+pub fn run(args: &[String]) -> Result<()> {
+    tools::ensure(&[tools::FOR_TESTS, tools::FOR_BENCH].concat())?;
+    let python = tools::python()?;
+    process::run(process::cargo(&[
+        "build",
+        "--release",
+        "--package",
+        "tidemark-cli",
+        "--locked",
+        "--quiet",
+    ])?)?;
+    let binary = process::target_dir()?.join("release/tidemark");
+    let mut script = process::command(python, &["bench/run.py"])?;
+    script
+        .args(args)
+        .env("TIDEMARK_BIN", binary)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    process::run(script)
+}

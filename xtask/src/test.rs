@@ -1,0 +1,111 @@
+//! `cargo xtask test`: every check of the project, cheap ones first, stopping at the first that fails.
+
+use crate::{deps, layers, process, tools};
+use anyhow::{Context, Result, bail};
+use std::time::Instant;
+
+type Step = (&'static str, fn(&[String]) -> Result<()>);
+
+const STEPS: &[Step] = &[
+    ("fmt", fmt),
+    ("deps", check_dependencies),
+    ("lint", lint),
+    ("unit", unit),
+    ("e2e", e2e),
+];
+
+/// Runs all steps, or the one named; `pytest_args` go to the end-to-end tests.
+pub fn run(only: Option<&str>, pytest_args: &[String]) -> Result<()> {
+    let chosen: Vec<&Step> = STEPS
+        .iter()
+        .filter(|(name, _)| only.is_none_or(|only| only == *name))
+        .collect();
+    if chosen.is_empty() {
+        let names: Vec<&str> = STEPS.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "no step is called {:?}; there are: {}",
+            only.unwrap_or_default(),
+            names.join(", ")
+        );
+    }
+    if only.is_none() {
+        // Learn about a missing tool now, not after the long steps.
+        tools::ensure(tools::FOR_TESTS)?;
+    }
+    let begun = Instant::now();
+    let mut summary = Vec::new();
+    for (name, step) in &chosen {
+        eprintln!("== {name}");
+        let started = Instant::now();
+        let outcome = step(pytest_args);
+        let verdict = if outcome.is_ok() { "ok" } else { "FAILED" };
+        summary.push(format!(
+            "{name} {verdict} {:.0}s",
+            started.elapsed().as_secs_f64()
+        ));
+        if let Err(error) = outcome {
+            eprintln!("== summary: {}", summary.join(", "));
+            return Err(error.context(format!(
+                "step {name} failed (run it alone: cargo xtask test --only {name})"
+            )));
+        }
+    }
+    eprintln!(
+        "== summary: {}; total {:.0}s",
+        summary.join(", "),
+        begun.elapsed().as_secs_f64()
+    );
+    Ok(())
+}
+
+fn fmt(_: &[String]) -> Result<()> {
+    process::run(process::cargo(&["fmt", "--all", "--check"])?)
+}
+
+fn check_dependencies(_: &[String]) -> Result<()> {
+    let found = [deps::check()?, layers::check()?].concat();
+    if found.is_empty() {
+        return Ok(());
+    }
+    bail!("the layering is broken:\n  {}", found.join("\n  "));
+}
+
+fn lint(_: &[String]) -> Result<()> {
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--locked",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ];
+    process::run(process::cargo(&clippy)?)
+}
+
+fn unit(_: &[String]) -> Result<()> {
+    process::run(process::cargo(&["test", "--workspace", "--locked", "--quiet"])?)
+}
+
+fn e2e(pytest_args: &[String]) -> Result<()> {
+    tools::ensure(tools::FOR_TESTS)?;
+    let python = tools::python()?;
+    process::run(process::cargo(&[
+        "build",
+        "--package",
+        "tidemark-cli",
+        "--locked",
+        "--quiet",
+    ])?)?;
+    let binary = process::target_dir()?.join("debug/tidemark");
+    binary
+        .metadata()
+        .with_context(|| format!("{} was built but is not there", binary.display()))?;
+    let mut pytest = process::command(python, &["-m", "pytest", "-c", "tests/pytest.ini", "tests/e2e"])?;
+    pytest
+        .args(pytest_args)
+        .env("TIDEMARK_BIN", binary)
+        .env("PYTHONDONTWRITEBYTECODE", "1");
+    process::run(pytest)
+}

@@ -1,0 +1,118 @@
+//! What tests and benchmarks need from the machine: Debian packages and a Python environment.
+//!
+//! A missing tool is never a skipped test: as root on Debian it is installed, otherwise the exact
+//! command is printed and the run fails. The Python environment lives under the target directory and
+//! holds the versions pinned in `tests/requirements.txt`, made anew whenever that file changes.
+
+use crate::process;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// A program and the Debian package that brings it.
+pub type Tool = (&'static str, &'static str);
+
+/// What the end-to-end tests run.
+pub const FOR_TESTS: &[Tool] = &[
+    ("qemu-img", "qemu-utils"),
+    ("nbdcopy", "libnbd-bin"),
+    ("nbdinfo", "libnbd-bin"),
+    ("fio", "fio"),
+    ("mke2fs", "e2fsprogs"),
+    ("e2fsck", "e2fsprogs"),
+    ("debugfs", "e2fsprogs"),
+    ("mount", "mount"),
+    ("python3", "python3"),
+];
+
+/// What the benchmarks run besides.
+pub const FOR_BENCH: &[Tool] = &[
+    ("qemu-nbd", "qemu-utils"),
+    ("nbdkit", "nbdkit"),
+    ("restic", "restic"),
+];
+
+/// Makes sure that every tool is there.
+pub fn ensure(tools: &[Tool]) -> Result<()> {
+    let mut packages: Vec<&str> = tools
+        .iter()
+        .filter(|(program, _)| find(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
+    if find("python3").is_none() || !python_can_make_environments()? {
+        packages.push("python3-venv");
+    }
+    packages.sort_unstable();
+    packages.dedup();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let install = format!(
+        "apt-get install -y --no-install-recommends {}",
+        packages.join(" ")
+    );
+    if find("apt-get").is_none() || !is_root()? {
+        bail!("tools are missing; install them with:\n  sudo apt-get update && sudo {install}");
+    }
+    process::run(process::command("apt-get", &["update", "-q"])?)?;
+    let words: Vec<&str> = install.split(' ').collect();
+    let mut command = process::command(words[0], &words[1..])?;
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    process::run(command)?;
+    for (program, package) in tools {
+        find(program)
+            .with_context(|| format!("package {package} is installed but brought no `{program}`"))?;
+    }
+    Ok(())
+}
+
+/// The interpreter of an environment that holds exactly `tests/requirements.txt`.
+pub fn python() -> Result<PathBuf> {
+    let requirements = process::root()?.join("tests/requirements.txt");
+    let wanted =
+        std::fs::read_to_string(&requirements).with_context(|| format!("read {}", requirements.display()))?;
+    let venv = process::target_dir()?.join("venv");
+    let stamp = venv.join("requirements.installed");
+    let python = venv.join("bin/python3");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(python);
+    }
+    process::run(process::command(
+        "python3",
+        &["-m", "venv", "--clear", path_text(&venv)?],
+    )?)?;
+    let pip = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+    ];
+    let mut command = process::command(&python, &pip)?;
+    command.arg(&requirements);
+    process::run(command)?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
+    Ok(python)
+}
+
+fn path_text(path: &Path) -> Result<&str> {
+    path.to_str()
+        .with_context(|| format!("{} is not UTF-8", path.display()))
+}
+
+/// Where a program is, if it is on the search path.
+fn find(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&process::search_path())
+        .map(|dir| dir.join(program))
+        .find(|path| path.is_file())
+}
+
+fn is_root() -> Result<bool> {
+    Ok(process::output(process::command("id", &["-u"])?)? == b"0\n")
+}
+
+/// Debian splits `ensurepip` off into a package of its own.
+fn python_can_make_environments() -> Result<bool> {
+    let mut command = process::command("python3", &["-c", "import ensurepip, venv"])?;
+    Ok(command.output().context("cannot start python3")?.status.success())
+}
