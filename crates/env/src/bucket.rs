@@ -61,7 +61,8 @@ pub struct BucketError {
 /// Objects under keys.
 pub trait Bucket {
     /// Stores an object whole.
-    fn put(&self, key: &str, body: Vec<Bytes>, pre: Precondition) -> LocalFuture<'_, Result<(), BucketError>>;
+    fn put(&self, key: &str, body: Vec<Bytes>, pre: Precondition)
+    -> LocalFuture<'_, Result<(), BucketError>>;
     /// An object's bytes.
     fn get(&self, key: &str) -> LocalFuture<'_, Result<Bytes, BucketError>>;
     /// Bytes `range` of an object; a range past its end is [`BucketErrorKind::Other`], never a short answer.

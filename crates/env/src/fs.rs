@@ -119,8 +119,13 @@ pub async fn create_dir_durable(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
 /// Puts `data` at `path` so that after a crash there is the old file or the new one, never a mixture:
 /// written beside it, synced, renamed, directory synced.
 pub async fn write_atomic(fs: &dyn Fs, path: &Path, data: Bytes) -> io::Result<()> {
-    let dir = path.parent().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let mut name = path.file_name().ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?.to_owned();
+    let dir = path
+        .parent()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let mut name = path
+        .file_name()
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?
+        .to_owned();
     name.push(".tmp");
     let beside = dir.join(name);
     let file = fs.open(&beside, OpenMode::Create).await?;

@@ -15,6 +15,8 @@ pub mod bucket;
 pub mod fs;
 pub mod real;
 pub mod sim;
+mod tasks;
+mod timers;
 mod world;
 
 pub use bucket::{Bucket, BucketError, BucketErrorKind, ObjectInfo, Precondition};

@@ -73,7 +73,8 @@ impl Env {
             let _ = tx.send(work());
         }));
         run.await;
-        rx.try_recv().expect("the computation has finished, so its result is there")
+        rx.try_recv()
+            .expect("the computation has finished, so its result is there")
     }
 
     /// `N` random bytes.
