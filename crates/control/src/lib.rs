@@ -1,1 +1,2 @@
 //! Catalogue, resource state machines, jobs.
+pub mod store;

@@ -1,0 +1,13 @@
+//! The schema's history. A migration that has been released is never edited; a change is a new one.
+
+/// One step of the schema.
+pub(super) struct Migration {
+    /// 1, 2, 3 …
+    pub(super) version: i64,
+    /// Plain SQL, several statements.
+    pub(super) sql: &'static str,
+}
+
+/// All steps, oldest first.
+pub(super) const ALL: &[Migration] =
+    &[Migration { version: 1, sql: include_str!("../../migrations/0001_first.sql") }];

@@ -1,0 +1,142 @@
+//! The catalogue's database, seen as transactions over rows.
+//!
+//! A transaction is a closure that runs on the database's own thread: no tokio worker ever waits for
+//! a disk, and no transaction ever waits for the network in the middle. What must stay true:
+//! (1) when [`Store::write`] has returned `Ok`, the change survives a power cut; (2) a closure that
+//! returns an error leaves nothing behind; (3) writes happen one after another, so what a closure
+//! has checked is still so when it writes.
+//!
+//! SQL is written in the dialect that SQLite and PostgreSQL share: `$1` parameters, `BIGINT` and
+//! `TEXT`, `ON CONFLICT`, `RETURNING`. Only [`sqlite`] knows which database it is.
+//! Not here: what the tables mean (`catalogue`), which changes are allowed (`states`, `actions`).
+
+mod migrations;
+mod sqlite;
+mod value;
+
+pub use value::{Row, Value};
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use tokio::sync::oneshot;
+
+/// What kind of failure; tells the caller what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// No room for the change; nothing was changed.
+    Full,
+    /// A constraint forbids the change: a bug above, or a damaged catalogue.
+    Constraint,
+    /// The file is not a catalogue, is damaged, or a row is not what the code expects.
+    Corrupt,
+    /// The catalogue was written by a newer program.
+    TooNew,
+    /// The database's thread has ended.
+    Stopped,
+    /// Anything else the medium answers.
+    Io,
+}
+
+/// A failed access to the catalogue.
+#[derive(Debug, thiserror::Error)]
+#[error("catalogue: {subject}: {cause}")]
+pub struct StoreError {
+    /// What the caller can do.
+    pub kind: StoreErrorKind,
+    /// What was attempted.
+    pub subject: String,
+    /// Why it failed.
+    pub cause: String,
+}
+
+impl StoreError {
+    pub(crate) fn new(kind: StoreErrorKind, subject: impl Into<String>, cause: impl ToString) -> Self {
+        Self { kind, subject: subject.into(), cause: cause.to_string() }
+    }
+
+    fn stopped() -> Self {
+        Self::new(StoreErrorKind::Stopped, "transaction", "the database's thread has ended")
+    }
+}
+
+/// One transaction: what repositories work on.
+pub trait Transaction {
+    /// Runs a statement; answers how many rows it changed.
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError>;
+
+    /// Runs a query and reads all its rows.
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
+
+    /// The only row of a query, if there is one.
+    fn query_one(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
+        Ok(self.query(sql, parameters)?.into_iter().next())
+    }
+}
+
+/// Told after the commit (or its failure), on the database's thread.
+type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs inside a transaction; says whether to keep its changes, and what to do after the commit.
+type Work = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Finish) + Send>;
+
+/// The database: clones share it. Its threads end when the last clone is dropped.
+#[derive(Clone)]
+pub struct Store {
+    writes: Arc<mpsc::Sender<Work>>,
+    reads: Arc<mpsc::Sender<Work>>,
+}
+
+impl Store {
+    /// Opens the catalogue file, making it on first use, and brings its schema up to date. Refuses a
+    /// schema that is newer than this program (`TooNew`), and anything that is no catalogue.
+    pub fn open(path: &Path) -> Result<Store, StoreError> {
+        let (writes, reads) = sqlite::start(path, migrations::ALL)?;
+        Ok(Store { writes: Arc::new(writes), reads: Arc::new(reads) })
+    }
+
+    /// Runs `work` as one durable transaction. An error undoes all of it.
+    pub async fn write<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        Self::submit(&self.writes, work).await
+    }
+
+    /// Runs `work` on a consistent, committed state, without waiting for writers. It must not write.
+    pub async fn read<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        Self::submit(&self.reads, work).await
+    }
+
+    async fn submit<T, E, F>(queue: &mpsc::Sender<Work>, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (answer, answered) = oneshot::channel();
+        let work: Work = Box::new(move |transaction| {
+            let result = work(transaction);
+            let keep = result.is_ok();
+            let finish: Finish = Box::new(move |committed| {
+                let outcome = match committed {
+                    Ok(()) => result,
+                    Err(failure) => Err(failure.into()),
+                };
+                // Nobody may be waiting any more; the change stands all the same.
+                let _ = answer.send(outcome);
+            });
+            (keep, finish)
+        });
+        queue.send(work).map_err(|_| StoreError::stopped())?;
+        answered.await.map_err(|_| StoreError::stopped())?
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,233 @@
+//! SQLite behind [`Transaction`]: the only file that knows it.
+//!
+//! WAL with `synchronous=FULL`: a commit is on the medium when it returns. One thread writes; what
+//! has queued up while a commit was syncing becomes one commit, each request in its own savepoint,
+//! so a hundred callers pay for one sync and still fail alone. One more thread reads.
+
+use super::migrations::Migration;
+use super::{Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use std::path::Path;
+use std::sync::mpsc;
+
+/// "TMRK" in the file's header, so that a foreign database is not mistaken for a catalogue.
+const APPLICATION_ID: i64 = 0x544d_524b;
+/// Most requests that share one commit: bounds how long the first of them waits.
+const COMMIT_REQUESTS_MAX: usize = 64;
+
+/// Opens, migrates, and starts the writing and the reading thread.
+pub(super) fn start(
+    path: &Path,
+    migrations: &[Migration],
+) -> Result<(mpsc::Sender<Work>, mpsc::Sender<Work>), StoreError> {
+    let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    migrate(&mut writer, migrations)?;
+    let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    reader.execute_batch("PRAGMA query_only = ON").map_err(|e| failed("open for reading", e))?;
+    let writes = spawn("catalogue-write", writer, |connection, queue| {
+        while let Ok(first) = queue.recv() {
+            let more = queue.try_iter().take(COMMIT_REQUESTS_MAX - 1);
+            commit(connection, std::iter::once(first).chain(more));
+        }
+    })?;
+    let reads = spawn("catalogue-read", reader, |connection, queue| {
+        while let Ok(work) = queue.recv() {
+            read(connection, work);
+        }
+    })?;
+    Ok((writes, reads))
+}
+
+fn spawn(
+    name: &str,
+    mut connection: Connection,
+    serve: impl FnOnce(&mut Connection, mpsc::Receiver<Work>) + Send + 'static,
+) -> Result<mpsc::Sender<Work>, StoreError> {
+    let (queue, requests) = mpsc::channel();
+    std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || serve(&mut connection, requests))
+        .map_err(|e| StoreError::new(StoreErrorKind::Io, format!("start thread {name}"), e))?;
+    Ok(queue)
+}
+
+fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
+    let subject = || format!("open {}", path.display());
+    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .map_err(|e| failed(subject(), e))?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; \
+             PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF",
+        )
+        .map_err(|e| failed(subject(), e))?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// Applies the steps that are missing, each with its version in one transaction.
+fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), StoreError> {
+    let subject = "schema";
+    let number = |connection: &Connection, sql: &str| {
+        connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| failed(subject, e))
+    };
+    let application = number(connection, "PRAGMA application_id")?;
+    let tables = number(connection, "SELECT COUNT(*) FROM sqlite_master")?;
+    if application != APPLICATION_ID && (application != 0 || tables != 0) {
+        let cause = "the file is an SQLite database, but not a Tidemark catalogue";
+        return Err(StoreError::new(StoreErrorKind::Corrupt, subject, cause));
+    }
+    let found = number(connection, "PRAGMA user_version")?;
+    let known = migrations.last().map_or(0, |m| m.version);
+    if found > known {
+        let cause = format!("version {found} was written by a newer program; this one knows up to {known}");
+        return Err(StoreError::new(StoreErrorKind::TooNew, subject, cause));
+    }
+    for migration in migrations.iter().filter(|m| m.version > found) {
+        let subject = format!("schema version {}", migration.version);
+        let step = connection.transaction().map_err(|e| failed(&*subject, e))?;
+        step.execute_batch(migration.sql).map_err(|e| failed(&*subject, e))?;
+        let version = migration.version;
+        step.execute_batch(&format!(
+            "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
+        ))
+        .map_err(|e| failed(&*subject, e))?;
+        step.commit().map_err(|e| failed(&*subject, e))?;
+    }
+    Ok(())
+}
+
+/// Runs the requests in one transaction, each undone alone when it fails, and answers after the commit.
+fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
+    let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| failed("begin", e));
+    let mut finishes: Vec<Finish> = Vec::new();
+    let mut broken = begun.err();
+    for work in requests {
+        let savepoint = match broken {
+            None => connection.execute_batch("SAVEPOINT request").map_err(|e| failed("begin", e)),
+            Some(ref cause) => Err(again(cause)),
+        };
+        // A request that could not begin still has to run its closure to be answered; on a
+        // connection that refuses everything it can do no harm.
+        let mut transaction = Sqlite { connection, refuse: savepoint.err() };
+        let (keep, finish) = work(&mut transaction);
+        finishes.push(finish);
+        if transaction.refuse.is_some() || broken.is_some() {
+            continue;
+        }
+        let end = if keep { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
+        // If even that fails (SQLite rolls the whole transaction back on some I/O errors), nothing
+        // of this commit may be reported as done.
+        broken = connection.execute_batch(end).map_err(|e| failed("end of a request", e)).err();
+    }
+    let outcome = match broken {
+        None => connection.execute_batch("COMMIT").map_err(|e| failed("commit", e)),
+        Some(cause) => Err(cause),
+    };
+    if outcome.is_err() && !connection.is_autocommit() {
+        if let Err(error) = connection.execute_batch("ROLLBACK") {
+            tracing::error!(%error, "the catalogue cannot even roll back");
+        }
+    }
+    for finish in finishes {
+        finish(outcome.as_ref().map(|()| ()).map_err(again));
+    }
+}
+
+/// Runs one reading request on a snapshot of the database.
+fn read(connection: &mut Connection, work: Work) {
+    let begun = connection.execute_batch("BEGIN").map_err(|e| failed("begin", e));
+    let mut transaction = Sqlite { connection, refuse: begun.err() };
+    let (_, finish) = work(&mut transaction);
+    if !connection.is_autocommit() {
+        if let Err(error) = connection.execute_batch("ROLLBACK") {
+            tracing::error!(%error, "the catalogue's reader cannot end a transaction");
+        }
+    }
+    finish(Ok(()));
+}
+
+struct Sqlite<'a> {
+    connection: &'a Connection,
+    /// The transaction could not begin: nothing may touch the database.
+    refuse: Option<StoreError>,
+}
+
+impl Sqlite<'_> {
+    fn prepare(&mut self, sql: &str, parameters: &[Value]) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+        if let Some(cause) = &self.refuse {
+            return Err(again(cause));
+        }
+        let mut statement = self.connection.prepare_cached(sql).map_err(|e| failed(sql, e))?;
+        for (at, value) in parameters.iter().enumerate() {
+            // In SQLite `$1` is a name, not a position.
+            let name = format!("${}", at + 1);
+            let index = statement.parameter_index(&name).map_err(|e| failed(sql, e))?;
+            let Some(index) = index else {
+                return Err(StoreError::new(StoreErrorKind::Constraint, sql, format!("does not use {name}")));
+            };
+            statement.raw_bind_parameter(index, value).map_err(|e| failed(sql, e))?;
+        }
+        Ok(statement)
+    }
+}
+
+impl Transaction for Sqlite<'_> {
+    fn execute(&mut self, sql: &str, parameters: &[Value]) -> Result<u64, StoreError> {
+        let mut statement = self.prepare(sql, parameters)?;
+        let changed = statement.raw_execute().map_err(|e| failed(sql, e))?;
+        Ok(changed as u64)
+    }
+
+    fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError> {
+        let mut statement = self.prepare(sql, parameters)?;
+        let columns = statement.column_count();
+        let mut found = statement.raw_query();
+        let mut rows = Vec::new();
+        while let Some(row) = found.next().map_err(|e| failed(sql, e))? {
+            let value = |at| row.get_ref(at).map_err(|e| failed(sql, e)).and_then(|v| from_sqlite(sql, v));
+            rows.push(Row((0..columns).map(value).collect::<Result<_, _>>()?));
+        }
+        Ok(rows)
+    }
+}
+
+fn from_sqlite(sql: &str, value: ValueRef<'_>) -> Result<Value, StoreError> {
+    let corrupt = |what: &str| StoreError::new(StoreErrorKind::Corrupt, sql, format!("a column holds {what}"));
+    match value {
+        ValueRef::Null => Ok(Value::Null),
+        ValueRef::Integer(number) => Ok(Value::Integer(number)),
+        ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Value::Text(text.to_owned())),
+            Err(_) => Err(corrupt("text that is not UTF-8")),
+        },
+        ValueRef::Real(_) => Err(corrupt("a fraction")),
+        ValueRef::Blob(_) => Err(corrupt("bytes")),
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Value::Null => ValueRef::Null,
+            Value::Integer(number) => ValueRef::Integer(*number),
+            Value::Text(text) => ValueRef::Text(text.as_bytes()),
+        }))
+    }
+}
+
+fn failed(subject: impl Into<String>, error: rusqlite::Error) -> StoreError {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => StoreErrorKind::Full,
+        Some(ErrorCode::ConstraintViolation) => StoreErrorKind::Constraint,
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreErrorKind::Corrupt,
+        _ => StoreErrorKind::Io,
+    };
+    StoreError::new(kind, subject, error)
+}
+
+/// The same failure for one more of those who share a commit.
+fn again(cause: &StoreError) -> StoreError {
+    StoreError::new(cause.kind, cause.subject.clone(), &cause.cause)
+}

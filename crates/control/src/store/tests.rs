@@ -1,0 +1,111 @@
+//! The store's promises, on real files.
+
+use super::*;
+
+fn open(dir: &Path) -> Store {
+    Store::open(&dir.join("catalogue.db")).expect("a fresh catalogue opens")
+}
+
+fn bump(t: &mut dyn Transaction, name: &str, by: i64) -> Result<i64, StoreError> {
+    let sql = "INSERT INTO counters (name, value) VALUES ($1, $2) \
+               ON CONFLICT (name) DO UPDATE SET value = counters.value + $2 RETURNING value";
+    t.query_one(sql, &[name.into(), by.into()])?.expect("RETURNING gives a row").integer(0)
+}
+
+async fn value(store: &Store, name: &'static str) -> Option<i64> {
+    store
+        .read(move |t| {
+            let row = t.query_one("SELECT value FROM counters WHERE name = $1", &[name.into()])?;
+            row.map(|r| r.integer(0)).transpose()
+        })
+        .await
+        .map_err(|e: StoreError| e)
+        .expect("readable")
+}
+
+#[tokio::test]
+async fn a_write_is_seen_by_the_next_read_and_survives_reopening() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    let answer = store.write(|t| bump(t, "a", 3)).await.expect("written");
+    assert_eq!(answer, 3);
+    assert_eq!(value(&store, "a").await, Some(3));
+    drop(store);
+    assert_eq!(value(&open(dir.path()), "a").await, Some(3));
+}
+
+#[tokio::test]
+async fn an_error_undoes_the_whole_request_and_only_it() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    // Many at once, so that good and bad ones share commits.
+    let requests: Vec<_> = (0..200)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                store
+                    .write(move |t| {
+                        bump(t, "shared", 1)?;
+                        if n % 2 == 0 {
+                            return Err(StoreError::new(StoreErrorKind::Constraint, "test", "refused"));
+                        }
+                        Ok(())
+                    })
+                    .await
+            })
+        })
+        .collect();
+    let mut good = 0;
+    for request in requests {
+        good += i64::from(request.await.expect("no panic").is_ok());
+    }
+    assert_eq!(good, 100);
+    assert_eq!(value(&store, "shared").await, Some(100));
+}
+
+#[tokio::test]
+async fn readers_cannot_write() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    assert!(store.read(|t| bump(t, "a", 1)).await.is_err());
+    assert_eq!(value(&store, "a").await, None);
+}
+
+#[tokio::test]
+async fn parameters_are_positional_in_any_order() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let row = open(dir.path())
+        .read(|t| t.query_one("SELECT $2, $1, $2", &["one".into(), 2.into()]))
+        .await
+        .expect("runs")
+        .expect("a row");
+    assert_eq!(row, Row(vec![2.into(), "one".into(), 2.into()]));
+    assert_eq!(row.text(0).map_err(|e| e.kind), Err(StoreErrorKind::Corrupt));
+}
+
+#[test]
+fn a_newer_schema_is_refused_by_name() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    drop(open(dir.path()));
+    let file = rusqlite::Connection::open(dir.path().join("catalogue.db")).expect("opens");
+    file.execute_batch("PRAGMA user_version = 4711").expect("set");
+    drop(file);
+    let error = Store::open(&dir.path().join("catalogue.db")).err().expect("refused");
+    assert_eq!(error.kind, StoreErrorKind::TooNew);
+    assert!(error.to_string().contains("4711"), "{error}");
+}
+
+#[test]
+fn what_is_no_catalogue_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let foreign = dir.path().join("foreign.db");
+    let file = rusqlite::Connection::open(&foreign).expect("opens");
+    file.execute_batch("CREATE TABLE t (a)").expect("made");
+    drop(file);
+    assert_eq!(Store::open(&foreign).err().map(|e| e.kind), Some(StoreErrorKind::Corrupt));
+
+    let text = dir.path().join("text.db");
+    std::fs::write(&text, "not a database, but long enough to look like a file of some kind".repeat(20))
+        .expect("written");
+    assert_eq!(Store::open(&text).err().map(|e| e.kind), Some(StoreErrorKind::Corrupt));
+}
