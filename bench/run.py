@@ -1,0 +1,44 @@
+"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,mark]`. Prints Markdown.
+
+Every comparison is made in one run on one machine, in interleaved rounds, and shown as medians and as
+ratios to the others. Absolute figures are for orientation; the ratios are what is meant to be compared.
+"""
+
+import argparse
+import pathlib
+import sys
+import tempfile
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
+
+import busy_guest  # noqa: E402
+import guest_io  # noqa: E402
+import large_disk  # noqa: E402
+import snapshots  # noqa: E402
+
+PARTS = {
+    "io": guest_io.run,  # NBD I/O against qemu-nbd and nbdkit
+    "snapshot": snapshots.run,  # full and incremental against restic and qemu-img
+    "busy": busy_guest.run,  # a guest's I/O while a snapshot is made, against idle
+    "mark": large_disk.run,  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, proves nothing")
+    parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
+    parser.add_argument("--seconds", type=int, default=4, help="length of one fio run (default: 4)")
+    options = parser.parse_args()
+    if options.quick:
+        options.rounds, options.seconds = 1, 1
+    unknown = set(options.only.split(",")) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown: {', '.join(unknown)}")
+    for name in options.only.split(","):
+        with tempfile.TemporaryDirectory(prefix="tm") as directory:
+            PARTS[name](options, pathlib.Path(directory))
+
+
+main()
