@@ -136,6 +136,6 @@ class Service:
 
     def cli(self, *words, check=True, env=None, **options):
         """`tidemark` as a user runs it beside the service, with the credentials file that `up` left there."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("TIDEMARK_")}
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("TIDEMARK_", "ALIBABA_"))}
         environment.update(env or {})
         return run(BINARY, *words, check=check, env=environment, cwd=self.directory, **options)
