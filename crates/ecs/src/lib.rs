@@ -1,7 +1,7 @@
 //! The wire of the ECS API (RPC style, version 2014-05-26), without any I/O.
 //!
 //! A request comes in as decoded pairs ([`Params`]), becomes one typed `Request` per action
-//! (`actions`), and is answered with a typed `Response` made of [`model`] objects, which
+//! ([`actions`]), and is answered with a typed `Response` made of [`model`] objects, which
 //! [`render`] turns into JSON or XML. Failures are [`ApiError`]s: status, code, message.
 //!
 //! What must stay true: status and code of every refusal are the documented ones of that very
@@ -9,9 +9,15 @@
 //! Not here: sockets, clocks, randomness (callers pass time and random bytes in), and every rule
 //! that needs to know which resources exist (that is `control`).
 
+pub mod actions;
 mod error;
+pub mod filter;
 pub mod id;
+pub mod model;
+pub mod page;
 mod params;
+pub mod render;
+pub mod rules;
 pub mod sign;
 pub mod time;
 

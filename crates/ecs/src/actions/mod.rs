@@ -1,0 +1,83 @@
+//! One file per action: what it takes, what it answers.
+//!
+//! `Request::parse` does everything that needs no knowledge of what exists: required parameters
+//! first, then syntax, each with the action's own status and code. `Response` renders to both
+//! formats. A new action is a new file here and one line below.
+
+pub mod attach_disk;
+pub mod create_disk;
+pub mod create_snapshot;
+pub mod delete_disk;
+pub mod delete_instance;
+pub mod delete_snapshot;
+pub mod describe_disks;
+pub mod describe_instance_status;
+pub mod describe_instances;
+pub mod describe_regions;
+pub mod describe_snapshots;
+pub mod describe_zones;
+pub mod detach_disk;
+pub mod list_tag_resources;
+pub mod modify_snapshot_attribute;
+pub mod reboot_instance;
+pub mod reset_disk;
+pub mod run_instances;
+pub mod start_instance;
+pub mod stop_instance;
+pub mod tag_resources;
+pub mod untag_resources;
+
+use serde::{Deserialize, Serialize};
+
+/// The answer of actions that answer with nothing but RequestId.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Empty {}
+
+#[cfg(test)]
+pub(crate) mod check {
+    //! How the tables of the action tests read: parameters in, `status code` out.
+
+    use crate::{ApiError, Params};
+
+    /// Parameters from `A=1&B=2`, percent-decoded as on the wire.
+    pub(crate) fn params(query: &str) -> Params {
+        Params::from_pairs(crate::sign::decode_form(query).expect("a test's own query"))
+            .expect("no duplicates")
+    }
+
+    /// Each query must be refused with the status and code beside it.
+    pub(crate) fn refusals<T: std::fmt::Debug>(
+        parse: impl Fn(&Params) -> Result<T, ApiError>,
+        base: &str,
+        cases: &[(&str, u16, &str)],
+    ) {
+        for (query, status, code) in cases {
+            let error = parse(&params(&format!("{base}&{query}"))).expect_err(query);
+            assert_eq!(
+                (error.status, error.code.as_ref()),
+                (*status, *code),
+                "{query}: {}",
+                error.message
+            );
+        }
+    }
+
+    /// Leaving any of the names out of `base` must answer 400 `MissingParameter` and name it.
+    pub(crate) fn required<T: std::fmt::Debug>(
+        parse: impl Fn(&Params) -> Result<T, ApiError>,
+        base: &str,
+        names: &[&str],
+    ) {
+        for name in names {
+            let rest: Vec<_> = base
+                .split('&')
+                .filter(|pair| !pair.starts_with(&format!("{name}=")))
+                .collect();
+            assert_eq!(
+                parse(&params(&rest.join("&"))).expect_err(name),
+                ApiError::missing_parameter(name)
+            );
+        }
+        parse(&params(base)).expect("the base itself is valid");
+    }
+}

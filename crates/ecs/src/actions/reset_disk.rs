@@ -1,0 +1,44 @@
+//! ResetDisk: rolls a disk back, in place, to one of its own snapshots.
+
+use crate::{ApiError, Params};
+use serde::Serialize;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct Request {
+    pub region_id: Option<String>,
+    pub disk_id: String,
+    pub snapshot_id: String,
+    pub dry_run: bool,
+}
+
+impl Request {
+    /// Reads and checks the parameters.
+    pub fn parse(params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            region_id: params.text("RegionId"),
+            disk_id: params.required("DiskId")?,
+            snapshot_id: params.required("SnapshotId")?,
+            dry_run: params.flag("DryRun")?,
+        })
+    }
+}
+
+/// RequestId only.
+pub type Response = super::Empty;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::check;
+
+    #[test]
+    fn required() {
+        check::required(
+            Request::parse,
+            "DiskId=d-1&SnapshotId=s-1&DryRun=True",
+            &["DiskId", "SnapshotId"],
+        );
+    }
+}

@@ -1,0 +1,38 @@
+//! StartInstance: Stopped to Running.
+
+use crate::{ApiError, Params};
+use serde::Serialize;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct Request {
+    pub region_id: Option<String>,
+    pub instance_id: String,
+    pub dry_run: bool,
+}
+
+impl Request {
+    /// Reads and checks the parameters.
+    pub fn parse(params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            region_id: params.text("RegionId"),
+            instance_id: params.required("InstanceId")?,
+            dry_run: params.flag("DryRun")?,
+        })
+    }
+}
+
+/// RequestId only.
+pub type Response = super::Empty;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::actions::check;
+
+    #[test]
+    fn required() {
+        check::required(Request::parse, "InstanceId=i-1", &["InstanceId"]);
+    }
+}
