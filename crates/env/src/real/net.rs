@@ -1,0 +1,238 @@
+//! Connected sockets on an engine thread. Accepting happens elsewhere; descriptors are handed over.
+//!
+//! What must stay true: bytes are neither lost nor reordered when a future is dropped. A dropped
+//! `recv` leaves what it may have read to the next one. A `send` that did not end well (failed or
+//! dropped) may have sent a part, so the stream refuses to send anything after it.
+
+use super::op::{Op, Pieces};
+use super::readiness::{Interest, Watched};
+use super::runtime::Runtime;
+use super::uring::RingOp;
+use bytes::Bytes;
+use futures_util::lock::Mutex;
+use rustix::fs::OFlags;
+use rustix::net::Shutdown;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// Makes streams of one thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Net {
+    runtime: Rc<Runtime>,
+}
+
+impl Net {
+    pub(super) fn new(runtime: Rc<Runtime>) -> Self {
+        Self { runtime }
+    }
+
+    /// Takes over a connected socket, unix or TCP. Whatever is wrong with it, the first use says so.
+    pub fn stream(&self, fd: OwnedFd) -> Stream {
+        // Small replies must not wait for more; other sockets than TCP refuse, and need nothing.
+        let _ = rustix::net::sockopt::set_tcp_nodelay(&fd, true);
+        let fd = Arc::new(fd);
+        Stream {
+            watched: self.prepare(&fd),
+            runtime: self.runtime.clone(),
+            fd,
+            receiving: Cell::new(false),
+            in_flight: RefCell::default(),
+            ahead: RefCell::default(),
+            spare: RefCell::default(),
+            sending: Mutex::new(()),
+            broken: Cell::new(false),
+        }
+    }
+
+    fn prepare(&self, fd: &Arc<OwnedFd>) -> io::Result<Option<Watched>> {
+        self.runtime.check_running()?;
+        // The ring waits for us only on descriptors in blocking mode; calls of our own say "don't wait".
+        let flags = rustix::fs::fcntl_getfl(fd)?;
+        rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK)?;
+        self.runtime
+            .readiness()
+            .map(|readiness| readiness.watch(fd.clone()))
+            .transpose()
+    }
+}
+
+/// A connected socket. Closed when dropped.
+pub struct Stream {
+    runtime: Rc<Runtime>,
+    fd: Arc<OwnedFd>,
+    /// For the driver without a ring.
+    watched: io::Result<Option<Watched>>,
+    receiving: Cell<bool>,
+    /// A receive on the ring; outlives the future that started it.
+    in_flight: RefCell<Option<RingOp>>,
+    /// Received, but more than was asked for.
+    ahead: RefCell<Bytes>,
+    /// A buffer to receive into.
+    spare: RefCell<Vec<u8>>,
+    sending: Mutex<()>,
+    broken: Cell<bool>,
+}
+
+/// Lowers a flag when dropped.
+struct Lower<'a>(&'a Cell<bool>);
+
+impl Drop for Lower<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl Stream {
+    /// What has arrived, `max` bytes at most; waits for the first. Empty: the peer sends no more.
+    /// May be dropped and called again without losing anything. `max` must not be 0.
+    ///
+    /// # Errors
+    /// Those of the connection; [`io::ErrorKind::ResourceBusy`] when another `recv` waits.
+    pub async fn recv(&self, max: usize) -> io::Result<Bytes> {
+        assert!(max > 0, "an empty answer means that the peer sends no more");
+        self.check()?;
+        if self.receiving.replace(true) {
+            return Err(io::ErrorKind::ResourceBusy.into());
+        }
+        let _receiving = Lower(&self.receiving);
+        self.runtime.pace().await;
+        let ahead = self.take_ahead(max);
+        if !ahead.is_empty() {
+            return Ok(ahead);
+        }
+        let earlier = self.in_flight.borrow_mut().take();
+        let buf = match earlier {
+            Some(op) => self.recv_on_ring(op).await?,
+            None => self.recv_new(max).await?,
+        };
+        *self.ahead.borrow_mut() = self.keep_or_copy(buf);
+        Ok(self.take_ahead(max))
+    }
+
+    async fn recv_new(&self, max: usize) -> io::Result<Vec<u8>> {
+        let mut buf = self.spare.take();
+        buf.reserve_exact(max);
+        let mut op = Op::Recv {
+            fd: self.fd.clone(),
+            buf,
+            max,
+        };
+        if let Some(ring) = self.runtime.ring() {
+            if let Some(done) = op.run_ready() {
+                return received(op, done);
+            }
+            return self.recv_on_ring(ring.start(op)).await;
+        }
+        loop {
+            if let Some(done) = op.run_ready() {
+                return received(op, done);
+            }
+            self.ready(Interest::Read).await;
+        }
+    }
+
+    /// Waits for `op` where it survives this future.
+    async fn recv_on_ring(&self, op: RingOp) -> io::Result<Vec<u8>> {
+        *self.in_flight.borrow_mut() = Some(op);
+        let (op, done) = poll_fn(|context| {
+            let mut in_flight = self.in_flight.borrow_mut();
+            let op = in_flight
+                .as_mut()
+                .expect("one `recv` at a time, and it has put one there");
+            let ended = Pin::new(op).poll(context);
+            if ended.is_ready() {
+                *in_flight = None;
+            }
+            ended
+        })
+        .await;
+        received(op, done)
+    }
+
+    /// Hands a buffer on that is mostly full; copies out of one that is not, and keeps it.
+    fn keep_or_copy(&self, mut buf: Vec<u8>) -> Bytes {
+        if buf.len() > buf.capacity() / 2 {
+            return buf.into();
+        }
+        let copy = Bytes::copy_from_slice(&buf);
+        buf.clear();
+        *self.spare.borrow_mut() = buf;
+        copy
+    }
+
+    fn take_ahead(&self, max: usize) -> Bytes {
+        let mut ahead = self.ahead.borrow_mut();
+        let len = ahead.len().min(max);
+        ahead.split_to(len)
+    }
+
+    /// Sends all of `data`, one piece after the other. Several at once take turns.
+    ///
+    /// # Errors
+    /// Those of the connection; [`io::ErrorKind::BrokenPipe`] also after a send that was dropped.
+    pub async fn send(&self, data: Vec<Bytes>) -> io::Result<()> {
+        self.check()?;
+        let left = Pieces::new(data);
+        if left.is_done() {
+            return Ok(());
+        }
+        self.runtime.pace().await;
+        let _turn = self.sending.lock().await;
+        if self.broken.replace(true) {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let mut op = Op::Send {
+            fd: self.fd.clone(),
+            left,
+        };
+        loop {
+            if let Some(done) = op.run_ready() {
+                done?;
+                break;
+            }
+            if let Some(ring) = self.runtime.ring() {
+                ring.start(op).await.1?;
+                break;
+            }
+            self.ready(Interest::Write).await;
+        }
+        self.broken.set(false);
+        Ok(())
+    }
+
+    /// Ends the connection both ways: whoever waits, here or there, sees it closed.
+    pub fn shutdown(&self) {
+        // Refused only when there is no connection any more.
+        let _ = rustix::net::shutdown(&*self.fd, Shutdown::Both);
+    }
+
+    fn check(&self) -> io::Result<()> {
+        self.runtime.check_running()?;
+        match &self.watched {
+            Ok(_) => Ok(()),
+            Err(error) => Err(io::Error::new(
+                error.kind(),
+                format!("cannot watch the socket: {error}"),
+            )),
+        }
+    }
+
+    async fn ready(&self, interest: Interest) {
+        if let Ok(Some(watched)) = &self.watched {
+            watched.ready(interest).await;
+        }
+    }
+}
+
+fn received(op: Op, done: io::Result<()>) -> io::Result<Vec<u8>> {
+    done?;
+    match op {
+        Op::Recv { buf, .. } => Ok(buf),
+        _ => Err(io::Error::other("a receive became something else")),
+    }
+}

@@ -1,0 +1,220 @@
+//! Operations that move bytes, as values that own what the kernel works on.
+//!
+//! An operation is a small state machine: a driver carries it out once, tells it the answer, and does
+//! it again until it is done. So short reads, short writes, EINTR and gathers longer than the kernel
+//! takes are handled in one place, for both drivers, and also when nobody waits any more.
+
+#![allow(unsafe_code)]
+
+use bytes::Bytes;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
+use std::io::{self, IoSlice};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+/// Pieces that one call may gather (the kernel's UIO_MAXIOV).
+const GATHER_MAX: usize = 1024;
+/// Bytes asked for in one call; the kernel would cut at just below 2 GiB.
+pub(super) const CALL_BYTES_MAX: usize = 1 << 30;
+
+/// What is left of a gather.
+pub(super) struct Pieces {
+    pieces: Vec<Bytes>,
+    /// The first piece that is not wholly done.
+    first: usize,
+    /// Bytes of it that are done.
+    skip: usize,
+}
+
+impl Pieces {
+    pub(super) fn new(pieces: Vec<Bytes>) -> Self {
+        let mut this = Self {
+            pieces,
+            first: 0,
+            skip: 0,
+        };
+        this.advance(0);
+        this
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.first == self.pieces.len()
+    }
+
+    /// How much is left.
+    pub(super) fn bytes(&self) -> usize {
+        self.pieces[self.first..].iter().map(Bytes::len).sum::<usize>() - self.skip
+    }
+
+    /// Takes `count` bytes off the front, and empty pieces after them.
+    pub(super) fn advance(&mut self, mut count: usize) {
+        while let Some(piece) = self.pieces.get(self.first) {
+            let left = piece.len() - self.skip;
+            if count < left {
+                self.skip += count;
+                return;
+            }
+            count -= left;
+            self.first += 1;
+            self.skip = 0;
+        }
+        assert!(count == 0, "the kernel took more bytes than there were");
+    }
+
+    /// What one call may take.
+    pub(super) fn slices(&self) -> impl Iterator<Item = &[u8]> {
+        let pieces = self.pieces[self.first..].iter().take(GATHER_MAX).enumerate();
+        pieces.map(|(index, piece)| {
+            if index == 0 {
+                &piece[self.skip..]
+            } else {
+                &piece[..]
+            }
+        })
+    }
+
+    /// Whether one piece is all that is left.
+    pub(super) fn single(&self) -> Option<&[u8]> {
+        (self.first + 1 == self.pieces.len()).then(|| &self.pieces[self.first][self.skip..])
+    }
+}
+
+/// Lengthens `buf` by `count` bytes of its spare capacity.
+///
+/// # Safety
+/// The first `count` bytes of the spare capacity must have been written.
+pub(super) unsafe fn grow(buf: &mut Vec<u8>, count: usize) {
+    assert!(
+        count <= buf.capacity() - buf.len(),
+        "the kernel filled more than there was room for"
+    );
+    // SAFETY: within the capacity by the check above, initialised by the caller's promise.
+    unsafe { buf.set_len(buf.len() + count) }
+}
+
+fn advance_gather(left: &mut Pieces, count: usize) -> Step {
+    left.advance(count);
+    match (left.is_done(), count) {
+        (true, _) => Step::Done(Ok(())),
+        (false, 0) => Step::Done(Err(io::ErrorKind::WriteZero.into())),
+        (false, _) => Step::Again,
+    }
+}
+
+/// An operation; see the module.
+pub(super) enum Op {
+    /// Fills `buf` up to `len` bytes from `offset + buf.len()`.
+    Read {
+        fd: Arc<OwnedFd>,
+        offset: u64,
+        buf: Vec<u8>,
+        len: usize,
+    },
+    /// Writes what is `left` at `offset`.
+    Write {
+        fd: Arc<OwnedFd>,
+        offset: u64,
+        left: Pieces,
+    },
+    /// fdatasync.
+    Sync { fd: Arc<OwnedFd> },
+    /// Puts what has arrived into the empty `buf`, `max` bytes at most.
+    Recv {
+        fd: Arc<OwnedFd>,
+        buf: Vec<u8>,
+        max: usize,
+    },
+    /// Sends all that is `left`.
+    Send { fd: Arc<OwnedFd>, left: Pieces },
+}
+
+/// What comes after an answer of the kernel.
+pub(super) enum Step {
+    /// Carry the operation out again.
+    Again,
+    /// It has ended.
+    Done(io::Result<()>),
+}
+
+impl Op {
+    /// Whether its end depends on another party, so that it must be cancelled when nobody waits.
+    pub(super) fn may_last(&self) -> bool {
+        matches!(self, Self::Recv { .. } | Self::Send { .. })
+    }
+
+    /// Takes in an answer. For `Read` and `Recv` the buffer already has the new length.
+    pub(super) fn answered(&mut self, answer: io::Result<usize>) -> Step {
+        let count = match answer {
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Step::Again,
+            Err(error) => return Step::Done(Err(error)),
+        };
+        match self {
+            Self::Read { buf, len, .. } if buf.len() == *len => Step::Done(Ok(())),
+            Self::Read { .. } if count == 0 => Step::Done(Err(io::ErrorKind::UnexpectedEof.into())),
+            Self::Read { .. } => Step::Again,
+            Self::Write { left, offset, .. } => {
+                *offset += count as u64;
+                advance_gather(left, count)
+            }
+            Self::Send { left, .. } => advance_gather(left, count),
+            Self::Sync { .. } | Self::Recv { .. } => Step::Done(Ok(())),
+        }
+    }
+
+    /// Carries a file operation out, blocking this thread.
+    pub(super) fn run_blocking(&mut self) -> io::Result<()> {
+        loop {
+            let answer = self.call(SendFlags::empty(), RecvFlags::empty());
+            if let Step::Done(done) = self.answered(answer) {
+                return done;
+            }
+        }
+    }
+
+    /// Carries a socket operation out as far as it goes without waiting: `None` if it must wait.
+    pub(super) fn run_ready(&mut self) -> Option<io::Result<()>> {
+        loop {
+            let answer = self.call(SendFlags::DONTWAIT, RecvFlags::DONTWAIT);
+            if answer
+                .as_ref()
+                .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+            {
+                return None;
+            }
+            if let Step::Done(done) = self.answered(answer) {
+                return Some(done);
+            }
+        }
+    }
+
+    fn call(&mut self, send: SendFlags, recv: RecvFlags) -> io::Result<usize> {
+        let answer: Result<usize, Errno> = match self {
+            Self::Read { fd, offset, buf, len } => {
+                let (at, missing) = (*offset + buf.len() as u64, *len - buf.len());
+                let spare = &mut buf.spare_capacity_mut()[..missing.min(CALL_BYTES_MAX)];
+                let count = rustix::io::pread(&**fd, spare, at).map(|(filled, _)| filled.len());
+                // SAFETY: the kernel has just filled that many bytes of the spare capacity.
+                count.inspect(|count| unsafe { grow(buf, *count) })
+            }
+            Self::Write { fd, offset, left } => {
+                let slices: Vec<IoSlice<'_>> = left.slices().map(IoSlice::new).collect();
+                rustix::io::pwritev(&**fd, &slices, *offset)
+            }
+            Self::Sync { fd } => rustix::fs::fdatasync(&**fd).map(|()| 0),
+            Self::Recv { fd, buf, max } => {
+                let spare = &mut buf.spare_capacity_mut()[..*max];
+                let count = rustix::net::recv(&**fd, spare, recv).map(|((filled, _), _)| filled.len());
+                // SAFETY: the kernel has just filled that many bytes of the spare capacity.
+                count.inspect(|count| unsafe { grow(buf, *count) })
+            }
+            Self::Send { fd, left } => {
+                let slices: Vec<IoSlice<'_>> = left.slices().map(IoSlice::new).collect();
+                let flags = send | SendFlags::NOSIGNAL;
+                rustix::net::sendmsg(&**fd, &slices, &mut SendAncillaryBuffer::default(), flags)
+            }
+        };
+        answer.map_err(io::Error::from)
+    }
+}
