@@ -1,1 +1,79 @@
-fn main() {}
+//! The one binary, `tidemark`: wires everything together.
+//!
+//! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
+//! only, as any other client does; `up` and `volume` hold the service and a volume themselves.
+//! Exit status: 0 done, 1 failed, 2 wrong command line.
+
+mod client;
+mod credentials;
+mod ecs;
+mod endpoint;
+mod people;
+mod size;
+
+use anyhow::Result;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Snapshots for cloud disks, self-hosted: take one in microseconds, restore it at once.
+#[derive(Debug, Parser)]
+#[command(name = "tidemark", version, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Disks: list, show, create, attach, detach, reset, delete, endpoint
+    Disk(people::disk::DiskArgs),
+    /// Snapshots: list, show, create, wait, modify, delete, endpoint
+    Snapshot(people::snapshot::SnapshotArgs),
+    /// Instances: list, show, create, start, stop, delete
+    Instance(people::instance::InstanceArgs),
+    /// Call any action of the ECS API
+    Ecs {
+        #[command(flatten)]
+        connection: credentials::ConnectionArgs,
+        #[command(flatten)]
+        args: ecs::EcsArgs,
+    },
+}
+
+fn dispatch(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Disk(args) => people::disk::run(&args),
+        Command::Snapshot(args) => people::snapshot::run(&args),
+        Command::Instance(args) => people::instance::run(&args),
+        Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs")),
+    }
+}
+
+/// Prints the long help of a subcommand that reads its own words.
+fn help_of(name: &str) -> Result<()> {
+    let mut command = Cli::command();
+    command.build();
+    if let Some(sub) = command.find_subcommand_mut(name) {
+        sub.print_long_help()?;
+    }
+    Ok(())
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match dispatch(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // A closed pipe (`| head`) is the reader's decision, not a failure to report.
+            let closed = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            if closed != Some(std::io::ErrorKind::BrokenPipe) {
+                eprintln!("ERROR: {error:#}");
+            }
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! `tidemark snapshot <verb>`.
+
+use super::progress::{Progress, Unit};
+use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, disk, note, print, tags, text};
+use crate::client::params;
+use crate::size::human;
+use anyhow::{Context, Result, bail};
+use clap::Subcommand;
+use serde_json::Value;
+
+/// A snapshot of one disk.
+pub const SNAPSHOT: Kind = Kind {
+    name: "snapshot",
+    describe: "DescribeSnapshots",
+    ids: "SnapshotIds",
+    wrapper: "Snapshots",
+    item: "Snapshot",
+    columns: &[
+        Column::text("snapshot", |r| text(r, "SnapshotId")),
+        Column::text("name", |r| text(r, "SnapshotName")),
+        Column::text("disk", |r| text(r, "SourceDiskId")),
+        Column::number("disk size", |r| format!("{} GiB", text(r, "SourceDiskSize"))),
+        Column::text("status", |r| text(r, "Status")),
+        Column::number("progress", |r| text(r, "Progress")),
+        Column::text("created", |r| text(r, "CreationTime")),
+    ],
+    details: &[
+        Column::text("description", |r| text(r, "Description")),
+        Column::text("disk type", |r| text(r, "SourceDiskType")),
+        Column::text("made by", |r| text(r, "SnapshotType")),
+        Column::text("used for", |r| text(r, "Usage")),
+        Column::text("data", |r| {
+            r["FullSnapshotSizeInBytes"]
+                .as_u64()
+                .map(human)
+                .unwrap_or_default()
+        }),
+        Column::text("kept for days", |r| {
+            r["RetentionDays"]
+                .as_u64()
+                .filter(|d| *d > 0)
+                .map(|d| d.to_string())
+                .unwrap_or_default()
+        }),
+        Column::text("tags", tags),
+    ],
+};
+
+const EXAMPLES: &str = "\
+A snapshot fixes the disk's content at the instant of the call, while the guest keeps writing; its
+data is stored in the background. It is done when its status is `accomplished`.
+
+Examples:
+  tidemark snapshot create d-bp1... --name before-upgrade --wait
+  tidemark snapshot list --disk d-bp1...
+  tidemark snapshot wait s-bp1...
+  nbdcopy \"$(tidemark snapshot endpoint s-bp1...)\" image.raw
+  tidemark disk reset d-bp1... --snapshot s-bp1...";
+
+/// `tidemark snapshot ...`
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List snapshots, newest first
+    #[command(visible_alias = "ls")]
+    List {
+        /// Only those of this disk
+        #[arg(long)]
+        disk: Option<String>,
+        /// Only those of this instance's disks
+        #[arg(long)]
+        instance: Option<String>,
+        /// Only those in this state: progressing, accomplished, failed
+        #[arg(long)]
+        status: Option<String>,
+    },
+    /// Show one snapshot
+    Show {
+        /// The snapshot's id
+        snapshot: String,
+    },
+    /// Take a snapshot of a disk
+    Create {
+        /// The disk's id
+        disk: String,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// More words for people
+        #[arg(long)]
+        description: Option<String>,
+        /// Delete it after so many days [default: keep it]
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<u32>,
+        /// A tag; may be given several times
+        #[arg(long = "tag", value_name = "KEY=VALUE")]
+        tags: Vec<String>,
+        /// Wait until it is accomplished, and show its progress
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Wait until a snapshot is accomplished, and show its progress
+    Wait {
+        /// The snapshot's id
+        snapshot: String,
+    },
+    /// Change what people see of a snapshot, or how long it is kept
+    Modify {
+        /// The snapshot's id
+        snapshot: String,
+        /// A new name
+        #[arg(long)]
+        name: Option<String>,
+        /// New words
+        #[arg(long)]
+        description: Option<String>,
+        /// Delete it so many days after its creation
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<u32>,
+    },
+    /// Delete a snapshot, or cancel one that is progressing; any may go, in any order
+    #[command(visible_alias = "rm")]
+    Delete {
+        /// The snapshot's id
+        snapshot: String,
+        /// Also when disks were made from it
+        #[arg(long)]
+        force: bool,
+    },
+    /// Print the NBD URI of a snapshot: a read-only export of its content
+    Endpoint {
+        /// The snapshot's id
+        snapshot: String,
+    },
+}
+
+/// Runs a verb.
+pub fn run(args: &SnapshotArgs) -> Result<()> {
+    let api = Api::new(&args.common)?;
+    match &args.verb {
+        Verb::List {
+            disk,
+            instance,
+            status,
+        } => {
+            let mut parameters = Parameters::new();
+            add(&mut parameters, "DiskId", disk.as_ref());
+            add(&mut parameters, "InstanceId", instance.as_ref());
+            add(&mut parameters, "Status", status.as_ref());
+            api.print_list(&SNAPSHOT, &api.list(&SNAPSHOT, &parameters)?)
+        }
+        Verb::Show { snapshot } => api.print_one(&SNAPSHOT, &api.get(&SNAPSHOT, snapshot)?),
+        Verb::Create {
+            disk,
+            name,
+            description,
+            retention_days,
+            tags,
+            wait,
+        } => {
+            let mut parameters = params([("DiskId", disk)]);
+            add(&mut parameters, "SnapshotName", name.as_ref());
+            add(&mut parameters, "Description", description.as_ref());
+            add(&mut parameters, "RetentionDays", *retention_days);
+            add_tags(&mut parameters, tags);
+            let id = create(&api, &parameters)?;
+            if !wait {
+                note("it is stored in the background; --wait waits for it")?;
+                let row = api.get(&SNAPSHOT, &id)?;
+                return api.print_done(&format!("snapshot {id} is {}", text(&row, "Status")), &row);
+            }
+            let row = wait_accomplished(&api, &id)?;
+            api.print_done(&format!("snapshot {id} is accomplished"), &row)
+        }
+        Verb::Wait { snapshot } => {
+            let row = wait_accomplished(&api, snapshot)?;
+            api.print_done(&format!("snapshot {snapshot} is accomplished"), &row)
+        }
+        Verb::Modify {
+            snapshot,
+            name,
+            description,
+            retention_days,
+        } => {
+            if name.is_none() && description.is_none() && retention_days.is_none() {
+                bail!("nothing to change: give --name, --description or --retention-days");
+            }
+            let mut parameters = params([("SnapshotId", snapshot)]);
+            add(&mut parameters, "SnapshotName", name.as_ref());
+            add(&mut parameters, "Description", description.as_ref());
+            add(&mut parameters, "RetentionDays", *retention_days);
+            api.call("ModifySnapshotAttribute", &parameters)?;
+            api.print_done(
+                &format!("snapshot {snapshot} changed"),
+                &api.get(&SNAPSHOT, snapshot)?,
+            )
+        }
+        Verb::Delete { snapshot, force } => {
+            let force = force.to_string();
+            let answer = api.call(
+                "DeleteSnapshot",
+                &params([("SnapshotId", snapshot), ("Force", &force)]),
+            )?;
+            api.print_done(&format!("snapshot {snapshot} deleted"), &answer)
+        }
+        Verb::Endpoint { snapshot } => {
+            let row = api.get(&SNAPSHOT, snapshot)?;
+            print(&disk::endpoint(&api, snapshot)?)?;
+            match text(&row, "Status").as_str() {
+                "accomplished" => Ok(()),
+                status => note(&format!("note: {snapshot} is not exported yet: it is {status}")),
+            }
+        }
+    }
+}
+
+/// Takes a snapshot and returns its id.
+pub fn create(api: &Api, parameters: &[(String, String)]) -> Result<String> {
+    let answer = api.call("CreateSnapshot", parameters)?;
+    answer["SnapshotId"]
+        .as_str()
+        .map(str::to_string)
+        .context("CreateSnapshot answered no snapshot id")
+}
+
+/// Waits for the end of a snapshot and shows its progress; fails when the snapshot does.
+pub fn wait_accomplished(api: &Api, snapshot: &str) -> Result<Value> {
+    let mut progress = Progress::new(format!("snapshot {snapshot}"), Unit::Percent, 100);
+    let row = api.wait(&SNAPSHOT, snapshot, |row| {
+        let Some(row) = row else {
+            bail!("no snapshot {snapshot}: it does not exist or was deleted")
+        };
+        progress.show(percent(row), row["RemainTime"].as_u64());
+        match text(row, "Status").as_str() {
+            "accomplished" => Ok(true),
+            "progressing" => Ok(false),
+            status => bail!("snapshot {snapshot} is {status}; its changes go into the disk's next snapshot"),
+        }
+    })?;
+    progress.finish();
+    row.with_context(|| format!("no snapshot {snapshot}"))
+}
+
+/// `"37%"` -> 37.
+fn percent(row: &Value) -> u64 {
+    text(row, "Progress").trim_end_matches('%').parse().unwrap_or(0)
+}
