@@ -254,7 +254,7 @@ class Client:
         assert magic == STRUCTURED_MAGIC, f"reply magic {magic:#x}"
         flags, kind, cookie, length = struct.unpack(">HHQI", receive_exactly(self.sock, 16))
         pending, body = self.pending[cookie], receive_exactly(self.sock, length)
-        if pending.command == READ and pending.data is None:
+        if kind in (CHUNK_DATA, CHUNK_HOLE) and pending.data is None:
             pending.data = bytearray(pending.length)
         if kind == CHUNK_DATA:
             (at,) = struct.unpack_from(">Q", body)
@@ -271,9 +271,9 @@ class Client:
         else:
             assert kind == CHUNK_NONE, f"reply chunk type {kind}"
         if flags & CHUNK_DONE:
-            if pending.data is not None:
-                assert len(pending.data) == pending.length, "a read's reply has the wrong length"
-                pending.data = bytes(pending.data)
+            if pending.command == READ and pending.error is None:
+                assert len(pending.data or b"") == pending.length, "a read's reply has the wrong length"
+                pending.data = bytes(pending.data or b"")
             self._finish(cookie, pending)
 
     def _finish(self, cookie, pending):
