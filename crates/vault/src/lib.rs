@@ -1,1 +1,67 @@
 //! Snapshots in a bucket: chunks, packs, tree, heads, verify, sweep.
+//!
+//! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
+//! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
+//! share, and a snapshot exists exactly if the disk's head log ([`head`]) has an entry for it.
+//!
+//! The flow, as the node runs it:
+//!
+//! ```text
+//! vault  = Vault::open_or_create(&env, bucket)
+//!
+//! capture:  w = SnapshotWriter::begin(&vault, dir, CaptureSpec { snapshot, disk, parent, size_bytes, pending }, options)
+//!           w.put(index, Chunk) …               any order, each pending chunk once; waits while the spool is full
+//!           w.drain_taken() / w.seal()          chunks that may be overwritten from now on: they are durable here
+//!           w.finish(RecordDraft { … })         waits for uploads; tree -> record -> head entry; Committed { root, … }
+//! crash:    SnapshotWriter::resume(&vault, dir, options)   None: nothing was begun. Else w.taken(): do not put these
+//!           again; put the rest, finish. Also right after a commit that nobody saw: finish says Committed.
+//! give up:  w.abandon()
+//!
+//! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
+//! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id) / sweep(keep) / verify(root, sample)
+//! ```
+//!
+//! Invariants: (1) nothing is served that does not match its name; (2) the order of a commit is packs,
+//! tree, record, head entry, and of a deletion the reverse; every step may be repeated; (3) memory does
+//! not grow with the disk, except a few bytes per 8 MiB of it while a tree is built; (4) bytes from the
+//! bucket or the spool are hostile until checked.
+//!
+//! Not here: which chunks are pending, when to snapshot or delete, what a snapshot means at the API.
+
+mod capture;
+mod catalog;
+mod codec;
+mod error;
+mod fetch;
+mod format;
+pub mod head;
+mod id;
+mod in_flight;
+mod key;
+mod locate;
+mod lru;
+pub mod pack;
+mod packs;
+mod reader;
+mod record;
+mod signal;
+mod sweep;
+mod text;
+pub mod tree;
+mod vault;
+mod verify;
+mod walk;
+
+pub use capture::{
+    CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, SnapshotWriter, spool_packs,
+};
+pub use codec::Codec;
+pub use error::{Result, VaultError, VaultErrorKind};
+pub use head::{HeadEntry, HeadLog};
+pub use id::{ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
+pub use reader::{Chunk, Reader};
+pub use record::{SnapshotRecord, SnapshotStats};
+pub use sweep::{Keep, SweepReport};
+pub use tree::Root;
+pub use vault::{Vault, VaultOptions};
+pub use verify::{Damage, Sample, VerifyReport};

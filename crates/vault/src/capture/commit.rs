@@ -1,0 +1,205 @@
+//! The end of a capture: committed, or given up.
+//!
+//! The order of a commit: data packs, tree packs, record, head entry. The head entry is the commit;
+//! everything before it is invisible, everything after it is tidying. Each step may be repeated.
+
+use super::state::State;
+use super::{Committed, RecordDraft};
+use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::head::HeadEntry;
+use crate::key;
+use crate::pack::PackKind;
+use crate::record::{SnapshotRecord, SnapshotStats};
+use crate::tree::Root;
+use futures_util::stream::{self, StreamExt};
+use std::cell::Cell;
+use std::rc::Rc;
+use tidemark_units::CHUNK_BYTES;
+
+/// Packs removed at the same time.
+const WIDTH: usize = 8;
+
+/// Clears the flag however the work ends.
+struct Clear<'a>(&'a Cell<bool>);
+
+impl Drop for Clear<'_> {
+    fn drop(&mut self) {
+        self.0.set(false);
+    }
+}
+
+impl State {
+    fn subject(&self) -> String {
+        format!("snapshot {}", self.spec.snapshot)
+    }
+
+    pub(super) async fn finish(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+        if self.finishing.replace(true) {
+            return Err(VaultError::other(
+                "finish capture",
+                self.subject(),
+                "it is being finished already",
+            ));
+        }
+        let _clear = Clear(&self.finishing);
+        self.commit(draft).await.map_err(|error| {
+            // Errors of the background work carry the name already.
+            let named = error.subject.starts_with(&self.subject());
+            if named {
+                error
+            } else {
+                error.within(self.subject())
+            }
+        })
+    }
+
+    async fn commit(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+        let id = &self.spec.snapshot;
+        self.check()?;
+        let head = self.vault.head_log(&self.spec.disk).await?;
+        match head.snapshot(id) {
+            Some(Some(root)) => return self.committed_before(root).await,
+            Some(None) => {
+                self.tidy().await;
+                let cause = "it was deleted after its commit";
+                return Err(VaultError::new(
+                    VaultErrorKind::Missing,
+                    "finish capture",
+                    "head log",
+                    cause,
+                ));
+            }
+            None => {}
+        }
+        self.seal().await?;
+        let missing = self.spec.pending.len() - self.core.borrow().taken.len();
+        if missing > 0 {
+            let cause = format!("{missing} pending chunks have not been put");
+            return Err(VaultError::other("finish capture", "chunks", cause));
+        }
+        self.until(|core| core.packs.values().all(|pack| pack.uploaded))
+            .await?;
+        let root = self.build().await?;
+        let stats = self.stats(&root);
+        let record = SnapshotRecord {
+            snapshot: id.clone(),
+            disk: self.spec.disk.clone(),
+            size_bytes: self.spec.size_bytes,
+            created_ms: draft.created_ms,
+            root,
+            parent: draft.parent,
+            lsn: draft.lsn,
+            stats,
+            meta: draft.meta,
+        };
+        self.vault
+            .store()
+            .put(
+                "write snapshot record",
+                &key::snapshot(id),
+                vec![record.encode()?],
+            )
+            .await?;
+        let entry = HeadEntry::Snapshot { id: id.clone(), root };
+        let appended = head
+            .append_while(entry, |head| head.snapshot(id).is_none())
+            .await?;
+        if appended.is_none() {
+            let cause = "another capture committed it meanwhile";
+            return Err(VaultError::new(
+                VaultErrorKind::Lost,
+                "finish capture",
+                "head log",
+                cause,
+            ));
+        }
+        self.tidy().await;
+        Ok(Committed { root, stats })
+    }
+
+    /// The commit had happened, only its answer was lost.
+    async fn committed_before(self: &Rc<Self>, root: Root) -> Result<Committed> {
+        let record = self.vault.record(&self.spec.snapshot).await?.ok_or_else(|| {
+            VaultError::corrupt(
+                "finish capture",
+                "snapshot record",
+                "the head log has it, the record is gone",
+            )
+        })?;
+        self.tidy().await;
+        Ok(Committed {
+            root,
+            stats: record.stats,
+        })
+    }
+
+    fn stats(&self, root: &Root) -> SnapshotStats {
+        let core = self.core.borrow();
+        let tree_bytes: u64 = self.tree_packs.borrow().values().sum();
+        SnapshotStats {
+            captured_chunks: self.spec.pending.len(),
+            zero_chunks: core.counts.zero,
+            same_chunks: core.counts.same,
+            copied_chunks: core.counts.copied,
+            logical_bytes: core.counts.stored * CHUNK_BYTES,
+            stored_bytes: core.uploaded_bytes + tree_bytes,
+            full_bytes: root.data_chunks() * CHUNK_BYTES,
+        }
+    }
+
+    /// After the commit: a spool that cannot be removed now is removed when it is found again.
+    async fn tidy(self: &Rc<Self>) {
+        self.close().await;
+        if let Err(error) = self.spool.destroy().await {
+            tracing::warn!(%error, "the spool of a committed snapshot stays for now");
+        }
+        self.vault.in_flight().end(self.number);
+    }
+
+    pub(super) async fn abandon(self: &Rc<Self>) -> Result<()> {
+        self.close().await;
+        // Without the head log nobody knows whether a finish got through: the packs stay for the sweep.
+        let head = self.vault.head_log(&self.spec.disk).await;
+        let in_head = head.as_ref().ok().map(|head| head.snapshot(&self.spec.snapshot));
+        if let Some(Some(_)) = in_head {
+            return Err(VaultError::other(
+                "abandon capture",
+                self.subject(),
+                "it is committed",
+            ));
+        }
+        self.spool.destroy().await?;
+        if in_head.is_some() {
+            self.remove_from_bucket().await;
+        }
+        self.vault.in_flight().end(self.number);
+        Ok(())
+    }
+
+    /// Best effort: what stays is found by the sweep.
+    async fn remove_from_bucket(&self) {
+        let store = self.vault.store();
+        let mut keys: Vec<String> = self
+            .core
+            .borrow()
+            .packs
+            .keys()
+            .map(|pack| key::pack(PackKind::Data, *pack))
+            .collect();
+        keys.extend(
+            self.tree_packs
+                .borrow()
+                .keys()
+                .map(|pack| key::pack(PackKind::Tree, *pack)),
+        );
+        keys.push(key::snapshot(&self.spec.snapshot));
+        let removals = stream::iter(keys)
+            .map(|key| async move { (store.bucket.delete(&key).await, key) })
+            .buffer_unordered(WIDTH);
+        let failed = removals.filter_map(|(done, key)| async move { done.err().map(|error| (key, error)) });
+        let failed: Vec<_> = failed.collect().await;
+        if let Some((key, error)) = failed.first() {
+            tracing::warn!(%key, %error, left = failed.len(), "an abandoned capture leaves packs for the sweep");
+        }
+    }
+}

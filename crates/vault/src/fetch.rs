@@ -1,0 +1,345 @@
+//! Getting stored chunks and tree nodes: few, large, verified reads, each done once.
+//!
+//! Wanted things that lie close together in a pack come in one ranged GET. A thing that somebody is
+//! fetching already is waited for, not fetched again. A fetch is a task of its own: a caller that goes
+//! away takes nothing with it. What arrives is decoded and checked against its name off the thread;
+//! when the hinted place does not have it, the packs' own footers are asked ([`crate::locate`]).
+//!
+//! Invariant: nothing leaves here, or enters the cache, that does not match its name.
+
+use crate::codec::{self, DecodeError};
+use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::id::{ChunkId, NodeId};
+use crate::key;
+use crate::locate::{Effort, Locator};
+use crate::lru::Lru;
+use crate::pack::{Location, PACK_BYTES_MAX, PackKind};
+use crate::tree::{NODE_BYTES_MAX, TreeNode, decode_node};
+use crate::vault::Store;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared, join_all};
+use futures_util::stream::{self, StreamExt};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::rc::Rc;
+use std::sync::Arc;
+use tidemark_units::{CHUNK_BYTES, KIB, MIB};
+
+/// A name by which something can be fetched.
+pub(crate) trait Name: Copy + Eq + Hash + Display + Debug + Send + 'static {
+    /// What it names.
+    type Value: Clone + Send + 'static;
+    /// Where such things live.
+    const KIND: PackKind;
+    /// What to call it in an error.
+    const WORD: &'static str;
+    fn bytes(&self) -> [u8; 32];
+    /// The thing, if `stored` holds what this names.
+    fn decode(&self, at: &Location, stored: Bytes) -> Result<Self::Value, DecodeError>;
+    fn memory_bytes(value: &Self::Value) -> u64;
+}
+
+impl Name for ChunkId {
+    type Value = Bytes;
+    const KIND: PackKind = PackKind::Data;
+    const WORD: &'static str = "chunk";
+
+    fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    fn decode(&self, at: &Location, stored: Bytes) -> Result<Bytes, DecodeError> {
+        let plain = codec::decode(at.codec, &stored, CHUNK_BYTES as usize)?;
+        let found = ChunkId::of(&plain);
+        if found != *self || plain.len() as u64 != CHUNK_BYTES {
+            let text = format!("its {} plain bytes have the name {found}", plain.len());
+            return Err(DecodeError::Mismatch(text));
+        }
+        // A raw chunk is a slice of a whole ranged read: kept as it is, it would pin all of that.
+        Ok(if at.codec == codec::Codec::Raw {
+            Bytes::copy_from_slice(&plain)
+        } else {
+            plain
+        })
+    }
+
+    fn memory_bytes(value: &Bytes) -> u64 {
+        value.len() as u64
+    }
+}
+
+impl Name for NodeId {
+    type Value = Arc<TreeNode>;
+    const KIND: PackKind = PackKind::Tree;
+    const WORD: &'static str = "tree node";
+
+    fn bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
+    fn decode(&self, at: &Location, stored: Bytes) -> Result<Arc<TreeNode>, DecodeError> {
+        let plain = codec::decode(at.codec, &stored, NODE_BYTES_MAX)?;
+        decode_node(*self, &plain).map(Arc::new)
+    }
+
+    fn memory_bytes(value: &Arc<TreeNode>) -> u64 {
+        value.memory_bytes()
+    }
+}
+
+/// Unwanted bytes that a ranged GET may carry between two wanted ones.
+const GAP_BYTES: u64 = 32 * KIB;
+/// Most bytes of one ranged GET.
+const SPAN_BYTES: u64 = MIB;
+/// Most things of one ranged GET.
+const SPAN_ITEMS: usize = 128;
+/// Ranged GETs of one call at the same time.
+const WIDTH: usize = 8;
+
+type Results<V, N> = Rc<HashMap<N, Result<V>>>;
+type Running<V, N> = Shared<LocalBoxFuture<'static, Results<V, N>>>;
+
+/// Fetches things of one kind, and remembers some.
+pub(crate) struct Fetcher<N: Name> {
+    shared: Rc<Cache<N>>,
+}
+
+struct Cache<N: Name> {
+    store: Store,
+    locator: Rc<Locator>,
+    cache: RefCell<Lru<N, N::Value>>,
+    running: RefCell<HashMap<N, Running<N::Value, N>>>,
+}
+
+impl<N: Name> Fetcher<N> {
+    pub(crate) fn new(store: Store, locator: Rc<Locator>, cache_bytes: u64) -> Self {
+        let (cache, running) = (RefCell::new(Lru::new(cache_bytes)), RefCell::default());
+        Self {
+            shared: Rc::new(Cache {
+                store,
+                locator,
+                cache,
+                running,
+            }),
+        }
+    }
+
+    /// Whether it is in memory or on its way.
+    pub(crate) fn is_near(&self, id: &N) -> bool {
+        self.shared.cache.borrow().contains(id) || self.shared.running.borrow().contains_key(id)
+    }
+
+    /// One answer for each, in the same order.
+    pub(crate) async fn get_many(&self, wanted: &[(N, Location)]) -> Vec<Result<N::Value>> {
+        let mut found: HashMap<N, Result<N::Value>> = HashMap::new();
+        let mut running: Vec<Running<N::Value, N>> = Vec::new();
+        let mut missing: Vec<(N, Location)> = Vec::new();
+        let mut asked = HashSet::new();
+        for &(id, at) in wanted {
+            if !asked.insert(id) {
+                continue;
+            }
+            if let Some(value) = self.shared.cache.borrow_mut().get(&id) {
+                found.insert(id, Ok(value));
+            } else if let Some(there) = self.shared.running.borrow().get(&id) {
+                running.push(there.clone());
+            } else {
+                missing.push((id, at));
+            }
+        }
+        let spans = stream::iter(into_spans(missing)).map(|span| self.start(span));
+        let mut done: Vec<_> = spans.buffer_unordered(WIDTH).collect().await;
+        done.extend(join_all(running).await);
+        for results in done {
+            found.extend(results.iter().map(|(id, value)| (*id, value.clone())));
+        }
+        let answer = |id| {
+            found
+                .get(id)
+                .cloned()
+                .expect("everything that was asked for was looked up")
+        };
+        wanted.iter().map(|(id, _)| answer(id)).collect()
+    }
+
+    /// As [`Fetcher::get_many`], but past the cache and only where the locations say.
+    pub(crate) async fn get_exact(&self, wanted: &[(N, Location)]) -> Vec<Result<N::Value>> {
+        let spans = stream::iter(into_spans(wanted.to_vec())).map(|span| self.shared.fetch_hinted(span));
+        let spans: Vec<_> = spans.buffer_unordered(WIDTH).collect().await;
+        let found: HashMap<(N, Location), Result<N::Value>> = spans
+            .into_iter()
+            .flatten()
+            .map(|(id, at, result)| ((id, at), result))
+            .collect();
+        let answer = |name| {
+            found
+                .get(name)
+                .cloned()
+                .expect("everything that was asked for was looked up")
+        };
+        wanted.iter().map(answer).collect()
+    }
+
+    /// From any other place that the packs' footers name; `error` is the answer if there is none.
+    pub(crate) async fn get_elsewhere(&self, id: N, hint: Location, error: VaultError) -> Result<N::Value> {
+        self.shared.fetch_elsewhere(id, hint, error).await
+    }
+
+    /// Starts a fetch that runs to its end whoever waits for it.
+    fn start(&self, span: Vec<(N, Location)>) -> Running<N::Value, N> {
+        let shared = self.shared.clone();
+        let ids: Vec<N> = span.iter().map(|(id, _)| *id).collect();
+        let running = async move { Rc::new(shared.fetch(span).await) }
+            .boxed_local()
+            .shared();
+        for id in ids {
+            self.shared.running.borrow_mut().insert(id, running.clone());
+        }
+        self.shared.store.env.spawn(running.clone().map(drop));
+        running
+    }
+}
+
+/// Groups what one ranged GET can bring.
+fn into_spans<N>(mut missing: Vec<(N, Location)>) -> Vec<Vec<(N, Location)>> {
+    missing.sort_by_key(|(_, at)| (at.pack, at.offset));
+    let mut spans: Vec<Vec<(N, Location)>> = Vec::new();
+    for (id, at) in missing {
+        if let Some(span) = spans.last_mut()
+            && let (Some((_, first)), Some((_, last))) = (span.first(), span.last())
+            && first.pack == at.pack
+            && u64::from(at.offset) <= last.end() + GAP_BYTES
+            && at.end() - u64::from(first.offset) <= SPAN_BYTES
+            && span.len() < SPAN_ITEMS
+        {
+            span.push((id, at));
+        } else {
+            spans.push(vec![(id, at)]);
+        }
+    }
+    spans
+}
+
+impl<N: Name> Cache<N> {
+    async fn fetch(&self, span: Vec<(N, Location)>) -> HashMap<N, Result<N::Value>> {
+        let mut results = HashMap::new();
+        for (id, at, result) in self.fetch_hinted(span).await {
+            let result = match result {
+                Err(error) if error.kind != VaultErrorKind::Busy => self.fetch_elsewhere(id, at, error).await,
+                done => done,
+            };
+            results.insert(id, result);
+        }
+        for (id, result) in &results {
+            self.running.borrow_mut().remove(id);
+            if let Ok(value) = result {
+                self.cache
+                    .borrow_mut()
+                    .insert(*id, value.clone(), N::memory_bytes(value));
+            }
+        }
+        results
+    }
+
+    /// Fetches and checks a span where its locations say it is.
+    async fn fetch_hinted(&self, span: Vec<(N, Location)>) -> Vec<(N, Location, Result<N::Value>)> {
+        let Some(first) = span.first().map(|(_, at)| *at) else {
+            return Vec::new();
+        };
+        let (from, to) = (
+            u64::from(first.offset),
+            span.iter().map(|(_, at)| at.end()).max().unwrap_or(0),
+        );
+        let got = if to > PACK_BYTES_MAX {
+            let subject = format!("pack {}", first.pack);
+            Err(VaultError::corrupt(
+                "read pack",
+                subject,
+                format!("bytes {from}..{to} are impossible"),
+            ))
+        } else {
+            self.store
+                .get_range("read pack", &key::pack(N::KIND, first.pack), from, to)
+                .await
+        };
+        let bytes = match got {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                let name = |id: N| error.clone().within(format!("{} {id}", N::WORD));
+                return span.into_iter().map(|(id, at)| (id, at, Err(name(id)))).collect();
+            }
+        };
+        let decode = move || {
+            let one = |(id, at): (N, Location)| {
+                let start = (u64::from(at.offset) - from) as usize;
+                let stored = bytes.slice(start..start + at.stored_len as usize);
+                let result = id.decode(&at, stored).map_err(|cause| {
+                    let subject = format!("{} {id}: pack {} at {}", N::WORD, at.pack, at.offset);
+                    VaultError::corrupt("read pack", subject, cause)
+                });
+                (id, at, result)
+            };
+            span.into_iter().map(one).collect()
+        };
+        self.store.env.compute(decode).await
+    }
+
+    /// Asks the packs' footers where it is; `error` says why the hint did not help.
+    async fn fetch_elsewhere(&self, id: N, hint: Location, error: VaultError) -> Result<N::Value> {
+        for effort in [Effort::Known, Effort::Scan] {
+            for at in self
+                .locator
+                .find(&self.store, N::KIND, id.bytes(), &hint, effort)
+                .await?
+            {
+                if let Some((_, _, Ok(value))) = self.fetch_hinted(vec![(id, at)]).await.pop() {
+                    tracing::warn!(%id, hinted = %hint.pack, found = %at.pack, "{} is not where its parent says", N::WORD);
+                    return Ok(value);
+                }
+            }
+        }
+        Err(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::PackId;
+
+    fn at(pack: u8, offset: u32, stored_len: u32) -> Location {
+        Location {
+            pack: PackId([pack; 16]),
+            offset,
+            stored_len,
+            ordinal: 0,
+            codec: codec::Codec::Raw,
+        }
+    }
+
+    #[test]
+    fn neighbours_share_a_span_and_others_do_not() {
+        let wanted = vec![
+            (1, at(1, 32, 1000)),
+            (2, at(1, 1032, 1000)),
+            (3, at(1, 2032 + 32 * 1024, 8)),
+            (4, at(1, 900_000, 8)),
+            (5, at(2, 2032, 8)),
+        ];
+        let spans: Vec<Vec<u8>> = into_spans(wanted)
+            .into_iter()
+            .map(|span| span.into_iter().map(|(id, _)| id).collect())
+            .collect();
+        assert_eq!(spans, [vec![1, 2, 3], vec![4], vec![5]]);
+    }
+
+    #[test]
+    fn a_span_is_bounded() {
+        let wanted: Vec<_> = (0..64).map(|i| (i, at(1, i * 65536, 65536))).collect();
+        let spans = into_spans(wanted);
+        assert_eq!(spans.iter().map(Vec::len).collect::<Vec<_>>(), [16; 4]);
+    }
+}

@@ -1,0 +1,251 @@
+//! A disk's head log: who owns the disk, and which of its snapshots exist.
+//!
+//! Entries are objects with consecutive numbers, made only where none was: whoever makes number n
+//! has won n. A snapshot exists exactly if an entry says so and no later one drops it. Each entry
+//! carries a random nonce, so that a writer whose answer got lost knows its own entry again.
+//!
+//! Not here: what losing means (the caller stops, or looks and tries the next number).
+
+use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::id::Nonce;
+use crate::tree::Root;
+use crate::vault::{PutIfAbsent, Store};
+use crate::{key, text};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use tidemark_units::{DiskId, SnapshotId};
+
+const KIND: &str = "head";
+const VERSION: u32 = 1;
+/// Entries read at the same time.
+const WIDTH: usize = 16;
+
+/// What an entry says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "lowercase")]
+pub enum HeadEntry {
+    /// From here on `node` owns the disk, in this epoch.
+    Own {
+        /// Grows with each owner.
+        epoch: u64,
+        /// The owner's name.
+        node: String,
+    },
+    /// The snapshot exists, with this content.
+    Snapshot {
+        /// Its id.
+        id: SnapshotId,
+        /// Its content.
+        root: Root,
+    },
+    /// The snapshot no longer exists.
+    Drop {
+        /// Its id.
+        id: SnapshotId,
+    },
+    /// Owners of this epoch and below must stop.
+    Fence {
+        /// The last epoch that is fenced.
+        epoch: u64,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Stored {
+    disk: DiskId,
+    seq: u64,
+    nonce: Nonce,
+    #[serde(flatten)]
+    entry: HeadEntry,
+}
+
+/// Parses one head entry's object.
+pub(crate) fn decode(disk: &DiskId, seq: u64, object: &[u8]) -> Result<HeadEntry> {
+    let key = key::head(disk, seq);
+    let stored: Stored = text::decode(KIND, VERSION, &key, object)?;
+    if (&stored.disk, stored.seq) != (disk, seq) {
+        let cause = format!("it is entry {} of disk {}", stored.seq, stored.disk);
+        return Err(VaultError::corrupt("read head log", key, cause));
+    }
+    Ok(stored.entry)
+}
+
+/// The bytes of one head entry's object.
+pub(crate) fn encode(disk: &DiskId, seq: u64, nonce: Nonce, entry: &HeadEntry) -> Result<Bytes> {
+    text::encode(
+        KIND,
+        VERSION,
+        &Stored {
+            disk: disk.clone(),
+            seq,
+            nonce,
+            entry: entry.clone(),
+        },
+    )
+}
+
+/// The root of every snapshot that exists after these entries, in the order of their making.
+pub fn live_snapshots(entries: &[HeadEntry]) -> Vec<(SnapshotId, Root)> {
+    let mut live: Vec<(SnapshotId, Root)> = Vec::new();
+    for entry in entries {
+        match entry {
+            HeadEntry::Snapshot { id, root } => live.push((id.clone(), *root)),
+            HeadEntry::Drop { id } => live.retain(|(live, _)| live != id),
+            HeadEntry::Own { .. } | HeadEntry::Fence { .. } => {}
+        }
+    }
+    live
+}
+
+/// One disk's head log, as far as it has been read.
+pub struct HeadLog {
+    store: Store,
+    disk: DiskId,
+    entries: RefCell<Vec<HeadEntry>>,
+}
+
+impl HeadLog {
+    pub(crate) fn new(store: Store, disk: DiskId) -> Self {
+        Self {
+            store,
+            disk,
+            entries: RefCell::default(),
+        }
+    }
+
+    /// The disk.
+    pub fn disk(&self) -> &DiskId {
+        &self.disk
+    }
+
+    /// All entries read or appended so far; an entry's number is its place.
+    pub fn entries(&self) -> Vec<HeadEntry> {
+        self.entries.borrow().clone()
+    }
+
+    /// The number of the next entry, as far as known.
+    pub fn len(&self) -> u64 {
+        self.entries.borrow().len() as u64
+    }
+
+    /// Whether there is no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The snapshot's root: `Some(None)` when it was dropped, `None` when it was never there.
+    pub(crate) fn snapshot(&self, snapshot: &SnapshotId) -> Option<Option<Root>> {
+        let mut found = None;
+        for entry in self.entries.borrow().iter() {
+            match entry {
+                HeadEntry::Snapshot { id, root } if id == snapshot => found = Some(Some(*root)),
+                HeadEntry::Drop { id } if id == snapshot => found = Some(None),
+                _ => {}
+            }
+        }
+        found
+    }
+
+    /// Reads what others have appended since.
+    pub async fn refresh(&self) -> Result<()> {
+        if self.is_empty() {
+            return self.read_all().await;
+        }
+        // The usual case is that there is nothing new: one look instead of listing the whole log.
+        while let Some(object) = self
+            .store
+            .get_opt("read head log", &key::head(&self.disk, self.len()))
+            .await?
+        {
+            self.learn(self.len(), &object)?;
+        }
+        Ok(())
+    }
+
+    async fn read_all(&self) -> Result<()> {
+        let step = "read head log";
+        let prefix = key::head_prefix(&self.disk);
+        let listed = self.store.list(step, &prefix).await?;
+        for (at, object) in (0..).zip(&listed) {
+            if key::parse_head(&object.key) != Some((self.disk.clone(), at)) {
+                let cause = format!("entry {at} is missing: {:?} stands in its place", object.key);
+                return Err(VaultError::corrupt(step, prefix, cause));
+            }
+        }
+        let mut objects = stream::iter(0..listed.len() as u64)
+            .map(|seq| async move { (seq, self.store.get(step, &key::head(&self.disk, seq)).await) })
+            .buffered(WIDTH);
+        while let Some((seq, object)) = objects.next().await {
+            self.learn(seq, &object?)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in entry `seq`; one that is known already (by another task) changes nothing.
+    fn learn(&self, seq: u64, object: &[u8]) -> Result<()> {
+        let entry = decode(&self.disk, seq, object)?;
+        let mut entries = self.entries.borrow_mut();
+        if entries.len() as u64 == seq {
+            entries.push(entry);
+        }
+        Ok(())
+    }
+
+    /// Appends at the next free number and says which it was. [`VaultErrorKind::Lost`] when another
+    /// writer's entry is there; that entry has been taken in, so that the caller may look and decide.
+    pub async fn append(&self, entry: HeadEntry) -> Result<u64> {
+        let seq = self.len();
+        let object = encode(&self.disk, seq, Nonce(self.store.env.random()), &entry)?;
+        let key = key::head(&self.disk, seq);
+        match self
+            .store
+            .put_if_absent("append to head log", &key, object.clone())
+            .await?
+        {
+            PutIfAbsent::Done => {
+                self.learn(seq, &object)?;
+                Ok(seq)
+            }
+            PutIfAbsent::Exists(other) => {
+                self.learn(seq, &other)?;
+                self.refresh().await?;
+                let cause = "another writer's entry is there";
+                Err(VaultError::new(
+                    VaultErrorKind::Lost,
+                    "append to head log",
+                    key,
+                    cause,
+                ))
+            }
+        }
+    }
+
+    /// Appends over other writers' snapshot and drop entries, as long as `still` holds and nobody
+    /// has taken the disk over ([`VaultErrorKind::Lost`]). `None` when `still` does not hold.
+    pub(crate) async fn append_while(
+        &self,
+        entry: HeadEntry,
+        still: impl Fn(&HeadLog) -> bool,
+    ) -> Result<Option<u64>> {
+        let known = self.entries.borrow().len();
+        loop {
+            if !still(self) {
+                return Ok(None);
+            }
+            match self.append(entry.clone()).await {
+                Ok(seq) => return Ok(Some(seq)),
+                Err(error) if error.kind == VaultErrorKind::Lost => {
+                    let owner_changed = self.entries.borrow()[known..]
+                        .iter()
+                        .any(|entry| matches!(entry, HeadEntry::Own { .. } | HeadEntry::Fence { .. }));
+                    if owner_changed {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Names of things in the vault: fixed-size byte strings, written as lower-case hex.
+
+use std::fmt;
+use std::str::FromStr;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+/// A text that is not the hex form of an id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is not {digits} lower-case hex digits")]
+pub struct HexError {
+    text: String,
+    digits: usize,
+}
+
+macro_rules! bytes_id {
+    ($(#[$doc:meta])* $name:ident, $len:literal) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, FromBytes, IntoBytes, Immutable, KnownLayout,
+            Unaligned,
+        )]
+        #[repr(transparent)]
+        pub struct $name(pub [u8; $len]);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&data_encoding::HEXLOWER.encode(&self.0))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = HexError;
+            fn from_str(text: &str) -> Result<Self, HexError> {
+                data_encoding::HEXLOWER
+                    .decode(text.as_bytes())
+                    .ok()
+                    .and_then(|bytes| bytes.try_into().ok())
+                    .map(Self)
+                    .ok_or_else(|| HexError { text: text.chars().take(80).collect(), digits: 2 * $len })
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = HexError;
+            fn try_from(text: String) -> Result<Self, HexError> {
+                text.parse()
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(id: $name) -> String {
+                id.to_string()
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+bytes_id!(
+    /// A chunk's name: BLAKE3 of its 65536 plain bytes.
+    ChunkId, 32
+);
+bytes_id!(
+    /// A tree node's name: a hash of its logical content, see [`crate::tree`].
+    NodeId, 32
+);
+bytes_id!(
+    /// A pack's name: random.
+    PackId, 16
+);
+bytes_id!(
+    /// A vault's name: random, made with it.
+    VaultId, 16
+);
+bytes_id!(
+    /// Marks an entry as written by one attempt of one writer: random.
+    Nonce, 16
+);
+
+impl ChunkId {
+    /// The id of these plain bytes.
+    pub fn of(plain: &[u8]) -> Self {
+        Self(*blake3::hash(plain).as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hex_goes_both_ways_and_nothing_else_is_taken() {
+        let id = PackId(*b"0123456789abcdef");
+        assert_eq!(id.to_string().parse::<PackId>(), Ok(id));
+        for bad in [
+            "",
+            "00",
+            &"0".repeat(33),
+            &"A".repeat(32),
+            &"g".repeat(32),
+            "é".repeat(16).as_str(),
+        ] {
+            assert!(bad.parse::<PackId>().is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Where things are in the bucket. Every key that the vault uses is made or parsed here.
+
+use crate::id::PackId;
+use crate::pack::PackKind;
+use tidemark_units::{DiskId, SnapshotId};
+
+/// The format object.
+pub(crate) const FORMAT: &str = "format";
+/// All snapshot records.
+pub(crate) const SNAPSHOTS: &str = "snapshots/";
+/// All head logs.
+pub(crate) const DISKS: &str = "d/";
+
+/// All packs of a kind.
+pub(crate) fn pack_prefix(kind: PackKind) -> &'static str {
+    match kind {
+        PackKind::Data => "packs/",
+        PackKind::Tree => "nodes/",
+    }
+}
+
+/// One pack; the two digits spread packs over 256 directories.
+pub(crate) fn pack(kind: PackKind, id: PackId) -> String {
+    let hex = id.to_string();
+    format!("{}{}/{hex}", pack_prefix(kind), &hex[..2])
+}
+
+/// The pack that `key` names, if it is one that [`pack`] makes.
+pub(crate) fn parse_pack(kind: PackKind, key: &str) -> Option<PackId> {
+    let id: PackId = key.rsplit('/').next()?.parse().ok()?;
+    (pack(kind, id) == key).then_some(id)
+}
+
+/// A snapshot's record.
+pub(crate) fn snapshot(id: &SnapshotId) -> String {
+    format!("{SNAPSHOTS}{id}")
+}
+
+/// The snapshot whose record `key` is.
+pub(crate) fn parse_snapshot(key: &str) -> Option<SnapshotId> {
+    SnapshotId::new(key.strip_prefix(SNAPSHOTS)?).ok()
+}
+
+/// A disk's head log.
+pub(crate) fn head_prefix(disk: &DiskId) -> String {
+    format!("{DISKS}{disk}/h/")
+}
+
+/// One head entry. Twenty digits: the order of keys is the order of entries.
+pub(crate) fn head(disk: &DiskId, seq: u64) -> String {
+    format!("{}{seq:020}", head_prefix(disk))
+}
+
+/// The disk and sequence number of a head entry's key.
+pub(crate) fn parse_head(key: &str) -> Option<(DiskId, u64)> {
+    let (disk, seq) = key.strip_prefix(DISKS)?.split_once("/h/")?;
+    let (disk, seq) = (DiskId::new(disk).ok()?, seq.parse().ok()?);
+    (head(&disk, seq) == key).then_some((disk, seq))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_parse_back_and_look_alikes_do_not() {
+        let id = PackId([0xab; 16]);
+        let key = pack(PackKind::Tree, id);
+        assert_eq!(key, format!("nodes/ab/{}", "ab".repeat(16)));
+        assert_eq!(parse_pack(PackKind::Tree, &key), Some(id));
+        assert_eq!(parse_pack(PackKind::Data, &key), None);
+        assert_eq!(
+            parse_pack(PackKind::Tree, &format!("nodes/aa/{}", "ab".repeat(16))),
+            None
+        );
+        let disk = DiskId::new("d-1").unwrap();
+        assert_eq!(head(&disk, 7), "d/d-1/h/00000000000000000007");
+        assert_eq!(parse_head("d/d-1/h/00000000000000000007"), Some((disk, 7)));
+        assert_eq!(parse_head("d/d-1/h/7"), None);
+        assert_eq!(parse_head("d/d-1/h/+0000000000000000007"), None);
+    }
+}

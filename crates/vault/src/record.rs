@@ -1,0 +1,78 @@
+//! A snapshot's record: what a catalogue needs to rebuild itself from the bucket alone.
+//!
+//! The record is written before the head entry and removed after the drop entry: a record alone
+//! means nothing, a head entry without its record is damage.
+
+use crate::error::{Result, VaultError};
+use crate::tree::Root;
+use crate::{key, text};
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tidemark_env::UnixMillis;
+use tidemark_units::{DiskId, Lsn, SnapshotId};
+
+const KIND: &str = "snapshot";
+const VERSION: u32 = 1;
+
+/// What a snapshot cost and holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SnapshotStats {
+    /// Chunks that the capture had to take.
+    pub captured_chunks: u64,
+    /// Of these: all zeros.
+    pub zero_chunks: u64,
+    /// Of these: the same as in the parent.
+    pub same_chunks: u64,
+    /// Of these: the same as another one of this capture.
+    pub copied_chunks: u64,
+    /// Plain bytes of the chunks that this snapshot added.
+    pub logical_bytes: u64,
+    /// Bytes of the packs that this snapshot added, tree included.
+    pub stored_bytes: u64,
+    /// Bytes of all chunks of the snapshot that are not zeros.
+    pub full_bytes: u64,
+}
+
+/// `<vault>/snapshots/<id>`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SnapshotRecord {
+    /// The snapshot.
+    pub snapshot: SnapshotId,
+    /// The disk that it is of.
+    pub disk: DiskId,
+    /// The disk's size in bytes, at the mark.
+    pub size_bytes: u64,
+    /// When the mark was made.
+    pub created_ms: UnixMillis,
+    /// Content.
+    pub root: Root,
+    /// The snapshot that the capture was relative to.
+    pub parent: Option<SnapshotId>,
+    /// The mark's place in the disk's log.
+    pub lsn: Lsn,
+    /// What it cost and holds.
+    pub stats: SnapshotStats,
+    /// The control plane's own words, kept as they are.
+    pub meta: serde_json::Value,
+}
+
+impl SnapshotRecord {
+    /// The record's object.
+    pub(crate) fn encode(&self) -> Result<Bytes> {
+        text::encode(KIND, VERSION, self)
+    }
+
+    /// Parses the object of `snapshot`'s record.
+    pub(crate) fn decode(snapshot: &SnapshotId, object: &[u8]) -> Result<Self> {
+        let key = key::snapshot(snapshot);
+        let record: Self = text::decode(KIND, VERSION, &key, object)?;
+        if &record.snapshot != snapshot || record.root.size_bytes() != record.size_bytes {
+            let cause = format!(
+                "it is the record of {} or its size is not its root's",
+                record.snapshot
+            );
+            return Err(VaultError::corrupt("read snapshot record", key, cause));
+        }
+        Ok(record)
+    }
+}

@@ -1,0 +1,314 @@
+//! [`Vault`]: one open vault, and bucket operations that try again.
+//!
+//! A vault handle belongs to one thread and is cheap to clone; all clones share the caches, the head
+//! logs and the list of captures in flight.
+
+use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::fetch::Fetcher;
+use crate::format::Format;
+use crate::head::HeadLog;
+use crate::id::{ChunkId, NodeId, PackId, VaultId};
+use crate::in_flight::InFlight;
+use crate::key;
+use crate::locate::Locator;
+use crate::tree::Root;
+use bytes::Bytes;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+use tidemark_env::{Bucket, BucketError, BucketErrorKind, Env, LocalFuture, Precondition};
+use tidemark_units::{DiskId, MIB};
+
+/// How much memory a vault may use for caches, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct VaultOptions {
+    /// Decoded tree nodes.
+    pub node_cache_bytes: u64,
+    /// Decoded chunks.
+    pub chunk_cache_bytes: u64,
+}
+
+impl Default for VaultOptions {
+    fn default() -> Self {
+        Self {
+            node_cache_bytes: 16 * MIB,
+            chunk_cache_bytes: 32 * MIB,
+        }
+    }
+}
+
+/// An open vault.
+#[derive(Clone)]
+pub struct Vault(Rc<Inner>);
+
+struct Inner {
+    store: Store,
+    nodes: Fetcher<NodeId>,
+    chunks: Fetcher<ChunkId>,
+    heads: RefCell<HashMap<DiskId, Weak<HeadLog>>>,
+    in_flight: InFlight,
+    locator: Rc<Locator>,
+}
+
+impl Vault {
+    /// Makes a new vault in an empty bucket.
+    pub async fn create(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
+        let format = Format::new(VaultId(env.random()));
+        let store = Store::new(env.clone(), bucket, format.vault());
+        match store
+            .put_if_absent("create vault", key::FORMAT, format.encode()?)
+            .await?
+        {
+            PutIfAbsent::Done => Ok(Self::with(store, VaultOptions::default())),
+            PutIfAbsent::Exists(_) => Err(VaultError::other(
+                "create vault",
+                store.describe(),
+                "there is a vault already",
+            )),
+        }
+    }
+
+    /// Opens the vault in the bucket; [`VaultErrorKind::Missing`] when there is none.
+    pub async fn open(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
+        Self::open_with(env, bucket, VaultOptions::default()).await
+    }
+
+    /// As [`Vault::open`], with caches of a chosen size.
+    pub async fn open_with(env: &Env, bucket: Rc<dyn Bucket>, options: VaultOptions) -> Result<Self> {
+        // The id is not known yet; reading the format object does not need it.
+        let mut store = Store::new(env.clone(), bucket, VaultId([0; 16]));
+        let object = store.get("open vault", key::FORMAT).await?;
+        store.vault = Format::decode(&object)?.vault();
+        Ok(Self::with(store, options))
+    }
+
+    /// Opens the vault in the bucket, or makes one if there is none.
+    pub async fn open_or_create(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
+        match Self::open(env, bucket.clone()).await {
+            Err(error) if error.kind == VaultErrorKind::Missing => {}
+            done => return done,
+        }
+        match Self::create(env, bucket.clone()).await {
+            // Somebody was quicker: theirs is as good.
+            Err(error) if error.kind == VaultErrorKind::Other => Self::open(env, bucket).await,
+            done => done,
+        }
+    }
+
+    fn with(store: Store, options: VaultOptions) -> Self {
+        let locator = Rc::new(Locator::default());
+        Self(Rc::new(Inner {
+            nodes: Fetcher::new(store.clone(), locator.clone(), options.node_cache_bytes),
+            chunks: Fetcher::new(store.clone(), locator.clone(), options.chunk_cache_bytes),
+            heads: RefCell::default(),
+            in_flight: InFlight::default(),
+            locator,
+            store,
+        }))
+    }
+
+    /// The vault's id.
+    pub fn id(&self) -> VaultId {
+        self.0.store.vault
+    }
+
+    /// Where it is, for people.
+    pub fn describe(&self) -> String {
+        self.0.store.describe()
+    }
+
+    pub(crate) fn env(&self) -> &Env {
+        &self.0.store.env
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    pub(crate) fn nodes(&self) -> &Fetcher<NodeId> {
+        &self.0.nodes
+    }
+
+    pub(crate) fn chunks(&self) -> &Fetcher<ChunkId> {
+        &self.0.chunks
+    }
+
+    pub(crate) fn in_flight(&self) -> &InFlight {
+        &self.0.in_flight
+    }
+
+    pub(crate) fn locator(&self) -> &Locator {
+        &self.0.locator
+    }
+
+    /// Packs that captures of this process have made and not committed yet, and the roots of their
+    /// parents. [`Vault::sweep`] keeps these by itself.
+    pub fn captures_in_flight(&self) -> (Vec<PackId>, Vec<Root>) {
+        (self.0.in_flight.packs(), self.0.in_flight.roots())
+    }
+
+    /// The disk's head log, read from the bucket unless somebody in this process has it open.
+    pub async fn head_log(&self, disk: &DiskId) -> Result<Rc<HeadLog>> {
+        if let Some(open) = self.open_head_log(disk) {
+            open.refresh().await?;
+            return Ok(open);
+        }
+        let log = Rc::new(HeadLog::new(self.0.store.clone(), disk.clone()));
+        log.refresh().await?;
+        // Two callers may have read it at once: everybody shares the first.
+        if let Some(open) = self.open_head_log(disk) {
+            return Ok(open);
+        }
+        let mut heads = self.0.heads.borrow_mut();
+        heads.retain(|_, log| log.strong_count() > 0);
+        heads.insert(disk.clone(), Rc::downgrade(&log));
+        Ok(log)
+    }
+
+    fn open_head_log(&self, disk: &DiskId) -> Option<Rc<HeadLog>> {
+        self.0.heads.borrow().get(disk).and_then(Weak::upgrade)
+    }
+}
+
+/// The bucket, with patience. Every operation that can be repeated is, on Busy and Unknown.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) env: Env,
+    pub(crate) bucket: Rc<dyn Bucket>,
+    pub(crate) vault: VaultId,
+}
+
+/// How a put that demands an absent key ended.
+pub(crate) enum PutIfAbsent {
+    /// Our bytes are there.
+    Done,
+    /// These other bytes are there.
+    Exists(Bytes),
+}
+
+/// Tries before Busy is handed to the caller.
+const TRIES: u32 = 6;
+const BACK_OFF_FIRST: Duration = Duration::from_millis(50);
+const BACK_OFF_MAX: Duration = Duration::from_secs(20);
+
+/// How long to wait before try number `tries` (from 1), spread at random by half.
+pub(crate) fn back_off(env: &Env, tries: u32) -> Duration {
+    let full = BACK_OFF_FIRST
+        .saturating_mul(1 << tries.min(16))
+        .min(BACK_OFF_MAX);
+    let [random] = env.random::<1>();
+    full / 2 + full / 2 * u32::from(random) / 255
+}
+
+fn may_repeat(kind: BucketErrorKind) -> bool {
+    matches!(kind, BucketErrorKind::Busy | BucketErrorKind::Unknown)
+}
+
+impl Store {
+    fn new(env: Env, bucket: Rc<dyn Bucket>, vault: VaultId) -> Self {
+        Self { env, bucket, vault }
+    }
+
+    pub(crate) fn describe(&self) -> String {
+        self.bucket.describe()
+    }
+
+    async fn repeat<'a, T>(
+        &self,
+        step: &'static str,
+        mut op: impl FnMut() -> LocalFuture<'a, Result<T, BucketError>>,
+    ) -> Result<T> {
+        let mut tries = 0;
+        loop {
+            match op().await {
+                Ok(done) => return Ok(done),
+                Err(error) if may_repeat(error.kind) && tries + 1 < TRIES => {
+                    tries += 1;
+                    self.env.clock.sleep(back_off(&self.env, tries)).await;
+                }
+                Err(error) => return Err(VaultError::bucket(step, error)),
+            }
+        }
+    }
+
+    pub(crate) async fn get(&self, step: &'static str, key: &str) -> Result<Bytes> {
+        self.repeat(step, || self.bucket.get(key)).await
+    }
+
+    /// `None` when there is no such object.
+    pub(crate) async fn get_opt(&self, step: &'static str, key: &str) -> Result<Option<Bytes>> {
+        match self.get(step, key).await {
+            Ok(object) => Ok(Some(object)),
+            Err(error) if error.kind == VaultErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) async fn get_range(&self, step: &'static str, key: &str, from: u64, to: u64) -> Result<Bytes> {
+        let bytes = self.repeat(step, || self.bucket.get_range(key, from..to)).await?;
+        if bytes.len() as u64 != to - from {
+            let cause = format!("{} bytes where {} were asked for", bytes.len(), to - from);
+            return Err(VaultError::corrupt(step, key, cause));
+        }
+        Ok(bytes)
+    }
+
+    pub(crate) async fn size(&self, step: &'static str, key: &str) -> Result<u64> {
+        self.repeat(step, || self.bucket.size(key)).await
+    }
+
+    pub(crate) async fn list(
+        &self,
+        step: &'static str,
+        prefix: &str,
+    ) -> Result<Vec<tidemark_env::ObjectInfo>> {
+        self.repeat(step, || self.bucket.list(prefix)).await
+    }
+
+    pub(crate) async fn delete(&self, step: &'static str, key: &str) -> Result<()> {
+        self.repeat(step, || self.bucket.delete(key)).await
+    }
+
+    /// Stores an object; whatever is at the key is replaced.
+    pub(crate) async fn put(&self, step: &'static str, key: &str, body: Vec<Bytes>) -> Result<()> {
+        self.repeat(step, || self.bucket.put(key, body.clone(), Precondition::None))
+            .await
+    }
+
+    /// Stores an object where none may be. An answer that got lost is settled by reading: `object`
+    /// must hold something that no other writer's would.
+    pub(crate) async fn put_if_absent(
+        &self,
+        step: &'static str,
+        key: &str,
+        object: Bytes,
+    ) -> Result<PutIfAbsent> {
+        let put = || async {
+            self.bucket
+                .put(key, vec![object.clone()], Precondition::Absent)
+                .await
+        };
+        let mut tries = 0;
+        loop {
+            let error = match put().await {
+                Ok(()) => return Ok(PutIfAbsent::Done),
+                Err(error) => error,
+            };
+            if matches!(error.kind, BucketErrorKind::Exists | BucketErrorKind::Unknown) {
+                match self.get_opt(step, key).await? {
+                    Some(found) if found == object => return Ok(PutIfAbsent::Done),
+                    Some(found) => return Ok(PutIfAbsent::Exists(found)),
+                    None => {}
+                }
+            } else if !may_repeat(error.kind) {
+                return Err(VaultError::bucket(step, error));
+            }
+            tries += 1;
+            if tries == TRIES {
+                return Err(VaultError::bucket(step, error));
+            }
+            self.env.clock.sleep(back_off(&self.env, tries)).await;
+        }
+    }
+}
