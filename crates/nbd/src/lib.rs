@@ -9,3 +9,4 @@
 //! Not here: listening, who may connect, what an export is made of.
 
 pub mod proto;
+pub mod server;

@@ -13,32 +13,66 @@ use bytes::Bytes;
 /// A request that may be carried out: in range, with flags that it may have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Send `len` bytes; in one piece if `whole`.
-    Read { offset: u64, len: u32, whole: bool },
-    /// Store `data`; durable before the reply if `fua`.
-    Write {
+    /// Send a range's bytes.
+    Read {
+        /// First byte.
         offset: u64,
+        /// Bytes.
         len: u32,
+        /// Whether the answer must be one piece.
+        whole: bool,
+    },
+    /// Store a payload.
+    Write {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u32,
+        /// The payload, piece after piece.
         data: Vec<Bytes>,
+        /// Whether it must be durable before the reply.
         fua: bool,
     },
     /// Finish and close.
     Disconnect,
     /// Make durable what was acknowledged.
     Flush,
-    /// Forget the content.
-    Trim { offset: u64, len: u64, fua: bool },
-    /// Get ready for reads.
-    Cache { offset: u64, len: u64 },
-    /// Make it read as zeros; only if `may_punch` by giving space back.
-    Zero {
+    /// Forget a range's content.
+    Trim {
+        /// First byte.
         offset: u64,
+        /// Bytes.
         len: u64,
-        may_punch: bool,
+        /// Whether it must be durable before the reply.
         fua: bool,
     },
-    /// Describe the range, by one extent if `one`.
-    BlockStatus { offset: u64, len: u64, one: bool },
+    /// Get ready for reads of a range.
+    Cache {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+    },
+    /// Make a range read as zeros.
+    Zero {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Whether its space may be given back.
+        may_punch: bool,
+        /// Whether it must be durable before the reply.
+        fua: bool,
+    },
+    /// Describe a range.
+    BlockStatus {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        len: u64,
+        /// Whether the answer is one extent.
+        one: bool,
+    },
 }
 
 /// A refused request: the error number and a text for people.
@@ -358,12 +392,12 @@ mod tests {
     }
 
     #[test]
-    fn a_write_in_extended_headers_needs_its_payload() {
-        let bare = Request {
-            body: Body::None,
+    fn payloads_belong_to_writes() {
+        let skipped = Request {
+            body: Body::Skipped,
             ..request(command::WRITE, 0, 0, 512)
         };
-        assert_eq!(check(writable(), Dialect::Extended, bare), Err(Errno::Inval));
+        assert_eq!(check(writable(), Dialect::Extended, skipped), Err(Errno::Inval));
         assert!(
             check(
                 writable(),

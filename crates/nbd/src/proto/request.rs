@@ -177,31 +177,18 @@ impl Decoder {
         } else {
             u64::from(header.get_u32())
         };
-        let payload = if self.extended {
-            if flags & command_flag::PAYLOAD_LEN != 0 {
-                length
-            } else {
-                0
-            }
-        } else if command == command::WRITE {
-            length
-        } else {
-            0
-        };
+        // A write always has a payload: QEMU up to 10.0 at least sends it in extended headers too, but
+        // without the flag that the protocol asks for.
+        let has_payload =
+            command == command::WRITE || (self.extended && flags & command_flag::PAYLOAD_LEN != 0);
+        let payload = if has_payload { length } else { 0 };
         if self.extended && payload > self.payload_max {
             return Err(StreamError::PayloadTooLong(payload));
         }
-        let body = if command == command::WRITE && payload <= self.payload_max {
-            // A write without a payload flag is an error that the checks report.
-            if self.extended && flags & command_flag::PAYLOAD_LEN == 0 {
-                Body::None
-            } else {
-                Body::Data(Vec::new())
-            }
-        } else if payload > 0 {
-            Body::Skipped
-        } else {
-            Body::None
+        let body = match command {
+            command::WRITE if payload <= self.payload_max => Body::Data(Vec::new()),
+            _ if payload > 0 => Body::Skipped,
+            _ => Body::None,
         };
         Ok((
             Request {

@@ -168,6 +168,22 @@ fn an_unexpected_extended_payload_is_consumed() {
 }
 
 #[test]
+fn an_extended_write_has_its_payload_with_or_without_the_flag() {
+    let flagged = Request {
+        flags: command_flag::PAYLOAD_LEN,
+        ..write(0, b"abc")
+    };
+    let stream = [
+        encode(Dialect::Extended, &flagged, b"abc"),
+        encode(Dialect::Extended, &write(9, b"xyz"), b"xyz"),
+    ];
+    assert_eq!(
+        decode(Dialect::Extended, &stream.concat(), &[]),
+        Ok(vec![flagged, write(9, b"xyz")])
+    );
+}
+
+#[test]
 fn a_wrong_magic_is_named() {
     let mut stream = encode(Dialect::Simple, &read(0, 1), b"");
     stream[0] = 0;
