@@ -73,6 +73,8 @@ pub trait Fs {
     fn open(&self, path: &Path, mode: OpenMode) -> LocalFuture<'_, io::Result<Rc<dyn File>>>;
     /// The directory's entries, sorted by name.
     fn list(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<DirEntry>>>;
+    /// As [`Fs::list`], with the size of every file in bytes (0 for directories).
+    fn list_sizes(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<(DirEntry, u64)>>>;
     /// Makes a directory and those above it; existing ones are fine. Durable once the *parents* are
     /// synced; [`crate::fs::create_dir_durable`] does both.
     fn create_dir_all(&self, dir: &Path) -> LocalFuture<'_, io::Result<()>>;

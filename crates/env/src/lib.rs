@@ -12,6 +12,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod bucket;
+mod dir_bucket;
 pub mod fs;
 pub mod real;
 pub mod sim;
@@ -20,5 +21,6 @@ mod timers;
 mod world;
 
 pub use bucket::{Bucket, BucketError, BucketErrorKind, ObjectInfo, Precondition};
+pub use dir_bucket::DirBucket;
 pub use fs::{DirEntry, DirLock, File, Fs, OpenMode, Space};
 pub use world::{Clock, Compute, Entropy, Env, LocalFuture, Tasks, UnixMillis};

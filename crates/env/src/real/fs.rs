@@ -43,6 +43,38 @@ fn open(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
     })?)
 }
 
+/// What `with` makes of the entries of `dir`, sorted; those that vanish meanwhile are left out.
+fn list<T: Ord>(
+    dir: &Path,
+    with: impl Fn(&std::fs::DirEntry, DirEntry) -> io::Result<T>,
+) -> io::Result<Vec<T>> {
+    let mut entries = Vec::new();
+    for found in std::fs::read_dir(dir)? {
+        let found = found?;
+        let name = found.file_name().into_string().map_err(|name| {
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("{} holds the name {name:?}", dir.display()),
+            )
+        })?;
+        let entry = found.file_type().and_then(|kind| {
+            with(
+                &found,
+                DirEntry {
+                    name,
+                    is_dir: kind.is_dir(),
+                },
+            )
+        });
+        match entry {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            entry => entries.push(entry?),
+        }
+    }
+    entries.sort();
+    Ok(entries)
+}
+
 impl Fs for RealFs {
     fn open(&self, path: &Path, mode: OpenMode) -> LocalFuture<'_, io::Result<Rc<dyn File>>> {
         let flags = match mode {
@@ -67,23 +99,15 @@ impl Fs for RealFs {
     }
 
     fn list(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<DirEntry>>> {
+        self.call(dir, |dir| list(dir, |_, entry| Ok(entry)))
+    }
+
+    fn list_sizes(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<(DirEntry, u64)>>> {
         self.call(dir, |dir| {
-            let mut entries = Vec::new();
-            for entry in std::fs::read_dir(dir)? {
-                let entry = entry?;
-                let name = entry.file_name().into_string().map_err(|name| {
-                    io::Error::new(
-                        io::ErrorKind::InvalidData,
-                        format!("{} holds the name {name:?}", dir.display()),
-                    )
-                })?;
-                entries.push(DirEntry {
-                    name,
-                    is_dir: entry.file_type()?.is_dir(),
-                });
-            }
-            entries.sort();
-            Ok(entries)
+            list(dir, |found, entry| {
+                let bytes = if entry.is_dir { 0 } else { found.metadata()?.len() };
+                Ok((entry, bytes))
+            })
         })
     }
 

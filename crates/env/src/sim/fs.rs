@@ -152,6 +152,24 @@ impl Fs for SimFs {
         })
     }
 
+    fn list_sizes(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<(DirEntry, u64)>>> {
+        self.on_names(dir, |tree, dir| {
+            let names = tree.names(tree.find(dir)?)?.iter();
+            let sized = names.map(|(name, ino)| {
+                let is_dir = tree.is_dir(*ino);
+                let bytes = if is_dir { 0 } else { tree.file(*ino)?.size() };
+                Ok((
+                    DirEntry {
+                        name: name.clone(),
+                        is_dir,
+                    },
+                    bytes,
+                ))
+            });
+            sized.collect()
+        })
+    }
+
     fn create_dir_all(&self, dir: &Path) -> LocalFuture<'_, io::Result<()>> {
         self.on_names(dir, |tree, dir| tree.create_dir_all(dir))
     }

@@ -1,0 +1,393 @@
+//! A bucket in a local directory: one file per object, over [`Fs`] alone, so it runs simulated too.
+//!
+//! What must stay true: a file under an object's name is whole and synced before it gets that name;
+//! names are given by rename (replacing) or link (create-only, decided by the file system); a put or
+//! delete returns once its directory is synced. Directories on the way to a key are synced into
+//! their parents at the first put of this handle, also those that exist: who made them may have been
+//! killed before syncing. Likewise an [`BucketErrorKind::Exists`] is said only once what exists is
+//! durable. A reader may see an object a moment before its put returns; a power cut can take such a
+//! one back, but never one whose put had returned.
+//!
+//! Temporary files live in `.tmp/<random>/`, one directory per handle, locked while the handle lives;
+//! the first put removes those that no living handle owns.
+//!
+//! Not chosen: object_store's local directory. It syncs neither files nor directories unless a recent
+//! option says so (its default is off), and it goes around [`Fs`], so no simulated crash could test it.
+
+use crate::{
+    Bucket, BucketError, BucketErrorKind, DirLock, Env, Fs, LocalFuture, ObjectInfo, OpenMode, Precondition,
+};
+use bytes::Bytes;
+use futures_util::lock::Mutex;
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+/// Where temporary files live; as every name that begins with a dot, it is no key.
+const TEMPORARY: &str = ".tmp";
+/// The file of [`Fs::lock_dir`]; not an object.
+const LOCK: &str = "lock";
+/// Longest name between two `/`, as file systems have it.
+const COMPONENT_BYTES_MAX: usize = 255;
+
+/// See the module.
+pub struct DirBucket {
+    env: Env,
+    root: PathBuf,
+    /// Directories whose names are durable.
+    durable: RefCell<BTreeSet<PathBuf>>,
+    temporary: Mutex<Option<Temporary>>,
+}
+
+/// This handle's place for temporary files.
+struct Temporary {
+    dir: PathBuf,
+    _lock: Box<dyn DirLock>,
+}
+
+/// How far a put got, which decides what its failure means.
+enum PutFailure {
+    /// The object is as it was.
+    Before(io::Error),
+    /// It may have been replaced.
+    During(io::Error),
+}
+
+impl DirBucket {
+    /// The bucket in directory `root`, which the first put makes if it is missing.
+    pub fn new(env: Env, root: impl Into<PathBuf>) -> Self {
+        Self {
+            env,
+            root: root.into(),
+            durable: RefCell::default(),
+            temporary: Mutex::new(None),
+        }
+    }
+
+    fn fs(&self) -> &dyn Fs {
+        &*self.env.fs
+    }
+
+    fn path(&self, step: &'static str, key: &str) -> Result<PathBuf, BucketError> {
+        match check_key(key) {
+            Ok(()) => Ok(self.root.join(key)),
+            Err(why) => Err(failed(
+                BucketErrorKind::Other,
+                step,
+                key,
+                io::Error::new(ErrorKind::InvalidInput, why),
+            )),
+        }
+    }
+
+    async fn put_at(&self, path: &Path, body: Vec<Bytes>, pre: Precondition) -> Result<(), PutFailure> {
+        let dir = path.parent().unwrap_or(&self.root);
+        let temporary = self.written(dir, body).await.map_err(PutFailure::Before)?;
+        let named = match pre {
+            Precondition::None => self.fs().rename(&temporary, path).await,
+            Precondition::Absent => self.fs().link_new(&temporary, path).await,
+        };
+        if named.is_err() || pre == Precondition::Absent {
+            self.discard(&temporary).await;
+        }
+        match named {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                self.fs().sync_dir(dir).await.map_err(PutFailure::During)?;
+                Err(PutFailure::Before(error))
+            }
+            Err(error) if kind_of(&error) != BucketErrorKind::Other || is_missing(&error) => {
+                Err(PutFailure::Before(error))
+            }
+            Err(error) => Err(PutFailure::During(error)),
+            Ok(()) => self.fs().sync_dir(dir).await.map_err(PutFailure::During),
+        }
+    }
+
+    /// `body` in a synced temporary file, once the directory `dir` is durable.
+    async fn written(&self, dir: &Path, body: Vec<Bytes>) -> io::Result<PathBuf> {
+        self.make_durable(dir).await?;
+        let path = self.temporary_dir().await?.join(random_name(&self.env));
+        let file = self.fs().open(&path, OpenMode::CreateNew).await?;
+        let written = async {
+            file.write_at(0, body).await?;
+            file.sync().await
+        };
+        if let Err(error) = written.await {
+            self.discard(&path).await;
+            return Err(error);
+        }
+        Ok(path)
+    }
+
+    /// Removes a temporary file. One that stays is removed with its directory some day.
+    async fn discard(&self, path: &Path) {
+        if let Err(error) = self.fs().remove_file(path).await {
+            tracing::debug!(%error, path = %path.display(), "a temporary file stays behind");
+        }
+    }
+
+    /// Makes `dir` and the directories above it, up to the root, and syncs each into its parent.
+    async fn make_durable(&self, dir: &Path) -> io::Result<()> {
+        if self.durable.borrow().contains(dir) {
+            return Ok(());
+        }
+        crate::fs::create_dir_durable(self.fs(), &self.root).await?;
+        self.fs()
+            .create_dir_all(dir)
+            .await
+            .map_err(|error| match error.kind() {
+                // Not the object that the put is about, so not its precondition either.
+                ErrorKind::AlreadyExists => io::Error::new(ErrorKind::NotADirectory, error),
+                _ => error,
+            })?;
+        let mut at = dir;
+        while !self.durable.borrow().contains(at) {
+            let parent = match at.parent() {
+                Some(parent) if !parent.as_os_str().is_empty() => parent,
+                _ => Path::new("."),
+            };
+            self.fs().sync_dir(parent).await?;
+            self.durable.borrow_mut().insert(at.to_owned());
+            if at == self.root {
+                break;
+            }
+            at = parent;
+        }
+        Ok(())
+    }
+
+    async fn temporary_dir(&self) -> io::Result<PathBuf> {
+        let mut temporary = self.temporary.lock().await;
+        if temporary.is_none() {
+            self.remove_left_over().await?;
+            *temporary = Some(self.take_temporary_dir().await?);
+        }
+        Ok(temporary
+            .as_ref()
+            .map(|taken| taken.dir.clone())
+            .unwrap_or_default())
+    }
+
+    /// Removes the directories of handles that are gone.
+    async fn remove_left_over(&self) -> io::Result<()> {
+        let all = self.root.join(TEMPORARY);
+        let found = match self.fs().list(&all).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            found => found?,
+        };
+        for entry in found {
+            let dir = all.join(entry.name);
+            // Held while removing. Taken by another, or removed by another: not ours to remove.
+            match self.fs().lock_dir(&dir).await {
+                Ok(_lock) => self.fs().remove_dir_all(&dir).await?,
+                Err(error) => tracing::debug!(%error, dir = %dir.display(), "temporary files are left alone"),
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_temporary_dir(&self) -> io::Result<Temporary> {
+        loop {
+            let dir = self.root.join(TEMPORARY).join(random_name(&self.env));
+            self.fs().create_dir_all(&dir).await?;
+            match self.fs().lock_dir(&dir).await {
+                // Another handle may have taken it for left over, before or just after our lock.
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => {}
+                Err(error) => return Err(error),
+                Ok(lock) if self.fs().exists(&dir.join(LOCK)).await? => {
+                    return Ok(Temporary { dir, _lock: lock });
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    async fn read(&self, path: &Path, range: Option<Range<u64>>) -> io::Result<Bytes> {
+        let file = self.fs().open(path, OpenMode::Read).await?;
+        let size = file.size().await?;
+        let range = range.unwrap_or(0..size);
+        if range.start > range.end || range.end > size {
+            let why = format!(
+                "bytes {}..{} of an object of {size} bytes",
+                range.start, range.end
+            );
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
+        let len =
+            usize::try_from(range.end - range.start).map_err(|_| io::Error::from(ErrorKind::OutOfMemory))?;
+        file.read_at(range.start, len).await
+    }
+
+    async fn list_below(&self, prefix: &str) -> io::Result<Vec<ObjectInfo>> {
+        let mut found = Vec::new();
+        let mut waiting = vec![prefix.to_owned()];
+        while let Some(prefix) = waiting.pop() {
+            let entries = match self.fs().list_sizes(&self.root.join(&prefix)).await {
+                Err(error) if is_missing(&error) => continue,
+                entries => entries?,
+            };
+            for (entry, bytes) in entries {
+                let key = format!("{prefix}{}", entry.name);
+                if check_key(&key).is_err() {
+                    continue;
+                }
+                match entry.is_dir {
+                    true => waiting.push(key + "/"),
+                    false => found.push(ObjectInfo { key, bytes }),
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+}
+
+impl Bucket for DirBucket {
+    fn put(
+        &self,
+        key: &str,
+        body: Vec<Bytes>,
+        pre: Precondition,
+    ) -> LocalFuture<'_, Result<(), BucketError>> {
+        let (path, key) = (self.path("put", key), key.to_owned());
+        Box::pin(async move {
+            self.put_at(&path?, body, pre)
+                .await
+                .map_err(|failure| match failure {
+                    PutFailure::Before(error) => failed(kind_of(&error), "put", &key, error),
+                    PutFailure::During(error) => failed(BucketErrorKind::Unknown, "put", &key, error),
+                })
+        })
+    }
+
+    fn get(&self, key: &str) -> LocalFuture<'_, Result<Bytes, BucketError>> {
+        let (path, key) = (self.path("get", key), key.to_owned());
+        Box::pin(async move {
+            self.read(&path?, None)
+                .await
+                .map_err(|error| failed(read_kind(&error), "get", &key, error))
+        })
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> LocalFuture<'_, Result<Bytes, BucketError>> {
+        let (path, key) = (self.path("get range of", key), key.to_owned());
+        Box::pin(async move {
+            let read = self.read(&path?, Some(range)).await;
+            read.map_err(|error| failed(read_kind(&error), "get range of", &key, error))
+        })
+    }
+
+    fn size(&self, key: &str) -> LocalFuture<'_, Result<u64, BucketError>> {
+        let (path, key) = (self.path("size of", key), key.to_owned());
+        Box::pin(async move {
+            let path = path?;
+            let size = async { self.fs().open(&path, OpenMode::Read).await?.size().await };
+            size.await
+                .map_err(|error| failed(read_kind(&error), "size of", &key, error))
+        })
+    }
+
+    fn list(&self, prefix: &str) -> LocalFuture<'_, Result<Vec<ObjectInfo>, BucketError>> {
+        let prefix = prefix.to_owned();
+        Box::pin(async move {
+            let inner = match prefix.strip_suffix('/') {
+                Some(dir) => check_key(dir),
+                None if prefix.is_empty() => Ok(()),
+                None => Err("a prefix is empty or ends with `/`"),
+            };
+            let listed = match inner {
+                Ok(()) => self.list_below(&prefix).await,
+                Err(why) => Err(io::Error::new(ErrorKind::InvalidInput, why)),
+            };
+            listed.map_err(|error| failed(kind_of(&error), "list", &prefix, error))
+        })
+    }
+
+    fn delete(&self, key: &str) -> LocalFuture<'_, Result<(), BucketError>> {
+        let (path, key) = (self.path("delete", key), key.to_owned());
+        Box::pin(async move {
+            let path = path?;
+            match self.fs().remove_file(&path).await {
+                Err(error) if !is_missing(&error) => {
+                    return Err(failed(kind_of(&error), "delete", &key, error));
+                }
+                _ => {}
+            }
+            // Also when it was not there: who removed it may have been killed before syncing.
+            match self.fs().sync_dir(path.parent().unwrap_or(&self.root)).await {
+                Err(error) if !is_missing(&error) => {
+                    Err(failed(BucketErrorKind::Unknown, "delete", &key, error))
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+
+    fn describe(&self) -> String {
+        format!("directory {}", self.root.display())
+    }
+}
+
+/// Whether `key` can be an object here, and if not, why.
+fn check_key(key: &str) -> Result<(), &'static str> {
+    if key == LOCK {
+        return Err("this name is kept for the directory's lock");
+    }
+    for component in key.split('/') {
+        if component.is_empty() || component.len() > COMPONENT_BYTES_MAX {
+            return Err("a key has 1 to 255 characters before, between and after each `/`");
+        }
+        if component.starts_with('.') {
+            return Err("no part of a key begins with a dot");
+        }
+        if !component.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a key consists of visible ASCII characters");
+        }
+    }
+    Ok(())
+}
+
+fn random_name(env: &Env) -> String {
+    env.random::<16>().iter().fold(String::new(), |mut name, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(name, "{byte:02x}");
+        name
+    })
+}
+
+fn failed(kind: BucketErrorKind, step: &'static str, key: &str, error: io::Error) -> BucketError {
+    BucketError {
+        kind,
+        step,
+        key: key.to_owned(),
+        cause: Box::new(error),
+    }
+}
+
+/// No object has that name: nothing there, a directory, or below an object.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::IsADirectory
+    )
+}
+
+fn read_kind(error: &io::Error) -> BucketErrorKind {
+    if is_missing(error) {
+        BucketErrorKind::Missing
+    } else {
+        kind_of(error)
+    }
+}
+
+fn kind_of(error: &io::Error) -> BucketErrorKind {
+    match error.kind() {
+        ErrorKind::AlreadyExists => BucketErrorKind::Exists,
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => BucketErrorKind::Denied,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => BucketErrorKind::Full,
+        _ => BucketErrorKind::Other,
+    }
+}

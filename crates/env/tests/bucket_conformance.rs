@@ -1,0 +1,199 @@
+//! What [`Bucket`] promises, for the directory bucket in every world.
+
+mod common;
+
+use bytes::Bytes;
+use common::everywhere;
+use futures_util::future::join_all;
+use tidemark_env::{Bucket, BucketError, BucketErrorKind, DirBucket, ObjectInfo, Precondition};
+
+fn body(text: &'static str) -> Vec<Bytes> {
+    text.as_bytes().chunks(3).map(Bytes::from_static).collect()
+}
+
+fn kind<T>(result: Result<T, BucketError>) -> BucketErrorKind {
+    result.err().expect("this fails").kind
+}
+
+#[test]
+fn what_was_put_is_got() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env, dir.join("vault"));
+        assert_eq!(kind(bucket.get("packs/ab/cd").await), BucketErrorKind::Missing);
+        assert_eq!(
+            bucket.list("").await.unwrap(),
+            [],
+            "an empty bucket needs no directory"
+        );
+        bucket
+            .put("packs/ab/cd", body("first content"), Precondition::None)
+            .await
+            .unwrap();
+        assert_eq!(bucket.get("packs/ab/cd").await.unwrap(), "first content");
+        assert_eq!(bucket.size("packs/ab/cd").await.unwrap(), 13);
+        bucket
+            .put("packs/ab/cd", body("second"), Precondition::None)
+            .await
+            .unwrap();
+        assert_eq!(bucket.get("packs/ab/cd").await.unwrap(), "second");
+        bucket.put("empty", vec![], Precondition::Absent).await.unwrap();
+        assert_eq!(bucket.get("empty").await.unwrap(), "");
+        assert!(bucket.describe().contains("vault"));
+    });
+}
+
+#[test]
+fn a_range_is_whole_or_an_error() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env, dir);
+        bucket
+            .put("k", body("0123456789"), Precondition::None)
+            .await
+            .unwrap();
+        assert_eq!(bucket.get_range("k", 2..5).await.unwrap(), "234");
+        assert_eq!(bucket.get_range("k", 10..10).await.unwrap(), "");
+        assert_eq!(kind(bucket.get_range("k", 5..11).await), BucketErrorKind::Other);
+        assert_eq!(
+            kind(bucket.get_range("k", 0..u64::MAX).await),
+            BucketErrorKind::Other
+        );
+        #[expect(clippy::reversed_empty_ranges, reason = "hostile input")]
+        let reversed = bucket.get_range("k", 5..2).await;
+        assert_eq!(kind(reversed), BucketErrorKind::Other);
+        assert_eq!(
+            kind(bucket.get_range("none", 0..1).await),
+            BucketErrorKind::Missing
+        );
+        assert_eq!(kind(bucket.size("none").await), BucketErrorKind::Missing);
+    });
+}
+
+#[test]
+fn of_several_creators_one_wins() {
+    everywhere(async |env, dir| {
+        let buckets: Vec<_> = (0..6).map(|_| DirBucket::new(env.clone(), dir.clone())).collect();
+        let puts = buckets.iter().enumerate().map(|(n, bucket)| {
+            let body = vec![Bytes::from(n.to_string())];
+            bucket.put("d/1/h/1", body, Precondition::Absent)
+        });
+        let results = join_all(puts).await;
+        let winners: Vec<_> = (0..6).filter(|n| results[*n].is_ok()).collect();
+        assert_eq!(winners.len(), 1);
+        assert_eq!(buckets[0].get("d/1/h/1").await.unwrap(), winners[0].to_string());
+        let losers = results.into_iter().filter_map(Result::err);
+        assert!(
+            losers
+                .into_iter()
+                .all(|error| error.kind == BucketErrorKind::Exists)
+        );
+    });
+}
+
+#[test]
+fn objects_are_listed_whole_and_sorted() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env.clone(), dir.clone());
+        let keys = ["z", "a/b/c", "a/b.c", "a/a", "b", "a0"];
+        let puts = keys.map(|key| bucket.put(key, body("12345"), Precondition::Absent));
+        assert!(join_all(puts).await.into_iter().all(|put| put.is_ok()));
+        let _lock = env.fs.lock_dir(&dir).await.unwrap();
+        let listed = async |prefix: &str| {
+            let all = bucket.list(prefix).await.unwrap();
+            assert!(all.iter().all(|object| object.bytes == 5));
+            all.into_iter()
+                .map(|ObjectInfo { key, .. }| key)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(listed("").await, ["a/a", "a/b.c", "a/b/c", "a0", "b", "z"]);
+        assert_eq!(listed("a/").await, ["a/a", "a/b.c", "a/b/c"]);
+        assert_eq!(listed("a/b/").await, ["a/b/c"]);
+        assert_eq!(listed("b/").await, [""; 0], "an object is no directory");
+        assert_eq!(listed("none/").await, [""; 0]);
+        assert_eq!(kind(bucket.list("a").await), BucketErrorKind::Other);
+        assert_eq!(kind(bucket.list("../").await), BucketErrorKind::Other);
+    });
+}
+
+#[test]
+fn deleting_is_final_and_may_be_repeated() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env, dir);
+        bucket.put("a/k", body("x"), Precondition::None).await.unwrap();
+        bucket.delete("a/k").await.unwrap();
+        bucket.delete("a/k").await.unwrap();
+        bucket.delete("never/was").await.unwrap();
+        assert_eq!(kind(bucket.get("a/k").await), BucketErrorKind::Missing);
+        bucket.put("a/k", body("y"), Precondition::Absent).await.unwrap();
+        assert_eq!(
+            kind(bucket.get("a").await),
+            BucketErrorKind::Missing,
+            "a prefix is no object"
+        );
+        assert_eq!(kind(bucket.get("a/k/below").await), BucketErrorKind::Missing);
+        assert_eq!(
+            kind(bucket.put("a/k/below", body("z"), Precondition::Absent).await),
+            BucketErrorKind::Other
+        );
+        assert_eq!(
+            kind(bucket.put("a", body("z"), Precondition::None).await),
+            BucketErrorKind::Other
+        );
+        assert_eq!(bucket.get("a/k").await.unwrap(), "y");
+    });
+}
+
+#[test]
+fn keys_cannot_leave_the_directory() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env.clone(), dir.join("root"));
+        let long = "x".repeat(256);
+        for key in [
+            "", "/", "/etc/x", "../x", "a/../b", "a//b", "a/", ".", ".tmp/x", "a/.b", "ä", "a b", "a\nb",
+            "lock", &long,
+        ] {
+            assert_eq!(
+                kind(bucket.put(key, body("x"), Precondition::None).await),
+                BucketErrorKind::Other,
+                "{key:?}"
+            );
+            assert_eq!(kind(bucket.get(key).await), BucketErrorKind::Other, "{key:?}");
+            assert_eq!(
+                kind(bucket.get_range(key, 0..0).await),
+                BucketErrorKind::Other,
+                "{key:?}"
+            );
+            assert_eq!(kind(bucket.size(key).await), BucketErrorKind::Other, "{key:?}");
+            assert_eq!(kind(bucket.delete(key).await), BucketErrorKind::Other, "{key:?}");
+        }
+        assert!(
+            !env.fs.exists(&dir.join("root")).await.unwrap(),
+            "a refused put leaves no trace"
+        );
+    });
+}
+
+#[test]
+fn temporary_files_of_the_dead_are_removed_and_of_the_living_kept() {
+    everywhere(async |env, dir| {
+        let living = DirBucket::new(env.clone(), dir.clone());
+        living.put("a", body("x"), Precondition::None).await.unwrap();
+        let dead = dir.join(".tmp/dead");
+        env.fs.create_dir_all(&dead).await.unwrap();
+        drop(
+            env.fs
+                .open(&dead.join("half"), tidemark_env::OpenMode::Create)
+                .await
+                .unwrap(),
+        );
+        let next = DirBucket::new(env.clone(), dir.clone());
+        next.put("b", body("y"), Precondition::Absent).await.unwrap();
+        assert!(!env.fs.exists(&dead).await.unwrap());
+        living.put("c", body("z"), Precondition::Absent).await.unwrap();
+        let temporary = env.fs.list(&dir.join(".tmp")).await.unwrap();
+        assert_eq!(temporary.len(), 2);
+        for handle in temporary {
+            let left = env.fs.list(&dir.join(".tmp").join(handle.name)).await.unwrap();
+            assert_eq!(left.len(), 1, "only the lock: {left:?}");
+        }
+    });
+}
