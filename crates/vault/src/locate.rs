@@ -21,9 +21,11 @@ const WIDTH: usize = 8;
 /// How long an id that no pack has stays known as lost. A damaged pack asks for many at once.
 const LOST_FOR: Duration = Duration::from_secs(30);
 
+type Places = Vec<(PackKind, Location)>;
+
 #[derive(Default)]
 pub(crate) struct Locator {
-    places: RefCell<HashMap<[u8; 32], Vec<(PackKind, Location)>>>,
+    places: RefCell<HashMap<[u8; 32], Places>>,
     /// When all footers had been read last.
     complete_at: Cell<Option<Duration>>,
     scanning: Cell<bool>,

@@ -245,7 +245,12 @@ impl Builder<'_> {
         let open = self.open.get_or_insert_with(|| {
             let id = PackId(self.state.vault.env().random());
             self.state.vault.in_flight().add(self.state.number, id);
-            PackBuilder::new(self.state.vault.id(), PackKind::Tree, id)
+            PackBuilder::new(
+                self.state.vault.id(),
+                PackKind::Tree,
+                id,
+                self.state.options.pack_bytes,
+            )
         });
         let leaf_chunks = if level == 0 { node.chunks as u8 } else { 0 };
         let kind = EntryKind::Node {

@@ -27,6 +27,7 @@ mod upload;
 pub use spool::spool_packs;
 
 use crate::error::{Result, VaultError};
+use crate::pack::PACK_BYTES_TARGET;
 use crate::reader::Chunk;
 use crate::record::SnapshotStats;
 use crate::tree::Root;
@@ -63,6 +64,8 @@ pub struct CaptureOptions {
     pub spool_quota_bytes: u64,
     /// Packs uploaded at the same time.
     pub upload_width: usize,
+    /// A pack is closed once its body has this many bytes; at most [`PACK_BYTES_TARGET`].
+    pub pack_bytes: u64,
 }
 
 impl Default for CaptureOptions {
@@ -70,6 +73,7 @@ impl Default for CaptureOptions {
         Self {
             spool_quota_bytes: GIB,
             upload_width: 4,
+            pack_bytes: PACK_BYTES_TARGET,
         }
     }
 }

@@ -168,7 +168,7 @@ impl State {
         let open = core.open.get_or_insert_with(|| {
             let id = PackId(self.vault.env().random());
             self.vault.in_flight().add(self.number, id);
-            PackBuilder::new(self.vault.id(), PackKind::Data, id)
+            PackBuilder::new(self.vault.id(), PackKind::Data, id, self.options.pack_bytes)
         });
         match encoded {
             Encoded::Zero => open.zero(index),

@@ -12,10 +12,12 @@ use zerocopy::IntoBytes;
 pub(crate) struct PackBuilder {
     footer: Footer,
     body: Vec<Bytes>,
+    target: u64,
 }
 
 impl PackBuilder {
-    pub(crate) fn new(vault: VaultId, kind: PackKind, pack: PackId) -> Self {
+    /// Full at `target` bytes of body; the format's own limits hold in any case.
+    pub(crate) fn new(vault: VaultId, kind: PackKind, pack: PackId, target: u64) -> Self {
         let header = HeaderWire::new(kind, pack);
         Self {
             footer: Footer {
@@ -26,6 +28,7 @@ impl PackBuilder {
                 entries: Vec::new(),
             },
             body: vec![Bytes::copy_from_slice(header.as_bytes())],
+            target: target.min(PACK_BYTES_TARGET),
         }
     }
 
@@ -39,7 +42,7 @@ impl PackBuilder {
 
     /// Whether it is time to close it.
     pub(crate) fn is_full(&self) -> bool {
-        u64::from(self.footer.body_end) >= PACK_BYTES_TARGET || self.footer.entries.len() >= ENTRIES_MAX
+        u64::from(self.footer.body_end) >= self.target || self.footer.entries.len() >= ENTRIES_MAX
     }
 
     /// Adds stored bytes and the row that describes them. The pack must not be full.
