@@ -24,8 +24,7 @@ fn order(seed: u64) -> Vec<(usize, usize)> {
         }
         env.clock.sleep(Duration::from_secs(1)).await;
     });
-    let passed = passed.borrow().clone();
-    passed
+    passed.take()
 }
 
 #[test]
