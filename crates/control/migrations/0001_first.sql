@@ -135,8 +135,9 @@ CREATE TABLE links (
 
 -- While a row is here, the disk may still need chunks of the snapshot, so the snapshot's data stays.
 CREATE TABLE hydrations (
-    disk_id     TEXT NOT NULL,
-    snapshot_id TEXT NOT NULL,
+    disk_id     TEXT   NOT NULL,
+    snapshot_id TEXT   NOT NULL,
+    ordinal     BIGINT NOT NULL,
     PRIMARY KEY (disk_id, snapshot_id)
 );
 CREATE INDEX hydrations_by_snapshot ON hydrations (snapshot_id);

@@ -1,2 +1,32 @@
-//! Catalogue, resource state machines, jobs.
-pub mod store;
+//! Catalogue, resource state machines, business rules and jobs: what the ECS actions do.
+//!
+//! [`Control`] has one method per action. An action checks everything inside one transaction and
+//! commits the new state together with the jobs that it promises, before it answers; the jobs then
+//! drive the [`tidemark_node::Node`]. What must stay true:
+//! (1) what was answered is in the catalogue, and survives any crash; (2) a refusal changes nothing;
+//! (3) every status comes from the tables in [`states`]; (4) after a restart every job goes on, every
+//! disk is open again, and exactly the disks of running instances are exported.
+//!
+//! Not here: HTTP and signatures (`api`), syntax of parameters (`ecs`), bytes of disks (`node`).
+
+mod actions;
+mod catalogue;
+mod clock;
+mod config;
+mod control;
+mod error;
+mod events;
+mod housekeeping;
+mod jobs;
+mod keys;
+mod rules;
+pub mod states;
+mod store;
+mod views;
+mod words;
+
+pub use clock::Clock;
+pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
+pub use control::{Caller, Control};
+pub use error::ControlError;
+pub use keys::AccessKey;

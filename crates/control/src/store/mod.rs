@@ -51,11 +51,19 @@ pub struct StoreError {
 
 impl StoreError {
     pub(crate) fn new(kind: StoreErrorKind, subject: impl Into<String>, cause: impl ToString) -> Self {
-        Self { kind, subject: subject.into(), cause: cause.to_string() }
+        Self {
+            kind,
+            subject: subject.into(),
+            cause: cause.to_string(),
+        }
     }
 
     fn stopped() -> Self {
-        Self::new(StoreErrorKind::Stopped, "transaction", "the database's thread has ended")
+        Self::new(
+            StoreErrorKind::Stopped,
+            "transaction",
+            "the database's thread has ended",
+        )
     }
 }
 
@@ -90,7 +98,10 @@ impl Store {
     /// schema that is newer than this program (`TooNew`), and anything that is no catalogue.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
         let (writes, reads) = sqlite::start(path, migrations::ALL)?;
-        Ok(Store { writes: Arc::new(writes), reads: Arc::new(reads) })
+        Ok(Store {
+            writes: Arc::new(writes),
+            reads: Arc::new(reads),
+        })
     }
 
     /// Runs `work` as one durable transaction. An error undoes all of it.

@@ -21,10 +21,15 @@ pub(super) fn start(
     path: &Path,
     migrations: &[Migration],
 ) -> Result<(mpsc::Sender<Work>, mpsc::Sender<Work>), StoreError> {
-    let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut writer = open(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
+    )?;
     migrate(&mut writer, migrations)?;
     let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    reader.execute_batch("PRAGMA query_only = ON").map_err(|e| failed("open for reading", e))?;
+    reader
+        .execute_batch("PRAGMA query_only = ON")
+        .map_err(|e| failed("open for reading", e))?;
     let writes = spawn("catalogue-write", writer, |connection, queue| {
         while let Ok(first) = queue.recv() {
             let more = queue.try_iter().take(COMMIT_REQUESTS_MAX - 1);
@@ -70,7 +75,9 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
 fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), StoreError> {
     let subject = "schema";
     let number = |connection: &Connection, sql: &str| {
-        connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(|e| failed(subject, e))
+        connection
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map_err(|e| failed(subject, e))
     };
     let application = number(connection, "PRAGMA application_id")?;
     let tables = number(connection, "SELECT COUNT(*) FROM sqlite_master")?;
@@ -87,7 +94,8 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), 
     for migration in migrations.iter().filter(|m| m.version > found) {
         let subject = format!("schema version {}", migration.version);
         let step = connection.transaction().map_err(|e| failed(&*subject, e))?;
-        step.execute_batch(migration.sql).map_err(|e| failed(&*subject, e))?;
+        step.execute_batch(migration.sql)
+            .map_err(|e| failed(&*subject, e))?;
         let version = migration.version;
         step.execute_batch(&format!(
             "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {version}"
@@ -100,29 +108,45 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), 
 
 /// Runs the requests in one transaction, each undone alone when it fails, and answers after the commit.
 fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
-    let begun = connection.execute_batch("BEGIN IMMEDIATE").map_err(|e| failed("begin", e));
+    let begun = connection
+        .execute_batch("BEGIN IMMEDIATE")
+        .map_err(|e| failed("begin", e));
     let mut finishes: Vec<Finish> = Vec::new();
     let mut broken = begun.err();
     for work in requests {
         let savepoint = match broken {
-            None => connection.execute_batch("SAVEPOINT request").map_err(|e| failed("begin", e)),
+            None => connection
+                .execute_batch("SAVEPOINT request")
+                .map_err(|e| failed("begin", e)),
             Some(ref cause) => Err(again(cause)),
         };
         // A request that could not begin still has to run its closure to be answered; on a
         // connection that refuses everything it can do no harm.
-        let mut transaction = Sqlite { connection, refuse: savepoint.err() };
+        let mut transaction = Sqlite {
+            connection,
+            refuse: savepoint.err(),
+        };
         let (keep, finish) = work(&mut transaction);
         finishes.push(finish);
         if transaction.refuse.is_some() || broken.is_some() {
             continue;
         }
-        let end = if keep { "RELEASE request" } else { "ROLLBACK TO request; RELEASE request" };
+        let end = if keep {
+            "RELEASE request"
+        } else {
+            "ROLLBACK TO request; RELEASE request"
+        };
         // If even that fails (SQLite rolls the whole transaction back on some I/O errors), nothing
         // of this commit may be reported as done.
-        broken = connection.execute_batch(end).map_err(|e| failed("end of a request", e)).err();
+        broken = connection
+            .execute_batch(end)
+            .map_err(|e| failed("end of a request", e))
+            .err();
     }
     let outcome = match broken {
-        None => connection.execute_batch("COMMIT").map_err(|e| failed("commit", e)),
+        None => connection
+            .execute_batch("COMMIT")
+            .map_err(|e| failed("commit", e)),
         Some(cause) => Err(cause),
     };
     if outcome.is_err() && !connection.is_autocommit() {
@@ -138,7 +162,10 @@ fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
 /// Runs one reading request on a snapshot of the database.
 fn read(connection: &mut Connection, work: Work) {
     let begun = connection.execute_batch("BEGIN").map_err(|e| failed("begin", e));
-    let mut transaction = Sqlite { connection, refuse: begun.err() };
+    let mut transaction = Sqlite {
+        connection,
+        refuse: begun.err(),
+    };
     let (_, finish) = work(&mut transaction);
     if !connection.is_autocommit() {
         if let Err(error) = connection.execute_batch("ROLLBACK") {
@@ -155,7 +182,11 @@ struct Sqlite<'a> {
 }
 
 impl Sqlite<'_> {
-    fn prepare(&mut self, sql: &str, parameters: &[Value]) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
+    fn prepare(
+        &mut self,
+        sql: &str,
+        parameters: &[Value],
+    ) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
         if let Some(cause) = &self.refuse {
             return Err(again(cause));
         }
@@ -165,9 +196,15 @@ impl Sqlite<'_> {
             let name = format!("${}", at + 1);
             let index = statement.parameter_index(&name).map_err(|e| failed(sql, e))?;
             let Some(index) = index else {
-                return Err(StoreError::new(StoreErrorKind::Constraint, sql, format!("does not use {name}")));
+                return Err(StoreError::new(
+                    StoreErrorKind::Constraint,
+                    sql,
+                    format!("does not use {name}"),
+                ));
             };
-            statement.raw_bind_parameter(index, value).map_err(|e| failed(sql, e))?;
+            statement
+                .raw_bind_parameter(index, value)
+                .map_err(|e| failed(sql, e))?;
         }
         Ok(statement)
     }
@@ -186,7 +223,11 @@ impl Transaction for Sqlite<'_> {
         let mut found = statement.raw_query();
         let mut rows = Vec::new();
         while let Some(row) = found.next().map_err(|e| failed(sql, e))? {
-            let value = |at| row.get_ref(at).map_err(|e| failed(sql, e)).and_then(|v| from_sqlite(sql, v));
+            let value = |at| {
+                row.get_ref(at)
+                    .map_err(|e| failed(sql, e))
+                    .and_then(|v| from_sqlite(sql, v))
+            };
             rows.push(Row((0..columns).map(value).collect::<Result<_, _>>()?));
         }
         Ok(rows)
@@ -194,7 +235,8 @@ impl Transaction for Sqlite<'_> {
 }
 
 fn from_sqlite(sql: &str, value: ValueRef<'_>) -> Result<Value, StoreError> {
-    let corrupt = |what: &str| StoreError::new(StoreErrorKind::Corrupt, sql, format!("a column holds {what}"));
+    let corrupt =
+        |what: &str| StoreError::new(StoreErrorKind::Corrupt, sql, format!("a column holds {what}"));
     match value {
         ValueRef::Null => Ok(Value::Null),
         ValueRef::Integer(number) => Ok(Value::Integer(number)),

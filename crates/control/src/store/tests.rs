@@ -9,7 +9,9 @@ fn open(dir: &Path) -> Store {
 fn bump(t: &mut dyn Transaction, name: &str, by: i64) -> Result<i64, StoreError> {
     let sql = "INSERT INTO counters (name, value) VALUES ($1, $2) \
                ON CONFLICT (name) DO UPDATE SET value = counters.value + $2 RETURNING value";
-    t.query_one(sql, &[name.into(), by.into()])?.expect("RETURNING gives a row").integer(0)
+    t.query_one(sql, &[name.into(), by.into()])?
+        .expect("RETURNING gives a row")
+        .integer(0)
 }
 
 async fn value(store: &Store, name: &'static str) -> Option<i64> {
@@ -90,7 +92,9 @@ fn a_newer_schema_is_refused_by_name() {
     let file = rusqlite::Connection::open(dir.path().join("catalogue.db")).expect("opens");
     file.execute_batch("PRAGMA user_version = 4711").expect("set");
     drop(file);
-    let error = Store::open(&dir.path().join("catalogue.db")).err().expect("refused");
+    let error = Store::open(&dir.path().join("catalogue.db"))
+        .err()
+        .expect("refused");
     assert_eq!(error.kind, StoreErrorKind::TooNew);
     assert!(error.to_string().contains("4711"), "{error}");
 }
@@ -102,10 +106,19 @@ fn what_is_no_catalogue_is_refused_and_left_alone() {
     let file = rusqlite::Connection::open(&foreign).expect("opens");
     file.execute_batch("CREATE TABLE t (a)").expect("made");
     drop(file);
-    assert_eq!(Store::open(&foreign).err().map(|e| e.kind), Some(StoreErrorKind::Corrupt));
+    assert_eq!(
+        Store::open(&foreign).err().map(|e| e.kind),
+        Some(StoreErrorKind::Corrupt)
+    );
 
     let text = dir.path().join("text.db");
-    std::fs::write(&text, "not a database, but long enough to look like a file of some kind".repeat(20))
-        .expect("written");
-    assert_eq!(Store::open(&text).err().map(|e| e.kind), Some(StoreErrorKind::Corrupt));
+    std::fs::write(
+        &text,
+        "not a database, but long enough to look like a file of some kind".repeat(20),
+    )
+    .expect("written");
+    assert_eq!(
+        Store::open(&text).err().map(|e| e.kind),
+        Some(StoreErrorKind::Corrupt)
+    );
 }

@@ -61,7 +61,11 @@ impl Row {
 
     fn wrong(&self, column: usize, wanted: &str) -> StoreError {
         let cause = format!("expected {wanted}, found {:?}", self.0.get(column));
-        StoreError::new(StoreErrorKind::Corrupt, format!("column {column} of a row"), cause)
+        StoreError::new(
+            StoreErrorKind::Corrupt,
+            format!("column {column} of a row"),
+            cause,
+        )
     }
 
     /// A BIGINT that is never null.
@@ -103,6 +107,8 @@ impl Row {
 
     /// A TEXT that stands for something: a status, a kind.
     pub fn parsed<T: std::str::FromStr>(&self, column: usize) -> Result<T, StoreError> {
-        self.text(column)?.parse().map_err(|_| self.wrong(column, std::any::type_name::<T>()))
+        self.text(column)?
+            .parse()
+            .map_err(|_| self.wrong(column, std::any::type_name::<T>()))
     }
 }

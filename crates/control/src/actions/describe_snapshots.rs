@@ -1,0 +1,138 @@
+//! DescribeSnapshots: the caller's snapshots, newest first, with their progress as it is now.
+
+use crate::catalogue::Conditions;
+use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
+use crate::catalogue::tags::ResourceType;
+use crate::jobs::snapshot::settle;
+use crate::states::SnapshotStatus;
+use crate::store::{StoreError, Transaction};
+use crate::views::SnapshotView;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::describe_snapshots::{Request, Response};
+use tidemark_ecs::page::PageInfo;
+use tidemark_node::SnapshotStatus as Capture;
+use tidemark_units::SnapshotId;
+
+impl Control {
+    /// One page.
+    pub async fn describe_snapshots(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        if request.dry_run {
+            return Err(ApiError::dry_run());
+        }
+        let (views, page) = self.read_snapshots(caller, &request).await?;
+        let mut ended = false;
+        let mut progress = Vec::with_capacity(views.len());
+        for view in &views {
+            let (over, percent, remaining) = self.progress_of(&view.row).await?;
+            ended |= over;
+            progress.push((percent, remaining));
+        }
+        // A capture that ended while the page was being read shows as ended.
+        let (views, page) = if ended {
+            self.read_snapshots(caller, &request).await?
+        } else {
+            (views, page)
+        };
+        progress.resize(views.len(), (0, 0));
+        let shown = views.into_iter().zip(progress);
+        let snapshots = shown.map(|(view, (percent, remaining))| {
+            let percent = percent.max(view.row.percent);
+            view.show(self, percent, remaining)
+        });
+        Ok(Response {
+            snapshots: snapshots.collect(),
+            page,
+        })
+    }
+
+    async fn read_snapshots(
+        &self,
+        caller: &Caller,
+        request: &Request,
+    ) -> Result<(Vec<SnapshotView>, PageInfo), StoreError> {
+        let conditions = conditions(caller, request);
+        let page = request.page.clone();
+        let read = move |t: &mut dyn Transaction| {
+            let (rows, page) =
+                conditions.page(t, &page, SnapshotRow::select, |row| (row.ordinal, &row.id))?;
+            let views = rows
+                .into_iter()
+                .map(|row| SnapshotView::read(t, row))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok((views, page))
+        };
+        self.store().read(read).await
+    }
+
+    /// Whether the capture has just ended; else its percent and the seconds left.
+    async fn progress_of(&self, row: &SnapshotRow) -> Result<(bool, i64, u64), StoreError> {
+        let nothing = (false, row.percent, 0);
+        if row.status != SnapshotStatus::Progressing || !row.marked {
+            return Ok(nothing);
+        }
+        let Ok(id) = SnapshotId::new(row.id.as_str()) else {
+            return Ok(nothing);
+        };
+        match self.node().snapshot_status(&id).await {
+            Ok(Capture::Progressing(progress)) => {
+                let percent = self.percent(&row.id, row.percent, &progress);
+                Ok((false, percent, progress.remaining_seconds.unwrap_or(0)))
+            }
+            Ok(ended @ (Capture::Accomplished(_) | Capture::Failed(_))) => {
+                settle(self, row, ended).await?;
+                Ok((true, row.percent, 0))
+            }
+            // Its job finds out what that means.
+            Ok(Capture::Unknown) => Ok(nothing),
+            Err(error) => {
+                tracing::warn!(snapshot = %row.id, %error, "the progress cannot be read");
+                Ok(nothing)
+            }
+        }
+    }
+}
+
+fn conditions(caller: &Caller, request: &Request) -> Conditions {
+    let mut all = Conditions::of_account(SnapshotRow::TABLE, &caller.account);
+    all.term("snapshots.status <> ?", [SnapshotStatus::Deleting.word().into()]);
+    if let Some(ids) = &request.snapshot_ids {
+        all.one_of("id", ids);
+    }
+    if let Some(instance) = &request.instance_id {
+        let attached = "snapshots.source_disk_id IN (SELECT disks.id FROM disks WHERE disks.instance_id = ?)";
+        all.term(attached, [instance.into()]);
+    }
+    all.equals_if("source_disk_id", request.disk_id.as_ref());
+    if let Some(links) = &request.snapshot_link_ids {
+        all.one_of("link_id", links);
+    }
+    all.equals_if("name", request.snapshot_name.as_ref());
+    all.equals_if("status", request.status.as_ref());
+    match request.snapshot_type.as_deref() {
+        None => {}
+        Some("auto") => all.equals("snapshot_type", SnapshotType::Timer.word()),
+        Some(other) => all.equals("snapshot_type", other),
+    }
+    all.equals_if("source_disk_kind", request.source_disk_type.as_ref());
+    all.equals_if("category", request.category.as_ref());
+    all.equals_if("resource_group", request.resource_group_id.as_ref());
+    match request.usage.as_deref() {
+        None => {}
+        Some("disk") => all.term(&format!("EXISTS ({USED})"), []),
+        Some("none") => all.term(&format!("NOT EXISTS ({USED})"), []),
+        // Images are not made yet, so none can use a snapshot.
+        Some(_) => all.nothing(),
+    }
+    // Nothing is encrypted, so only the filters for it can ask for that.
+    if request.encrypted || request.kms_key_id.is_some() {
+        all.nothing();
+    }
+    all.tagged(ResourceType::Snapshot, &request.tags);
+    all.within("created_ms", &request.filters.created);
+    all
+}
+
+const USED: &str =
+    "SELECT 1 FROM disks WHERE disks.source_snapshot_id = snapshots.id AND disks.status <> 'Deleting'";

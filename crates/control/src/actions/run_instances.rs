@@ -1,0 +1,418 @@
+//! RunInstances: creates and starts 1 to 100 external instances, each with its disks.
+//!
+//! An external instance is a machine that we do not run, yet it gets a system disk of ours as any
+//! instance does (40 GiB unless asked otherwise, sparse): clients list it, snapshot it, boot from it.
+//! Networks are not managed here: ids of switches and groups are kept as labels.
+
+use super::attach_disk::SYSTEM_DEVICE;
+use super::create_disk::source_size;
+use crate::catalogue::disks::{DiskKind, DiskRow};
+use crate::catalogue::hydrations;
+use crate::catalogue::instances::{Attributes, InstanceRow};
+use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::tags::{self, ResourceType};
+use crate::control::random;
+use crate::error::node_refusal;
+use crate::rules::{self, EXTERNAL_IMAGE, EXTERNAL_IMAGE_FAMILY, EXTERNAL_TYPE, Token};
+use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause, InstanceStatus};
+use crate::store::Transaction;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::run_instances::{DataDisk, Request, Response};
+use tidemark_ecs::id::Kind;
+use tidemark_ecs::rules::category;
+use tidemark_node::{NodeError, NodeErrorKind};
+
+/// Size of a system disk that nobody asked a size for, in GiB.
+const SYSTEM_GIB: u64 = 40;
+/// Where an instance without a group of its own belongs.
+const DEFAULT_SECURITY_GROUP: &str = "sg-default";
+
+impl Control {
+    /// Answers when the instances are listed; they are Running soon after. When so many fail at once
+    /// that fewer than MinAmount are left, that is the answer, and none is left.
+    pub async fn run_instances(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let given = request.client_token.as_ref();
+        let token = Token::new(caller, "RunInstances", given, &request, "LastTokenProcessing")?;
+        let least = request.min_amount as usize;
+        let (control, caller) = (self.clone(), caller.clone());
+        let work = move |t: &mut dyn Transaction| insert_all(t, &control, &caller, &request, token.as_ref());
+        let (mut response, jobs) = self.store().write(work).await?;
+        self.jobs().wake();
+        let ids: Vec<i64> = jobs.iter().map(|(job, _)| *job).collect();
+        let failed = self.jobs().linger(&ids, self.config().linger).await;
+        let Some((_, error)) = failed.first() else {
+            return Ok(response);
+        };
+        response.instance_id_sets.retain(|id| {
+            !jobs
+                .iter()
+                .any(|(job, instance)| instance == id && failed.iter().any(|(gone, _)| gone == job))
+        });
+        if response.instance_id_sets.len() >= least {
+            return Ok(response);
+        }
+        self.take_back(response.instance_id_sets).await?;
+        Err(refusal(error))
+    }
+
+    /// Releases instances that cannot stay without the others.
+    async fn take_back(&self, ids: Vec<String>) -> Result<(), ApiError> {
+        let now = self.now_ms();
+        let work = move |t: &mut dyn Transaction| -> Result<(), ApiError> {
+            for id in ids {
+                let Some(mut instance) = InstanceRow::get(t, &id)? else {
+                    continue;
+                };
+                if instance.status == InstanceStatus::Pending {
+                    // Its job has not got far; released as soon as it has, by the clock.
+                    instance.auto_release_ms = Some(now);
+                    instance.save(t)?;
+                    continue;
+                }
+                super::delete_instance::release(t, instance, InstanceCause::ForceDelete, now)?;
+            }
+            Ok(())
+        };
+        self.store().write(work).await?;
+        self.jobs().wake();
+        Ok(())
+    }
+}
+
+fn insert_all(
+    t: &mut dyn Transaction,
+    control: &Control,
+    caller: &Caller,
+    request: &Request,
+    token: Option<&Token>,
+) -> Result<(Response, Vec<(i64, String)>), ApiError> {
+    let now = control.now_ms();
+    if let Some(response) = Token::replay(token, t, now)? {
+        return Ok((response, Vec::new()));
+    }
+    let resource_group = check(control, request)?;
+    let mut sizes = Vec::new();
+    for disk in &request.data_disks {
+        sizes.push(data_disk_size(t, caller, disk)?);
+    }
+    if request.dry_run {
+        return Err(ApiError::dry_run());
+    }
+    let mut response = Response {
+        instance_id_sets: Vec::new(),
+    };
+    let mut started = Vec::new();
+    for number in 1..=request.amount {
+        let instance = instance_row(t, control, caller, request, &resource_group, number)?;
+        instance.insert(t)?;
+        tags::set(
+            t,
+            &caller.account,
+            ResourceType::Instance,
+            &instance.id,
+            &request.tags,
+        )?;
+        insert_disks(t, control, request, &instance, &sizes)?;
+        let job = jobs::add(t, JobKind::RunInstance, &instance.id, &instance.id, "", now)?;
+        response.instance_id_sets.push(instance.id.clone());
+        started.push((job, instance.id));
+    }
+    let first = response.instance_id_sets.first().cloned().unwrap_or_default();
+    Token::remember(token, t, &first, &response, false, now)?;
+    Ok((response, started))
+}
+
+/// What needs no look at other resources; answers the resource group.
+fn check(control: &Control, request: &Request) -> Result<String, ApiError> {
+    control.check_region(Some(&request.region_id))?;
+    control.check_zone(request.zone_id.as_deref(), 404)?;
+    let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
+    if request.instance_type != EXTERNAL_TYPE {
+        let message = format!(
+            "The instance type {:?} is not offered; {EXTERNAL_TYPE} is.",
+            request.instance_type
+        );
+        return Err(ApiError::new(
+            400,
+            "InvalidInstanceType.ValueNotSupported",
+            message,
+        ));
+    }
+    if let Some(image) = request
+        .image_id
+        .as_deref()
+        .filter(|image| *image != EXTERNAL_IMAGE)
+    {
+        return Err(ApiError::image_not_found(image));
+    }
+    if let Some(family) = request
+        .image_family
+        .as_deref()
+        .filter(|family| *family != EXTERNAL_IMAGE_FAMILY)
+    {
+        return Err(ApiError::image_not_found(family));
+    }
+    let policies = request
+        .data_disks
+        .iter()
+        .map(|disk| &disk.auto_snapshot_policy_id);
+    if let Some(policy) = policies
+        .chain([&request.system_disk.auto_snapshot_policy_id])
+        .flatten()
+        .next()
+    {
+        let message = format!("The specified AutoSnapshotPolicyId {policy:?} does not exist.");
+        return Err(ApiError::new(
+            404,
+            "InvalidAutoSnapshotPolicyId.NotFound",
+            message,
+        ));
+    }
+    Ok(resource_group)
+}
+
+/// A data disk's size in GiB: as wished, and at least its snapshot's.
+fn data_disk_size(t: &mut dyn Transaction, caller: &Caller, disk: &DataDisk) -> Result<u64, ApiError> {
+    let Some(snapshot) = &disk.snapshot_id else {
+        return disk
+            .size
+            .ok_or_else(|| ApiError::missing_parameter("DataDisk.N.Size"));
+    };
+    let least = source_size(t, caller, snapshot).map_err(|error| match error.status {
+        404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
+        _ => error,
+    })?;
+    let allowed = category(&disk.category).map(|c| c.data_sizes(disk.performance_level.as_deref()));
+    let (floor, ceiling) = allowed.map_or((1, least), |sizes| (*sizes.start(), *sizes.end()));
+    let size = disk.size.unwrap_or(0).max(least).max(floor);
+    if size > ceiling {
+        let message = format!(
+            "The snapshot {snapshot} needs {least} GiB, more than the {ceiling} GiB of category {}.",
+            disk.category
+        );
+        return Err(ApiError::new(
+            400,
+            "InvalidDataDiskSize.ValueNotSupported",
+            message,
+        ));
+    }
+    Ok(size)
+}
+
+fn instance_row(
+    t: &mut dyn Transaction,
+    control: &Control,
+    caller: &Caller,
+    request: &Request,
+    resource_group: &str,
+    number: u32,
+) -> Result<InstanceRow, ApiError> {
+    let id = control.new_id(Kind::Instance);
+    let suffix = if request.unique_suffix && request.amount > 1 {
+        format!("{number:03}")
+    } else {
+        String::new()
+    };
+    let own_host_name = request.host_names.get(number as usize - 1);
+    let host_name = own_host_name
+        .cloned()
+        .or_else(|| request.host_name.as_ref().map(|name| format!("{name}{suffix}")));
+    let groups = match request.security_group_ids.as_slice() {
+        [] => vec![DEFAULT_SECURITY_GROUP.to_owned()],
+        given => given.to_vec(),
+    };
+    let attributes = Attributes {
+        host_name: host_name.unwrap_or_default(),
+        serial_number: uuid(random()),
+        user_data: request.user_data.clone().unwrap_or_default(),
+        ram_role_name: request.ram_role_name.clone().unwrap_or_default(),
+        security_group_ids: groups,
+        vswitch_id: request.vswitch_id.clone().unwrap_or_default(),
+        private_ip_address: request
+            .private_ip_address
+            .map(|ip| ip.to_string())
+            .unwrap_or_default(),
+        http_endpoint: request.metadata_options.http_endpoint.clone(),
+        http_tokens: request.metadata_options.http_tokens.clone(),
+        http_put_response_hop_limit: request.metadata_options.http_put_response_hop_limit,
+    };
+    let attributes = serde_json::to_string(&attributes).map_err(|error| {
+        tracing::error!(%error, "an instance's attributes cannot be written");
+        ApiError::internal()
+    })?;
+    Ok(InstanceRow {
+        ordinal: InstanceRow::next_ordinal(t)?,
+        account: caller.account.clone(),
+        name: request
+            .instance_name
+            .as_ref()
+            .map_or_else(|| id.clone(), |name| format!("{name}{suffix}")),
+        description: request.description.clone().unwrap_or_default(),
+        status: INSTANCE.birth(InstanceCause::RunInstances)?,
+        instance_type: request.instance_type.clone(),
+        image_id: EXTERNAL_IMAGE.into(),
+        zone: control.config().zone.clone(),
+        resource_group: resource_group.to_owned(),
+        key_pair: request.key_pair_name.clone().unwrap_or_default(),
+        security_lock: false,
+        deletion_protection: request.deletion_protection,
+        // Stored to the minute.
+        auto_release_ms: request
+            .auto_release_time
+            .map(|at| at.as_millisecond() / 60_000 * 60_000),
+        created_ms: control.now_ms(),
+        started_ms: None,
+        attributes,
+        id,
+    })
+}
+
+fn insert_disks(
+    t: &mut dyn Transaction,
+    control: &Control,
+    request: &Request,
+    instance: &InstanceRow,
+    sizes: &[u64],
+) -> Result<(), ApiError> {
+    let wished: Vec<_> = request
+        .data_disks
+        .iter()
+        .filter_map(|disk| disk.device.clone())
+        .collect();
+    let mut free = ('b'..='z')
+        .map(|letter| format!("/dev/xvd{letter}"))
+        .filter(|device| !wished.contains(device));
+    let system = &request.system_disk;
+    let mut row = DiskRow {
+        name: system.disk_name.clone().unwrap_or_default(),
+        description: system.description.clone().unwrap_or_default(),
+        kind: DiskKind::System,
+        category: system.category.clone(),
+        performance_level: system.performance_level.clone().unwrap_or_default(),
+        size_gib: gib(system
+            .size
+            .unwrap_or_else(|| system_size(&system.category, system.performance_level.as_deref()))),
+        device: SYSTEM_DEVICE.into(),
+        delete_with_instance: true,
+        image_id: instance.image_id.clone(),
+        origin_instance_id: instance.id.clone(),
+        ..blank(t, control, instance)?
+    };
+    insert_disk(t, request, &row)?;
+    for (disk, size) in request.data_disks.iter().zip(sizes) {
+        let device = disk.device.clone().or_else(|| free.next());
+        let none_free = || {
+            ApiError::new(
+                403,
+                "InstanceDiskNumLimitExceed",
+                "No device name is free for a data disk.",
+            )
+        };
+        row = DiskRow {
+            name: disk.disk_name.clone().unwrap_or_default(),
+            description: disk.description.clone().unwrap_or_default(),
+            kind: DiskKind::Data,
+            category: disk.category.clone(),
+            performance_level: disk.performance_level.clone().unwrap_or_default(),
+            size_gib: gib(*size),
+            device: device.ok_or_else(none_free)?,
+            delete_with_instance: disk.delete_with_instance,
+            source_snapshot_id: disk.snapshot_id.clone().unwrap_or_default(),
+            ..blank(t, control, instance)?
+        };
+        insert_disk(t, request, &row)?;
+        if let Some(snapshot) = &disk.snapshot_id {
+            hydrations::begin(t, &row.id, snapshot)?;
+        }
+    }
+    Ok(())
+}
+
+fn insert_disk(t: &mut dyn Transaction, request: &Request, row: &DiskRow) -> Result<(), ApiError> {
+    row.insert(t)?;
+    Ok(tags::set(
+        t,
+        &row.account,
+        ResourceType::Disk,
+        &row.id,
+        &request.tags,
+    )?)
+}
+
+/// What all disks of a new instance have in common.
+fn blank(t: &mut dyn Transaction, control: &Control, instance: &InstanceRow) -> Result<DiskRow, ApiError> {
+    Ok(DiskRow {
+        id: control.new_id(Kind::Disk),
+        ordinal: DiskRow::next_ordinal(t)?,
+        account: instance.account.clone(),
+        name: String::new(),
+        description: String::new(),
+        kind: DiskKind::Data,
+        status: DISK.birth(DiskCause::RunInstances)?,
+        status_before: String::new(),
+        category: String::new(),
+        performance_level: String::new(),
+        size_gib: 0,
+        zone: instance.zone.clone(),
+        resource_group: instance.resource_group.clone(),
+        instance_id: Some(instance.id.clone()),
+        device: String::new(),
+        ever_attached: false,
+        delete_with_instance: true,
+        delete_auto_snapshot: true,
+        enable_auto_snapshot: true,
+        bursting_enabled: false,
+        provisioned_iops: 0,
+        multi_attach: "Disabled".into(),
+        source_snapshot_id: String::new(),
+        image_id: String::new(),
+        origin_instance_id: String::new(),
+        created_ms: instance.created_ms,
+        attached_ms: None,
+        detached_ms: None,
+    })
+}
+
+fn system_size(name: &str, level: Option<&str>) -> u64 {
+    category(name).map_or(SYSTEM_GIB, |category| {
+        SYSTEM_GIB.max(*category.system_sizes(level).start())
+    })
+}
+
+fn gib(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+/// A random UUID, version 4, in lower case.
+fn uuid(mut bytes: [u8; 16]) -> String {
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let n = u128::from_be_bytes(bytes);
+    let part = |shift: u32, digits: u32| (n >> shift) & ((1 << (digits * 4)) - 1);
+    format!(
+        "{:08x}-{:04x}-{:04x}-{:04x}-{:012x}",
+        part(96, 8),
+        part(80, 4),
+        part(64, 4),
+        part(48, 4),
+        part(0, 12)
+    )
+}
+
+/// Why the node could not make a disk, in the contract's words.
+fn refusal(error: &NodeError) -> ApiError {
+    match error.kind {
+        NodeErrorKind::Full => node_refusal(403, "OperationDenied.NoStock", "The storage has no room", error),
+        NodeErrorKind::Missing | NodeErrorKind::Corrupt => node_refusal(
+            403,
+            "OperationDenied.SnapshotNotAllowed",
+            "A snapshot cannot be used",
+            error,
+        ),
+        _ => {
+            tracing::error!(%error, "an instance cannot be made");
+            ApiError::internal()
+        }
+    }
+}

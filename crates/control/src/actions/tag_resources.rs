@@ -1,0 +1,64 @@
+//! TagResources: sets tags on resources; all of them, or none.
+
+use crate::catalogue::tags::{self, ResourceType};
+use crate::rules;
+use crate::store::Transaction;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::tag_resources::{Request, Response};
+
+impl Control {
+    /// A key that a resource has already gets the new value.
+    pub async fn tag_resources(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let (control, caller) = (self.clone(), caller.clone());
+        let work = move |t: &mut dyn Transaction| tag(t, &control, &caller, &request);
+        self.store().write(work).await?;
+        Ok(Response {})
+    }
+}
+
+fn tag(
+    t: &mut dyn Transaction,
+    control: &Control,
+    caller: &Caller,
+    request: &Request,
+) -> Result<(), ApiError> {
+    control.check_region(Some(&request.region_id))?;
+    let kind = all_exist(t, caller, &request.resource_type, &request.resource_ids)?;
+    for id in &request.resource_ids {
+        tags::set(t, &caller.account, kind, id, &request.tags)?;
+        let most = control.limits().tags_per_resource;
+        let count = tags::of(t, kind, id)?.len() as u64;
+        if count > most {
+            let message = format!("The {kind} {id} would have {count} tags; {most} are allowed.");
+            return Err(ApiError::new(403, "QuotaExceed.Tags", message));
+        }
+    }
+    Ok(())
+}
+
+/// The type, if every resource is there and the caller's; else 404 `InvalidResourceId.NotFound`.
+pub(super) fn all_exist(
+    t: &mut dyn Transaction,
+    caller: &Caller,
+    resource_type: &str,
+    ids: &[String],
+) -> Result<ResourceType, ApiError> {
+    let missing = |id: &str| {
+        let message = format!("The specified {resource_type} {id:?} does not exist.");
+        ApiError::new(404, "InvalidResourceId.NotFound", message)
+    };
+    // Types that the contract knows and that nobody can make here: none of their ids exists.
+    let Ok(kind) = resource_type.parse() else {
+        return Err(missing(ids.first().map_or("", String::as_str)));
+    };
+    for id in ids {
+        let found = match kind {
+            ResourceType::Instance => rules::instance(t, caller, id).map(drop),
+            ResourceType::Disk => rules::disk(t, caller, id).map(drop),
+            ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
+        };
+        found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
+    }
+    Ok(kind)
+}

@@ -1,0 +1,93 @@
+//! Jobs: work that was promised and has to be done, whatever happens in between.
+
+use super::{next_number, record};
+use crate::store::{StoreError, Transaction};
+use crate::words::words;
+
+words! {
+    /// What a job does; its subject is a resource id.
+    JobKind {
+        /// Make a disk's volume.
+        CreateDisk = "create_disk",
+        /// Make a new instance's disks and export them.
+        RunInstance = "run_instance",
+        /// Export a stopped instance's disks.
+        StartInstance = "start_instance",
+        /// Withdraw an instance's disks.
+        StopInstance = "stop_instance",
+        /// Bring a disk to its instance.
+        AttachDisk = "attach_disk",
+        /// Take a disk from its instance.
+        DetachDisk = "detach_disk",
+        /// Remove a disk's volume.
+        DeleteDisk = "delete_disk",
+        /// Roll a disk back; the argument is the snapshot.
+        ResetDisk = "reset_disk",
+        /// Follow a capture to its end.
+        CompleteSnapshot = "complete_snapshot",
+        /// Remove a snapshot.
+        DeleteSnapshot = "delete_snapshot",
+    }
+}
+
+record! {
+    /// A job that is not finished.
+    JobRow = "jobs" {
+        id: i64,
+        kind: JobKind,
+        subject: String,
+        /// Jobs with the same lane run one after another, oldest first.
+        lane: String,
+        arguments: String,
+        attempts: i64,
+        last_error: String,
+        created_ms: i64,
+    }
+}
+
+/// Adds a job; returns its id.
+pub(crate) fn add(
+    t: &mut dyn Transaction,
+    kind: JobKind,
+    subject: &str,
+    lane: &str,
+    arguments: &str,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    let id = next_number(t, "job")?;
+    let row = JobRow {
+        id,
+        kind,
+        subject: subject.into(),
+        lane: lane.into(),
+        arguments: arguments.into(),
+        attempts: 0,
+        last_error: String::new(),
+        created_ms: now_ms,
+    };
+    row.insert(t)?;
+    Ok(id)
+}
+
+/// All unfinished jobs, oldest first.
+pub(crate) fn all(t: &mut dyn Transaction) -> Result<Vec<JobRow>, StoreError> {
+    JobRow::select(t, "ORDER BY id", &[])
+}
+
+/// Takes a job off the list: its effect is committed in the same transaction.
+pub(crate) fn finish(t: &mut dyn Transaction, id: i64) -> Result<(), StoreError> {
+    t.execute("DELETE FROM jobs WHERE id = $1", &[id.into()])
+        .map(drop)
+}
+
+/// Drops a subject's jobs of one kind: something else has made them pointless.
+pub(crate) fn drop_kind(t: &mut dyn Transaction, kind: JobKind, subject: &str) -> Result<(), StoreError> {
+    let sql = "DELETE FROM jobs WHERE kind = $1 AND subject = $2";
+    t.execute(sql, &[kind.word().into(), subject.into()]).map(drop)
+}
+
+/// Notes a failed attempt, for whoever looks.
+pub(crate) fn note_failure(t: &mut dyn Transaction, id: i64, error: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE jobs SET attempts = attempts + 1, last_error = $2 WHERE id = $1";
+    t.execute(sql, &[id.into(), error.into()]).map(drop)
+}

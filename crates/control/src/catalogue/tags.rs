@@ -1,0 +1,68 @@
+//! Tags of all resources.
+
+use crate::store::{StoreError, Transaction};
+use crate::words::words;
+use tidemark_ecs::model::Tag;
+
+words! {
+    /// What can carry tags here.
+    ResourceType {
+        /// An instance.
+        Instance = "instance",
+        /// A disk.
+        Disk = "disk",
+        /// A snapshot.
+        Snapshot = "snapshot",
+    }
+}
+
+/// A resource's tags, by key.
+pub(crate) fn of(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<Vec<Tag>, StoreError> {
+    let sql =
+        "SELECT tag_key, tag_value FROM tags WHERE resource_type = $1 AND resource_id = $2 ORDER BY tag_key";
+    let rows = t.query(sql, &[kind.word().into(), id.into()])?;
+    rows.iter()
+        .map(|row| {
+            Ok(Tag {
+                key: row.text(0)?,
+                value: row.text(1)?,
+            })
+        })
+        .collect()
+}
+
+/// Sets tags; a key that is there gets the new value.
+pub(crate) fn set(
+    t: &mut dyn Transaction,
+    account: &str,
+    kind: ResourceType,
+    id: &str,
+    tags: &[Tag],
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO tags (account, resource_type, resource_id, tag_key, tag_value) \
+               VALUES ($1, $2, $3, $4, $5) \
+               ON CONFLICT (resource_type, resource_id, tag_key) DO UPDATE SET tag_value = excluded.tag_value";
+    for tag in tags {
+        let (key, value) = ((&tag.key).into(), (&tag.value).into());
+        t.execute(sql, &[account.into(), kind.word().into(), id.into(), key, value])?;
+    }
+    Ok(())
+}
+
+/// Removes one key.
+pub(crate) fn unset(
+    t: &mut dyn Transaction,
+    kind: ResourceType,
+    id: &str,
+    key: &str,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM tags WHERE resource_type = $1 AND resource_id = $2 AND tag_key = $3";
+    t.execute(sql, &[kind.word().into(), id.into(), key.into()])
+        .map(drop)
+}
+
+/// Removes all tags of a resource.
+pub(crate) fn clear(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<(), StoreError> {
+    let sql = "DELETE FROM tags WHERE resource_type = $1 AND resource_id = $2";
+    t.execute(sql, &[kind.word().into(), id.into()]).map(drop)
+}

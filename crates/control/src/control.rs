@@ -1,0 +1,230 @@
+//! [`Control`]: opening, what its parts share, closing.
+
+use crate::catalogue::disks::DiskRow;
+use crate::catalogue::instances::InstanceRow;
+use crate::config::{ControlConfig, Limits};
+use crate::jobs::Jobs;
+use crate::states::{DiskStatus, InstanceStatus};
+use crate::store::{Store, Transaction};
+use crate::{ControlError, events, housekeeping, jobs, keys};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tidemark_ecs::id::{self, Kind};
+use tidemark_node::{Node, NodeErrorKind, SnapshotProgress};
+use tidemark_units::DiskId;
+use tokio::sync::watch;
+
+/// The one resource group, until groups are managed.
+pub(crate) const DEFAULT_RESOURCE_GROUP: &str = "rg-default";
+
+/// Who asks: made from a key whose signature was right.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Whose resources are meant.
+    pub account: String,
+    /// The key that signed.
+    pub access_key: String,
+}
+
+/// The control plane. Clones share it.
+#[derive(Clone)]
+pub struct Control {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: ControlConfig,
+    store: Store,
+    node: Node,
+    jobs: Jobs,
+    /// Highest progress shown of every snapshot in creation, so that it never falls.
+    percents: Mutex<HashMap<String, i64>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Control {
+    /// Opens the catalogue (making it on first use), opens all disks on the node, exports those of
+    /// running instances, and starts the work that is left. A disk that cannot be opened is logged
+    /// and tried again in the background; it does not keep the others from serving.
+    pub async fn open(config: ControlConfig, node: Node) -> Result<Control, ControlError> {
+        std::fs::create_dir_all(&config.data_dir).map_err(|cause| ControlError::DataDir {
+            path: config.data_dir.clone(),
+            cause,
+        })?;
+        let path = config.data_dir.join("catalogue.db");
+        let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
+        let store = opened.map_err(|e| ControlError::Config(format!("opening the catalogue: {e}")))??;
+        keys::ensure_root(&store, &config).await?;
+        let inner = Inner {
+            config,
+            store,
+            node,
+            jobs: Jobs::default(),
+            percents: Mutex::default(),
+            stop: watch::Sender::new(false),
+        };
+        let control = Control {
+            inner: Arc::new(inner),
+        };
+        // Before any disk is open, so that nothing that happens to one is missed.
+        let events = control.node().events();
+        control.reopen_disks().await?;
+        tokio::spawn(events::listen(control.clone(), events));
+        tokio::spawn(jobs::work(control.clone()));
+        tokio::spawn(housekeeping::keep(control.clone()));
+        Ok(control)
+    }
+
+    async fn reopen_disks(&self) -> Result<(), ControlError> {
+        let rows = self
+            .store()
+            .read(|t| DiskRow::select(t, "ORDER BY ordinal", &[]))
+            .await?;
+        let opening = rows
+            .into_iter()
+            .filter(|disk| disk.status != DiskStatus::Creating)
+            .map(|disk| {
+                let control = self.clone();
+                tokio::spawn(async move { control.reopen_disk(&disk.id).await })
+            });
+        for opened in opening.collect::<Vec<_>>() {
+            if let Err(error) = opened.await {
+                tracing::error!(%error, "opening a disk ended early");
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens a disk and brings its export to what the catalogue says. False: not now.
+    pub(crate) async fn reopen_disk(&self, disk: &str) -> bool {
+        let Ok(id) = DiskId::new(disk) else {
+            tracing::error!(disk, "the catalogue holds a disk id that cannot be one");
+            return false;
+        };
+        if let Err(error) = self.node().open_disk(&id).await {
+            let gone = error.kind == NodeErrorKind::Missing && self.is_leaving(disk).await;
+            if !gone {
+                tracing::error!(disk, %error, "the disk cannot be opened");
+            }
+            return false;
+        }
+        let export = match self.should_export(disk).await {
+            Ok(export) => export,
+            Err(error) => {
+                tracing::error!(disk, %error, "whether to export the disk cannot be read");
+                return false;
+            }
+        };
+        match self.node().set_exported(&id, export).await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(disk, %error, "the disk cannot be exported");
+                false
+            }
+        }
+    }
+
+    async fn is_leaving(&self, disk: &str) -> bool {
+        let id = disk.to_owned();
+        let row = self.store().read(move |t| DiskRow::get(t, id)).await;
+        matches!(row, Ok(None)) || matches!(row, Ok(Some(row)) if row.status == DiskStatus::Deleting)
+    }
+
+    /// Whether the catalogue wants the disk exported: attached to an instance that runs.
+    async fn should_export(&self, disk: &str) -> Result<bool, ControlError> {
+        let id = disk.to_owned();
+        let read = move |t: &mut dyn Transaction| {
+            let Some(disk) = DiskRow::get(t, id)?.filter(|disk| disk.status == DiskStatus::InUse) else {
+                return Ok(false);
+            };
+            let instance = InstanceRow::get(t, disk.instance_id.unwrap_or_default())?;
+            Ok(instance.is_some_and(|instance| instance.status == InstanceStatus::Running))
+        };
+        Ok(self.store().read::<_, crate::store::StoreError, _>(read).await?)
+    }
+
+    /// Stops the background work. What is not finished goes on at the next start. The node is the
+    /// caller's to shut down, afterwards.
+    pub async fn shutdown(&self) {
+        self.inner.stop.send_replace(true);
+        self.inner.jobs.idle().await;
+    }
+
+    /// Resolves when the control plane is shut down.
+    pub(crate) async fn stopped(&self) {
+        let mut stop = self.inner.stop.subscribe();
+        // The sender lives in `inner`, so waiting only ends with the value.
+        let _ = stop.wait_for(|stop| *stop).await;
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn node(&self) -> &Node {
+        &self.inner.node
+    }
+
+    pub(crate) fn jobs(&self) -> &Jobs {
+        &self.inner.jobs
+    }
+
+    pub(crate) fn config(&self) -> &ControlConfig {
+        &self.inner.config
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.inner.config.limits
+    }
+
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.inner.config.clock.now_ms()
+    }
+
+    pub(crate) fn poll(&self) -> Duration {
+        self.inner.config.poll
+    }
+
+    pub(crate) fn new_id(&self, kind: Kind) -> String {
+        id::new(kind, &self.inner.config.region, &random())
+    }
+
+    /// Progress in percent: 0 to 99, never less than was shown or stored before.
+    pub(crate) fn percent(&self, snapshot: &str, stored: i64, progress: &SnapshotProgress) -> i64 {
+        let done = u128::from(progress.done_bytes) * 100;
+        let now = done
+            .checked_div(u128::from(progress.total_bytes))
+            .unwrap_or(0)
+            .min(99);
+        let now = i64::try_from(now).unwrap_or(99).max(stored.min(99));
+        let mut percents = self.inner.percents.lock().unwrap_or_else(PoisonError::into_inner);
+        let shown = percents.entry(snapshot.to_owned()).or_default();
+        *shown = now.max(*shown);
+        *shown
+    }
+
+    pub(crate) fn forget_percent(&self, snapshot: &str) {
+        self.inner
+            .percents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(snapshot);
+    }
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control")
+            .field("data_dir", &self.inner.config.data_dir)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Unpredictable bytes from the kernel.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    // Without randomness neither ids nor keys can be made; no caller could go on.
+    getrandom::fill(&mut bytes).expect("the kernel has a random source");
+    bytes
+}

@@ -1,0 +1,191 @@
+//! Jobs of a snapshot: following its capture to the end, and removing it.
+
+use super::disk::{disk_id, snapshot_id};
+use super::{JobError, Step};
+use crate::Control;
+use crate::catalogue::disks::DiskRow;
+use crate::catalogue::hydrations::{self, Hydration};
+use crate::catalogue::jobs::{self, JobRow};
+use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::tags::{self, ResourceType};
+use crate::catalogue::tokens;
+use crate::states::{DiskStatus, SnapshotCause, SnapshotStatus};
+use crate::store::{StoreError, Transaction};
+use tidemark_node::{NodeErrorKind, SnapshotStatus as Capture};
+
+/// progressing → accomplished or failed; or gone, when a crash came before the mark.
+pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let id = job.subject.clone();
+    let found = control.store().read(move |t| SnapshotRow::get(t, id)).await?;
+    let Some(row) = found.filter(|row| row.status == SnapshotStatus::Progressing) else {
+        return finish(control, job).await;
+    };
+    let capture = control
+        .node()
+        .snapshot_status(&snapshot_id(job, &row.id)?)
+        .await?;
+    if capture == Capture::Unknown && !is_answerable(control, job, &row).await? {
+        return Ok(Step::Again(control.poll()));
+    }
+    if !settle(control, &row, capture).await? {
+        return Ok(Step::Again(control.poll()));
+    }
+    finish(control, job).await
+}
+
+/// Whether the node can know the snapshot at all: the mark is in the disk's log until the capture is
+/// done, and the log is not read while the disk is not open.
+async fn is_answerable(control: &Control, job: &JobRow, row: &SnapshotRow) -> Result<bool, JobError> {
+    let id = row.source_disk_id.clone();
+    let disk = control.store().read(move |t| DiskRow::get(t, id)).await?;
+    if disk.is_none() {
+        return Ok(true);
+    }
+    Ok(control
+        .node()
+        .disk_status(&disk_id(job, &row.source_disk_id)?)
+        .await
+        .is_ok())
+}
+
+async fn finish(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let id = job.id;
+    control.store().write(move |t| jobs::finish(t, id)).await?;
+    Ok(Step::Done)
+}
+
+/// Writes into the catalogue what the node says about a snapshot in progress. True: it has ended.
+/// Also called by DescribeSnapshots, so that an end is seen at once.
+pub(crate) async fn settle(
+    control: &Control,
+    row: &SnapshotRow,
+    capture: Capture,
+) -> Result<bool, StoreError> {
+    let now = control.now_ms();
+    if let Capture::Progressing(progress) = &capture {
+        let percent = control.percent(&row.id, row.percent, progress);
+        if percent > row.percent {
+            let id = row.id.clone();
+            let note = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+                match SnapshotRow::get(t, id)? {
+                    Some(mut row) if row.percent < percent => {
+                        row.percent = percent;
+                        row.save(t)
+                    }
+                    _ => Ok(()),
+                }
+            };
+            control.store().write(note).await?;
+        }
+        return Ok(false);
+    }
+    let id = row.id.clone();
+    let change = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+        let Some(mut row) = SnapshotRow::get(t, id)?.filter(|r| r.status == SnapshotStatus::Progressing)
+        else {
+            return Ok(());
+        };
+        row.modified_ms = now;
+        match capture {
+            Capture::Accomplished(summary) => {
+                row.percent = 100;
+                row.marked = true;
+                row.full_bytes = i64::try_from(summary.full_bytes).unwrap_or(i64::MAX);
+                row.stored_bytes = i64::try_from(summary.stored_bytes).unwrap_or(i64::MAX);
+                tokens::answered(t, &row.id)?;
+                row.step(t, SnapshotCause::Captured).map(drop)
+            }
+            Capture::Failed(why) => {
+                row.failure = why;
+                row.marked = true;
+                tokens::answered(t, &row.id)?;
+                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+            }
+            Capture::Unknown if row.marked => {
+                row.failure = "the node has no trace of the mark".into();
+                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+            }
+            // The mark was never made, and nobody was told of it.
+            Capture::Unknown => forget(t, row),
+            Capture::Progressing(_) => Ok(()),
+        }
+    };
+    control.store().write(change).await?;
+    control.forget_percent(&row.id);
+    Ok(true)
+}
+
+/// Removes a snapshot that was never marked.
+pub(crate) fn forget(t: &mut dyn Transaction, mut row: SnapshotRow) -> Result<(), StoreError> {
+    tags::clear(t, ResourceType::Snapshot, &row.id)?;
+    tokens::take_back(t, &row.id)?;
+    row.step(t, SnapshotCause::NotMarked).map(drop)
+}
+
+/// deleting → gone, as soon as no disk needs the snapshot's data any more.
+pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let id = job.subject.clone();
+    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
+        let Some(row) = SnapshotRow::get(t, &id)? else {
+            return Ok(None);
+        };
+        let mut needed = Vec::new();
+        for hydration in hydrations::of_snapshot(t, &id)? {
+            let disk = DiskRow::get(t, &hydration.disk_id)?;
+            needed.push((hydration, disk.map(|disk| disk.status)));
+        }
+        Ok(Some((row, needed)))
+    };
+    if let Some((row, needed)) = control.store().read(read).await? {
+        for (hydration, disk) in needed {
+            if !is_complete(control, job, hydration, disk).await? {
+                return Ok(Step::Again(control.poll()));
+            }
+        }
+        let (disk, snapshot) = (disk_id(job, &row.source_disk_id)?, snapshot_id(job, &row.id)?);
+        control.node().delete_snapshot(&disk, &snapshot).await?;
+    }
+    let (id, subject) = (job.id, job.subject.clone());
+    let gone = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+        if let Some(mut row) = SnapshotRow::get(t, &subject)? {
+            tags::clear(t, ResourceType::Snapshot, &subject)?;
+            row.step(t, SnapshotCause::Deleted)?;
+        }
+        jobs::finish(t, id)
+    };
+    control.store().write(gone).await?;
+    control.forget_percent(&job.subject);
+    // A rollback or a deletion of the disk may have waited for the capture's end.
+    control.jobs().hurry();
+    Ok(Step::Done)
+}
+
+/// Whether the disk holds all that it took from the snapshot; notes it if so.
+async fn is_complete(
+    control: &Control,
+    job: &JobRow,
+    hydration: Hydration,
+    disk: Option<DiskStatus>,
+) -> Result<bool, JobError> {
+    let complete = match disk {
+        None => true,
+        Some(DiskStatus::Creating | DiskStatus::ReIniting) => false,
+        Some(_) => match control
+            .node()
+            .disk_status(&disk_id(job, &hydration.disk_id)?)
+            .await
+        {
+            Ok(status) => status.absent_bytes == 0,
+            // A volume that is gone needs nothing; one that is not open may.
+            Err(error) if error.kind == NodeErrorKind::Missing => disk == Some(DiskStatus::Deleting),
+            Err(_) => false,
+        },
+    };
+    if complete {
+        control
+            .store()
+            .write(move |t| hydrations::end(t, &hydration))
+            .await?;
+    }
+    Ok(complete)
+}

@@ -1,0 +1,220 @@
+//! Checks that several actions share, each with the status and code that the action's own table has.
+//!
+//! All run inside the action's transaction, in the order of ecs-api.md 1.9: ClientToken, region,
+//! existence, lock and state, quota.
+
+use crate::catalogue::disks::DiskRow;
+use crate::catalogue::instances::InstanceRow;
+use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::tokens::{self, Known, TokenKey};
+use crate::clock::DAY_MS;
+use crate::control::DEFAULT_RESOURCE_GROUP;
+use crate::states::{DiskStatus, SnapshotCause, SnapshotStatus};
+use crate::store::{StoreError, Transaction};
+use crate::{Caller, Control};
+use serde::{Serialize, de::DeserializeOwned};
+use tidemark_ecs::ApiError;
+
+/// How long a ClientToken is remembered.
+const TOKEN_MS: i64 = DAY_MS;
+
+/// The image that external instances have: a name for "whatever runs on that machine".
+pub(crate) const EXTERNAL_IMAGE: &str = "tidemark_external.vhd";
+/// The family of [`EXTERNAL_IMAGE`].
+pub(crate) const EXTERNAL_IMAGE_FAMILY: &str = "tidemark_external";
+/// The one instance type: a machine that we do not run.
+pub(crate) const EXTERNAL_TYPE: &str = "tidemark.external";
+
+impl Control {
+    /// A region that was given must be the one that is served.
+    pub(crate) fn check_region(&self, given: Option<&str>) -> Result<(), ApiError> {
+        match given {
+            Some(region) if region != self.config().region => Err(ApiError::region_not_found(region)),
+            _ => Ok(()),
+        }
+    }
+
+    /// A zone that was given must be the one that is served.
+    pub(crate) fn check_zone(&self, given: Option<&str>, status: u16) -> Result<(), ApiError> {
+        match given {
+            Some(zone) if zone != self.config().zone => {
+                let message = format!("The specified ZoneId {zone:?} does not exist in this region.");
+                Err(ApiError::new(status, "InvalidZoneId.NotFound", message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A resource group that was given must be the default one; that is also the answer.
+pub(crate) fn resource_group(given: Option<&str>) -> Result<String, ApiError> {
+    match given {
+        Some(group) if group != DEFAULT_RESOURCE_GROUP => Err(ApiError::resource_group_not_found(group)),
+        _ => Ok(DEFAULT_RESOURCE_GROUP.to_owned()),
+    }
+}
+
+/// The caller's disk; somebody else's does not exist.
+pub(crate) fn disk(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<DiskRow, ApiError> {
+    DiskRow::get(t, id)?
+        .filter(|disk| disk.account == caller.account && disk.status != DiskStatus::Deleting)
+        .ok_or_else(|| ApiError::disk_not_found(id))
+}
+
+/// The caller's snapshot; somebody else's does not exist.
+pub(crate) fn snapshot(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<SnapshotRow, ApiError> {
+    SnapshotRow::get(t, id)?
+        .filter(|row| row.account == caller.account && row.status != SnapshotStatus::Deleting)
+        .ok_or_else(|| ApiError::snapshot_not_found(id))
+}
+
+/// The caller's instance; somebody else's does not exist.
+pub(crate) fn instance(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<InstanceRow, ApiError> {
+    InstanceRow::get(t, id)?
+        .filter(|row| row.account == caller.account)
+        .ok_or_else(|| ApiError::instance_not_found(id))
+}
+
+/// Refuses what an administrator's hold on the instance forbids (ecs-api.md 3.9).
+pub(crate) fn not_locked(instance: &InstanceRow) -> Result<(), ApiError> {
+    if !instance.security_lock {
+        return Ok(());
+    }
+    let message = format!("The instance {} is locked for security reasons.", instance.id);
+    Err(ApiError::new(403, "InstanceLockedForSecurity", message))
+}
+
+/// The disk is in a state that does not allow the action.
+pub(crate) fn wrong_disk_state(disk: &DiskRow, wanted: &str) -> ApiError {
+    let message = format!("The disk {} is {}; it must be {wanted}.", disk.id, disk.status);
+    ApiError::new(403, "IncorrectDiskStatus", message)
+}
+
+/// The instance is in a state that does not allow the action.
+pub(crate) fn wrong_instance_state(status: u16, instance: &InstanceRow, wanted: &str) -> ApiError {
+    let message = format!(
+        "The instance {} is {}; it must be {wanted}.",
+        instance.id, instance.status
+    );
+    ApiError::new(status, "IncorrectInstanceStatus", message)
+}
+
+/// A request's ClientToken with what it stands for.
+#[derive(Clone, Debug)]
+pub(crate) struct Token {
+    key: TokenKey,
+    fingerprint: String,
+    /// Code while the first request is being worked on.
+    processing: &'static str,
+}
+
+impl Token {
+    /// `None` without a token. `request` serialises to what two equal requests have in common.
+    pub(crate) fn new(
+        caller: &Caller,
+        action: &'static str,
+        token: Option<&String>,
+        request: &impl Serialize,
+        processing: &'static str,
+    ) -> Result<Option<Self>, ApiError> {
+        let Some(token) = token else { return Ok(None) };
+        let fingerprint = serde_json::to_string(request).map_err(|error| {
+            tracing::error!(action, %error, "a request cannot be fingerprinted");
+            ApiError::internal()
+        })?;
+        let key = TokenKey {
+            account: caller.account.clone(),
+            action,
+            token: token.clone(),
+        };
+        Ok(Some(Self {
+            key,
+            fingerprint,
+            processing,
+        }))
+    }
+
+    /// The answer to give again, if this request was answered before.
+    pub(crate) fn replay<R: DeserializeOwned>(
+        token: Option<&Self>,
+        t: &mut dyn Transaction,
+        now_ms: i64,
+    ) -> Result<Option<R>, ApiError> {
+        let Some(own) = token else { return Ok(None) };
+        match tokens::look_up(t, &own.key, &own.fingerprint, now_ms)? {
+            Known::New => Ok(None),
+            Known::Answered(text) => serde_json::from_str(&text).map(Some).map_err(|error| {
+                tracing::error!(%error, "the answer kept for a ClientToken cannot be read");
+                ApiError::internal()
+            }),
+            Known::Processing => {
+                let message = "The first request with this ClientToken is still being processed.";
+                Err(ApiError::new(403, own.processing, message))
+            }
+            Known::Mismatch => {
+                let message = "This ClientToken was used in a request with other parameters.";
+                Err(ApiError::new(403, "IdempotentParameterMismatch", message))
+            }
+        }
+    }
+
+    /// Remembers the answer, in the transaction that makes `resource`.
+    pub(crate) fn remember(
+        token: Option<&Self>,
+        t: &mut dyn Transaction,
+        resource: &str,
+        response: &impl Serialize,
+        processing: bool,
+        now_ms: i64,
+    ) -> Result<(), ApiError> {
+        let Some(own) = token else { return Ok(()) };
+        let text = serde_json::to_string(response).map_err(|error| {
+            tracing::error!(%error, "an answer cannot be kept for its ClientToken");
+            ApiError::internal()
+        })?;
+        let expires_ms = now_ms.saturating_add(TOKEN_MS);
+        Ok(tokens::remember(
+            t,
+            &own.key,
+            &own.fingerprint,
+            resource,
+            &text,
+            processing,
+            expires_ms,
+        )?)
+    }
+}
+
+/// Takes a snapshot off the lists and starts its removal; cancels one in creation.
+pub(crate) fn remove_snapshot(
+    t: &mut dyn Transaction,
+    mut row: SnapshotRow,
+    by: SnapshotCause,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    row.step(t, by)?;
+    jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
+    jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, "", now_ms)
+}
+
+/// Starts the removal of a disk's automatic snapshots, when it is released with them.
+pub(crate) fn remove_automatic_snapshots(
+    t: &mut dyn Transaction,
+    disk: &DiskRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if !disk.delete_auto_snapshot {
+        return Ok(());
+    }
+    let rest = "WHERE source_disk_id = $1 AND snapshot_type = 'timer' AND status <> 'deleting'";
+    for row in SnapshotRow::select(t, rest, &[(&disk.id).into()])? {
+        remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
+    }
+    Ok(())
+}
+
+/// When a snapshot's retention is over.
+pub(crate) fn expiry(created_ms: i64, retention_days: Option<i64>) -> Option<i64> {
+    retention_days.map(|days| created_ms.saturating_add(days.saturating_mul(DAY_MS)))
+}

@@ -1,0 +1,255 @@
+//! Rows of the catalogue as the objects that answers show.
+
+use crate::Control;
+use crate::catalogue::disks::{self, DiskKind, DiskRow};
+use crate::catalogue::instances::{Attributes, InstanceRow};
+use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
+use crate::catalogue::tags::{self, ResourceType};
+use crate::rules::EXTERNAL_IMAGE;
+use crate::states::{DiskStatus, InstanceStatus, SnapshotStatus};
+use crate::store::{StoreError, Transaction};
+use jiff::Timestamp;
+use tidemark_ecs::model::{
+    Attachment, Disk, DiskLock, Instance, InstanceLock, MetadataOptions, Snapshot, Tag, VpcAttributes,
+};
+use tidemark_ecs::{id, time};
+
+/// A time of the catalogue. Milliseconds beyond what a timestamp holds cannot come from a clock.
+pub(crate) fn at(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+fn seconds(ms: Option<i64>) -> String {
+    ms.map_or_else(String::new, |ms| time::seconds(at(ms)))
+}
+
+fn minutes(ms: Option<i64>) -> String {
+    ms.map_or_else(String::new, |ms| time::minutes(at(ms)))
+}
+
+/// A disk and what belongs to its picture.
+pub(crate) struct DiskView {
+    pub(crate) row: DiskRow,
+    tags: Vec<Tag>,
+    locked: bool,
+}
+
+impl DiskView {
+    pub(crate) fn read(t: &mut dyn Transaction, row: DiskRow) -> Result<Self, StoreError> {
+        let tags = tags::of(t, ResourceType::Disk, &row.id)?;
+        let locked = match (&row.instance_id, row.status) {
+            (Some(id), DiskStatus::InUse) => InstanceRow::get(t, id)?.is_some_and(|i| i.security_lock),
+            _ => false,
+        };
+        Ok(Self { row, tags, locked })
+    }
+
+    pub(crate) fn show(self, control: &Control) -> Disk {
+        let DiskView { row, tags, locked } = self;
+        // A rollback does not take the disk off its instance, so the attachment stays visible.
+        let attached = matches!(
+            row.status,
+            DiskStatus::InUse | DiskStatus::Detaching | DiskStatus::ReIniting
+        );
+        let instance_id = row.instance_id.filter(|_| attached).unwrap_or_default();
+        let attached = attached && !instance_id.is_empty();
+        let device = if attached { row.device } else { String::new() };
+        let attached_time = seconds(row.attached_ms.filter(|_| attached));
+        let attachment = Attachment {
+            instance_id: instance_id.clone(),
+            device: device.clone(),
+            attached_time: attached_time.clone(),
+        };
+        Disk {
+            serial_number: id::disk_serial(&row.id).to_owned(),
+            disk_id: row.id,
+            disk_name: row.name,
+            description: row.description,
+            region_id: control.config().region.clone(),
+            zone_id: row.zone,
+            resource_group_id: row.resource_group,
+            disk_type: row.kind.word().into(),
+            category: row.category,
+            performance_level: row.performance_level,
+            size: row.size_gib.unsigned_abs(),
+            status: row.status.word().into(),
+            attachments: if attached { vec![attachment] } else { Vec::new() },
+            instance_id,
+            device,
+            attached_time,
+            detached_time: seconds(row.detached_ms.filter(|_| row.status == DiskStatus::Available)),
+            creation_time: time::seconds(at(row.created_ms)),
+            expired_time: time::NEVER_EXPIRES.into(),
+            delete_with_instance: row.delete_with_instance,
+            delete_auto_snapshot: row.delete_auto_snapshot,
+            enable_auto_snapshot: row.enable_auto_snapshot,
+            portable: true,
+            source_snapshot_id: row.source_snapshot_id,
+            image_id: row.image_id,
+            disk_charge_type: "PostPaid".into(),
+            operation_locks: if locked {
+                vec![DiskLock {
+                    lock_reason: "security".into(),
+                }]
+            } else {
+                Vec::new()
+            },
+            multi_attach: row.multi_attach,
+            provisioned_iops: Some(row.provisioned_iops).filter(|iops| *iops > 0),
+            bursting_enabled: row.bursting_enabled,
+            tags,
+            ..Disk::default()
+        }
+    }
+}
+
+/// An instance and what belongs to its picture.
+pub(crate) struct InstanceView {
+    pub(crate) row: InstanceRow,
+    pub(crate) attributes: Attributes,
+    tags: Vec<Tag>,
+    data_disks: u64,
+}
+
+impl InstanceView {
+    pub(crate) fn read(t: &mut dyn Transaction, row: InstanceRow) -> Result<Self, StoreError> {
+        let tags = tags::of(t, ResourceType::Instance, &row.id)?;
+        let own = disks::of_instance(t, &row.id)?;
+        let data_disks = own.iter().filter(|disk| disk.kind == DiskKind::Data).count() as u64;
+        let attributes = row.read_attributes()?;
+        Ok(Self {
+            row,
+            attributes,
+            tags,
+            data_disks,
+        })
+    }
+
+    pub(crate) fn device_available(&self, control: &Control) -> bool {
+        self.data_disks < control.limits().data_disks_per_instance
+    }
+
+    pub(crate) fn show(self, control: &Control) -> Instance {
+        let device_available = self.device_available(control);
+        let InstanceView {
+            row,
+            attributes,
+            tags,
+            ..
+        } = self;
+        let stopped = row.status == InstanceStatus::Stopped;
+        let lock = InstanceLock {
+            lock_reason: "security".into(),
+            lock_msg: "held by an administrator".into(),
+        };
+        // Known about a machine that we do not run: nothing. Its system is its own affair.
+        Instance {
+            instance_id: row.id,
+            instance_name: row.name,
+            host_name: attributes.host_name,
+            description: row.description,
+            region_id: control.config().region.clone(),
+            zone_id: row.zone,
+            serial_number: attributes.serial_number,
+            resource_group_id: row.resource_group,
+            instance_type_family: row.instance_type.clone(),
+            os_type: if row.image_id == EXTERNAL_IMAGE {
+                "linux".into()
+            } else {
+                String::new()
+            },
+            image_id: row.image_id,
+            instance_type: row.instance_type,
+            key_pair_name: row.key_pair,
+            status: row.status.word().into(),
+            stopped_mode: if stopped { "KeepCharging" } else { "Not-applicable" }.into(),
+            creation_time: minutes(Some(row.created_ms)),
+            start_time: minutes(row.started_ms),
+            expired_time: time::NEVER_EXPIRES.into(),
+            auto_release_time: minutes(row.auto_release_ms),
+            instance_charge_type: "PostPaid".into(),
+            internet_charge_type: "PayByTraffic".into(),
+            spot_strategy: "NoSpot".into(),
+            instance_network_type: "vpc".into(),
+            vpc_attributes: VpcAttributes {
+                vswitch_id: attributes.vswitch_id,
+                private_ip_address: Some(attributes.private_ip_address)
+                    .into_iter()
+                    .filter(|a| !a.is_empty())
+                    .collect(),
+                ..VpcAttributes::default()
+            },
+            security_group_ids: attributes.security_group_ids,
+            operation_locks: if row.security_lock { vec![lock] } else { Vec::new() },
+            io_optimized: true,
+            device_available,
+            deletion_protection: row.deletion_protection,
+            metadata_options: MetadataOptions {
+                http_endpoint: attributes.http_endpoint,
+                http_tokens: attributes.http_tokens,
+                http_put_response_hop_limit: attributes.http_put_response_hop_limit,
+                instance_metadata_tags: "disabled".into(),
+            },
+            tags,
+            ..Instance::default()
+        }
+    }
+}
+
+/// A snapshot and what belongs to its picture.
+pub(crate) struct SnapshotView {
+    pub(crate) row: SnapshotRow,
+    tags: Vec<Tag>,
+    used: bool,
+}
+
+impl SnapshotView {
+    pub(crate) fn read(t: &mut dyn Transaction, row: SnapshotRow) -> Result<Self, StoreError> {
+        let tags = tags::of(t, ResourceType::Snapshot, &row.id)?;
+        let used = disks::any_from(t, &row.id)?;
+        Ok(Self { row, tags, used })
+    }
+
+    /// `percent` and `remaining` (seconds) count while it is in creation.
+    pub(crate) fn show(self, control: &Control, percent: i64, remaining: u64) -> Snapshot {
+        let SnapshotView { row, tags, used } = self;
+        let accomplished = row.status == SnapshotStatus::Accomplished;
+        let progressing = row.status == SnapshotStatus::Progressing;
+        let percent = if accomplished { 100 } else { percent.min(99) };
+        Snapshot {
+            snapshot_sn: row.ordinal.to_string(),
+            snapshot_id: row.id,
+            snapshot_name: row.name,
+            description: row.description,
+            status: row.status.word().into(),
+            progress: format!("{percent}%"),
+            remain_time: if progressing {
+                i64::try_from(remaining).unwrap_or(i64::MAX)
+            } else {
+                0
+            },
+            available: accomplished,
+            source_disk_id: row.source_disk_id,
+            source_disk_size: row.source_disk_size_gib.unsigned_abs(),
+            source_disk_type: row.source_disk_kind.word().into(),
+            source_storage_type: "disk".into(),
+            snapshot_type: match row.snapshot_type {
+                SnapshotType::User => "user".into(),
+                SnapshotType::Timer => "timer".into(),
+            },
+            usage: if used { "disk" } else { "none" }.into(),
+            creation_time: time::seconds(at(row.created_ms)),
+            last_modified_time: time::seconds(at(row.modified_ms)),
+            retention_days: row.retention_days,
+            category: row.category,
+            instant_access: row.instant_access,
+            instant_access_retention_days: row.instant_access_days,
+            snapshot_link_id: row.link_id,
+            region_id: control.config().region.clone(),
+            resource_group_id: row.resource_group,
+            full_snapshot_size_in_bytes: Some(row.full_bytes.unsigned_abs()).filter(|_| accomplished),
+            tags,
+            ..Snapshot::default()
+        }
+    }
+}
