@@ -1,1 +1,19 @@
-//! HTTP: ECS actions, health; authentication.
+//! The ECS API over HTTP: who asks, for what, and how the answer travels.
+//!
+//! A request passes, in this order: method and path, answer format, signature (V1 or V3),
+//! timestamp, nonce, action and version, then the action's own parsing and `control`. The format is
+//! settled first, because an error in the wrong format breaks clients worse than the error itself.
+//! What must stay true: every answer, error or not, has a body in the caller's format and a
+//! RequestId that the log knows; nothing that a caller sends makes a request panic, and a panic of
+//! ours reaches a caller as `InternalError`; an action that has started runs to its end even when
+//! the caller hangs up.
+//!
+//! Not here: shapes and syntax of actions (`ecs`), what they do (`control`).
+
+mod actions;
+mod answer;
+mod auth;
+mod request;
+mod serve;
+
+pub use serve::{ApiState, router};

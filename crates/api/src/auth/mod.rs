@@ -1,0 +1,144 @@
+//! Who asks: signatures, timestamps, nonces (ecs-api.md 1.9 to 1.12).
+//!
+//! Order: parameters of the signature present, key known, timestamp, signature, nonce. A nonce is
+//! remembered only once the signature is right, so that nobody can use up another's; and it is
+//! checked last, so that a wrong signature never tells whether a nonce was seen.
+
+mod v1;
+mod v3;
+
+#[cfg(test)]
+mod tests;
+
+use crate::request::{self, Incoming};
+use jiff::{SignedDuration, Timestamp};
+use tidemark_control::{AccessKey, Control};
+use tidemark_ecs::{ApiError, sign, time};
+
+/// How far a timestamp may be off, either side.
+const WINDOW: SignedDuration = SignedDuration::from_mins(15);
+
+/// A request whose signature is right.
+#[derive(Debug)]
+pub(crate) struct Verified {
+    pub(crate) key: AccessKey,
+    /// Where the signing version says that action and version are.
+    pub(crate) action: Option<String>,
+    pub(crate) version: Option<String>,
+}
+
+/// What authentication needs to know and to remember; `control` keeps both across restarts.
+pub(crate) trait Keys: Sync {
+    /// The key with this id.
+    fn access_key(&self, id: &str) -> impl Future<Output = Result<Option<AccessKey>, ApiError>> + Send;
+
+    /// Remembers a nonce for as long as a timestamp can stay valid; false if it was there.
+    fn use_nonce(&self, key: &str, nonce: &str) -> impl Future<Output = Result<bool, ApiError>> + Send;
+}
+
+impl Keys for Control {
+    async fn access_key(&self, id: &str) -> Result<Option<AccessKey>, ApiError> {
+        Control::access_key(self, id)
+            .await
+            .map_err(|error| unavailable(&error))
+    }
+
+    async fn use_nonce(&self, key: &str, nonce: &str) -> Result<bool, ApiError> {
+        Control::use_nonce(self, key, nonce)
+            .await
+            .map_err(|error| unavailable(&error))
+    }
+}
+
+fn unavailable(error: &tidemark_control::ControlError) -> ApiError {
+    tracing::error!(%error, "the catalogue cannot be asked who is calling");
+    ApiError::service_unavailable("access keys cannot be read")
+}
+
+/// What a request says about itself, in either signing version.
+struct Claim {
+    access_key_id: String,
+    timestamp: Timestamp,
+    nonce: String,
+}
+
+/// Checks everything; `now` is the server's time.
+pub(crate) async fn check(
+    keys: &impl Keys,
+    now: Timestamp,
+    request: &Incoming,
+) -> Result<Verified, ApiError> {
+    if request::is_v3(&request.headers) {
+        v3::check(keys, now, request).await
+    } else {
+        v1::check(keys, now, request).await
+    }
+}
+
+/// The key of a claim, if it exists and is in use, and if the claim is fresh.
+async fn known_and_fresh(keys: &impl Keys, now: Timestamp, claim: &Claim) -> Result<AccessKey, ApiError> {
+    let id = &claim.access_key_id;
+    let key = keys.access_key(id).await?.ok_or_else(|| {
+        ApiError::new(
+            404,
+            "InvalidAccessKeyId.NotFound",
+            format!("The specified AccessKeyId {id:?} does not exist."),
+        )
+    })?;
+    if !key.active {
+        return Err(ApiError::new(
+            403,
+            "Forbidden.AccessKeyDisabled",
+            format!("The specified AccessKeyId {id:?} is disabled."),
+        ));
+    }
+    if now.duration_since(claim.timestamp).abs() > WINDOW {
+        return Err(ApiError::new(
+            400,
+            "InvalidTimeStamp.Expired",
+            format!(
+                "The timestamp {} is more than {} minutes away from the server's time {}.",
+                time::seconds(claim.timestamp),
+                WINDOW.as_mins(),
+                time::seconds(now)
+            ),
+        ));
+    }
+    Ok(key)
+}
+
+async fn use_up(keys: &impl Keys, claim: &Claim) -> Result<(), ApiError> {
+    if keys.use_nonce(&claim.access_key_id, &claim.nonce).await? {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        400,
+        "SignatureNonceUsed",
+        format!(
+            "The signature nonce {:?} has been used; each request needs a new one.",
+            claim.nonce
+        ),
+    ))
+}
+
+fn read_timestamp(text: Option<&str>) -> Result<Timestamp, ApiError> {
+    text.and_then(time::parse_seconds).ok_or_else(|| {
+        ApiError::new(
+            400,
+            "IllegalTimestamp",
+            match text {
+                None => "The timestamp of the request is not given.".to_owned(),
+                Some(text) => format!("The timestamp {text:?} is not in the format yyyy-MM-ddTHH:mm:ssZ."),
+            },
+        )
+    })
+}
+
+/// `strings` follow the fixed words directly: clients compare what stands there with their own.
+fn mismatch(strings: &str) -> ApiError {
+    ApiError::new(
+        400,
+        "SignatureDoesNotMatch",
+        format!("{}{strings}", sign::MISMATCH),
+    )
+}

@@ -1,0 +1,51 @@
+//! Version 3: everything in headers, the body through its hash.
+
+use super::{Claim, Keys, Verified, known_and_fresh, mismatch, read_timestamp, use_up};
+use crate::request::Incoming;
+use jiff::Timestamp;
+use tidemark_ecs::ApiError;
+use tidemark_ecs::sign::v3::{self, Authorization};
+
+pub(super) async fn check(
+    keys: &impl Keys,
+    now: Timestamp,
+    request: &Incoming,
+) -> Result<Verified, ApiError> {
+    let header = |name: &str| request.header(name).filter(|value| !value.is_empty());
+    let required = |name: &str| header(name).ok_or_else(|| ApiError::missing_parameter(name));
+    let authorization = Authorization::parse(&required("authorization")?)?;
+    let claimed_hash = required("x-acs-content-sha256")?;
+    let action = required("x-acs-action")?;
+    let version = required("x-acs-version")?;
+    let claim = Claim {
+        access_key_id: authorization.access_key_id.clone(),
+        nonce: required("x-acs-signature-nonce")?,
+        timestamp: read_timestamp(header("x-acs-date").as_deref())?,
+    };
+    let key = known_and_fresh(keys, now, &claim).await?;
+    let hash = v3::payload_hash(&request.body);
+    let canonical = v3::canonical_request(
+        request.method,
+        request
+            .query
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+        |name| request.header(name),
+        &authorization.signed_headers,
+        &hash,
+    );
+    let string_to_sign = v3::string_to_sign(&canonical);
+    let right =
+        claimed_hash.trim() == hash && v3::verify(&key.secret, &string_to_sign, &authorization.signature);
+    if !right {
+        return Err(mismatch(&format!(
+            "{string_to_sign}\nserver canonical request is:{canonical}"
+        )));
+    }
+    use_up(keys, &claim).await?;
+    Ok(Verified {
+        key,
+        action: Some(action.trim().to_owned()),
+        version: Some(version.trim().to_owned()),
+    })
+}
