@@ -248,8 +248,8 @@ mod tests {
 
         let c = resolve(&args, &[]).unwrap();
         assert_eq!(
-            (c.access_key_id.as_str(), c.endpoint.authority()),
-            ("filekey", "127.0.0.1:7480")
+            (c.access_key_id.as_str(), c.endpoint.url().as_str()),
+            ("filekey", "http://127.0.0.1:7480")
         );
         assert_eq!(c.nbd_socket.as_deref(), Some(Path::new("/data/run/nbd.sock")));
 
@@ -262,8 +262,8 @@ mod tests {
         ];
         let c = resolve(&args, &env).unwrap();
         assert_eq!(
-            (c.access_key_id.as_str(), c.endpoint.authority()),
-            ("envkey", "h:1")
+            (c.access_key_id.as_str(), c.endpoint.url().as_str()),
+            ("envkey", "http://h:1")
         );
         assert_eq!(
             (c.region.as_str(), c.security_token.as_deref()),

@@ -51,11 +51,6 @@ impl Endpoint {
         })
     }
 
-    /// `host:port`.
-    pub fn authority(&self) -> &str {
-        &self.authority
-    }
-
     /// `http://host:port`.
     pub fn url(&self) -> String {
         format!("http://{}", self.authority)
@@ -68,14 +63,14 @@ mod tests {
 
     #[test]
     fn addresses_as_people_write_them() {
-        for (text, authority) in [
-            ("127.0.0.1:7480", "127.0.0.1:7480"),
-            ("http://127.0.0.1:80/", "127.0.0.1:80"),
-            ("storage.example", "storage.example:7480"),
-            ("[::1]:9", "[::1]:9"),
-            ("[::1]", "[::1]:7480"),
+        for (text, url) in [
+            ("127.0.0.1:7480", "http://127.0.0.1:7480"),
+            ("http://127.0.0.1:80/", "http://127.0.0.1:80"),
+            ("storage.example", "http://storage.example:7480"),
+            ("[::1]:9", "http://[::1]:9"),
+            ("[::1]", "http://[::1]:7480"),
         ] {
-            assert_eq!(Endpoint::parse(text).expect(text).authority(), authority);
+            assert_eq!(Endpoint::parse(text).expect(text).url(), url);
         }
     }
 

@@ -6,10 +6,14 @@
 
 mod client;
 mod credentials;
+mod demo;
 mod ecs;
 mod endpoint;
+mod log;
 mod people;
 mod size;
+mod up;
+mod volume;
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -23,8 +27,16 @@ struct Cli {
     command: Command,
 }
 
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  tidemark completions bash > ~/.local/share/bash-completion/completions/tidemark
+  tidemark completions zsh  > \"${fpath[1]}/_tidemark\"
+  tidemark completions fish > ~/.config/fish/completions/tidemark.fish";
+
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Start the service
+    Up(up::UpArgs),
     /// Disks: list, show, create, attach, detach, reset, delete, endpoint
     Disk(people::disk::DiskArgs),
     /// Snapshots: list, show, create, wait, modify, delete, endpoint
@@ -38,15 +50,30 @@ enum Command {
         #[command(flatten)]
         args: ecs::EcsArgs,
     },
+    /// One volume without a service: create, serve, info, log
+    Volume(volume::VolumeArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions {
+        /// The shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
 }
 
-fn dispatch(cli: Cli) -> Result<()> {
+fn dispatch(cli: Cli) -> Result<ExitCode> {
     match cli.command {
-        Command::Disk(args) => people::disk::run(&args),
-        Command::Snapshot(args) => people::snapshot::run(&args),
-        Command::Instance(args) => people::instance::run(&args),
-        Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs")),
+        Command::Up(args) => return up::run(args),
+        Command::Disk(args) => people::disk::run(&args)?,
+        Command::Snapshot(args) => people::snapshot::run(&args)?,
+        Command::Instance(args) => people::instance::run(&args)?,
+        Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
+        Command::Volume(args) => volume::run(args)?,
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "tidemark", &mut std::io::stdout());
+        }
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Prints the long help of a subcommand that reads its own words.
@@ -66,7 +93,7 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     match dispatch(cli) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // A closed pipe (`| head`) is the reader's decision, not a failure to report.
             let closed = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);

@@ -131,8 +131,11 @@ impl Api {
                 bail!("{} {id} is gone", kind.name)
             };
             let status = text(found, "Status");
-            shown.show(&status);
-            Ok(status == wanted)
+            let done = status == wanted;
+            if !done {
+                shown.show(&status);
+            }
+            Ok(done)
         })?;
         shown.finish();
         found.with_context(|| format!("{} {id} is gone", kind.name))

@@ -1,0 +1,295 @@
+//! `tidemark up`: the whole service in one process.
+//!
+//! Order of starting: settings, data directory lock, API port, node, control plane, credentials file,
+//! then the API answers and the `ready:` line is printed. Order of stopping (SIGTERM, SIGINT): the API
+//! takes nothing new and finishes what it has, the control plane rests, the node closes its disks. A
+//! second signal ends the process at once, which loses nothing that was acknowledged.
+
+mod data_dir;
+mod settings;
+
+use crate::credentials::{Connection, CredentialsFile};
+use crate::demo;
+use crate::endpoint::Endpoint;
+use crate::log;
+use anyhow::{Context, Result, anyhow, bail};
+use data_dir::DataDir;
+use settings::{Given, Settings};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tidemark_api::ApiState;
+use tidemark_control::{Control, ControlConfig};
+use tidemark_node::{Node, NodeConfig};
+use tidemark_units::GIB;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+
+/// Most bytes that captures hold locally before they wait for the vault.
+const SPOOL_BYTES_MAX: u64 = 4 * GIB;
+/// How long requests under way may take to end when the service stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+const EXAMPLES: &str = "\
+Needs no configuration: data in ./tidemark-data, the API on 127.0.0.1:7480. At first start it makes a
+key (or takes TIDEMARK_ACCESS_KEY_ID and TIDEMARK_ACCESS_KEY_SECRET) and writes it, with the endpoint,
+to <data-dir>/credentials.toml, where the other commands find it.
+
+Examples:
+  tidemark up --demo                      start, and watch a tour
+  tidemark up --data-dir /srv/tidemark --listen 127.0.0.1:7480
+  tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
+  TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
+
+/// Arguments of `tidemark up`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct UpArgs {
+    /// Where everything is kept [default: ./tidemark-data]
+    #[arg(long, value_name = "DIR", env = "TIDEMARK_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the API listens [default: 127.0.0.1:7480]; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<String>,
+    /// Where the metadata service listens; it is not served yet
+    #[arg(long, value_name = "HOST:PORT")]
+    metadata_listen: Option<String>,
+    /// A TOML file with settings; flags win over it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Give a tour of what it does, then go on serving
+    #[arg(long)]
+    demo: bool,
+}
+
+/// Runs the service until it is told to stop.
+pub fn run(args: UpArgs) -> Result<ExitCode> {
+    let UpArgs {
+        data_dir,
+        listen,
+        metadata_listen,
+        config,
+        demo,
+    } = args;
+    let settings = Settings::resolve(Given {
+        data_dir,
+        listen,
+        metadata_listen,
+        config,
+        demo,
+    })?;
+    let root_key = root_key(&|name| std::env::var(name).ok())?;
+    // The tour is easier to watch when only trouble is in the log.
+    log::start(if settings.demo { "warn" } else { "info" })?;
+    let _lock = DataDir::take(&settings.data_dir)?;
+    let listener = settings.bind()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the control plane's threads")?;
+    let result = runtime.block_on(serve(&settings, listener, root_key));
+    runtime.shutdown_timeout(DRAIN);
+    result
+}
+
+/// The root key that the environment sets; both halves or none.
+fn root_key(env: &dyn Fn(&str) -> Option<String>) -> Result<Option<(String, String)>> {
+    let get = |name: &str| env(name).filter(|value| !value.is_empty());
+    match (get("TIDEMARK_ACCESS_KEY_ID"), get("TIDEMARK_ACCESS_KEY_SECRET")) {
+        (Some(id), Some(secret)) => Ok(Some((id, secret))),
+        (None, None) => Ok(None),
+        (Some(_), None) => bail!("TIDEMARK_ACCESS_KEY_ID is set without TIDEMARK_ACCESS_KEY_SECRET"),
+        (None, Some(_)) => bail!("TIDEMARK_ACCESS_KEY_SECRET is set without TIDEMARK_ACCESS_KEY_ID"),
+    }
+}
+
+/// The signals that stop the service, taken before anything is started.
+struct Stop {
+    term: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> Result<Self> {
+        let on = |kind| signal(kind).context("cannot listen to signals");
+        Ok(Self {
+            term: on(SignalKind::terminate())?,
+            interrupt: on(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.term.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+async fn serve(
+    settings: &Settings,
+    listener: std::net::TcpListener,
+    root_key: Option<(String, String)>,
+) -> Result<ExitCode> {
+    let mut stop = Stop::new()?;
+    let node = Node::start(NodeConfig {
+        data_dir: settings.data_dir.clone(),
+        vault_dir: settings.data_dir.join("vault"),
+        nbd_socket: settings.nbd_socket(),
+        io: tidemark_env::real::IoChoice::Auto,
+        spool_bytes_max: SPOOL_BYTES_MAX,
+    })
+    .await
+    .context("cannot start the node")?;
+    let result = serve_on(settings, listener, root_key, &node, &mut stop).await;
+    tracing::info!("closing the disks");
+    tokio::select! {
+        () = node.shutdown() => {}
+        () = stop.wait() => {
+            tracing::warn!("second signal: leaving without closing the disks; their logs are replayed at the next start");
+            std::process::exit(130);
+        }
+    }
+    result
+}
+
+async fn serve_on(
+    settings: &Settings,
+    listener: std::net::TcpListener,
+    root_key: Option<(String, String)>,
+    node: &Node,
+    stop: &mut Stop,
+) -> Result<ExitCode> {
+    let control = Control::open(
+        ControlConfig {
+            region: settings.region.clone(),
+            zone: settings.zone.clone(),
+            root_key,
+            ..ControlConfig::new(&settings.data_dir)
+        },
+        node.clone(),
+    )
+    .await
+    .context("cannot open the catalogue")?;
+    let result = answer(settings, listener, &control, stop).await;
+    control.shutdown().await;
+    result
+}
+
+async fn answer(
+    settings: &Settings,
+    listener: std::net::TcpListener,
+    control: &Control,
+    stop: &mut Stop,
+) -> Result<ExitCode> {
+    let address = settings::reachable(listener.local_addr().context("cannot tell the API's address")?);
+    let root = control.root_key().await.context("cannot read the root key")?;
+    let file = CredentialsFile {
+        endpoint: format!("http://{address}"),
+        region: settings.region.clone(),
+        access_key_id: root.id,
+        access_key_secret: root.secret,
+        nbd_socket: settings.nbd_socket(),
+    };
+    file.store(&settings.data_dir)?;
+
+    let (closing, mut closed) = watch::channel(false);
+    let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
+    let router = tidemark_api::router(ApiState::new(control.clone()));
+    let mut server = tokio::spawn(async move {
+        let until = async move {
+            // The sender's end is an end, too.
+            let _ = closed.wait_for(|closed| *closed).await;
+        };
+        axum::serve(listener, router).with_graceful_shutdown(until).await
+    });
+
+    if let Some(metadata) = &settings.metadata_listen {
+        eprintln!(
+            "note: --metadata-listen {metadata}: the metadata service is not there yet, nothing listens there"
+        );
+    }
+    announce(settings, &file)?;
+    let tour = settings.demo.then(|| start_tour(settings, &file)).transpose()?;
+
+    let code = tokio::select! {
+        () = stop.wait() => Ok(ExitCode::SUCCESS),
+        ended = &mut server => match ended {
+            Ok(Ok(())) => Err(anyhow!("the API stopped serving by itself")),
+            Ok(Err(cause)) => Err(anyhow!(cause).context("the API stopped serving")),
+            Err(cause) => Err(anyhow!(cause).context("the API stopped serving")),
+        },
+    };
+    tracing::info!("stopping");
+    closing.send_replace(true);
+    if code.is_ok() {
+        tokio::select! {
+            _ = &mut server => {}
+            () = tokio::time::sleep(DRAIN) => server.abort(),
+            () = stop.wait() => server.abort(),
+        }
+    }
+    match tour.map(|mut tour| tour.try_recv()) {
+        Some(Ok(Err(_))) => code.map(|_| ExitCode::FAILURE),
+        _ => code,
+    }
+}
+
+fn announce(settings: &Settings, file: &CredentialsFile) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    writeln!(
+        out,
+        "ready: API {}  NBD {}  key in {}",
+        file.endpoint,
+        settings.nbd_socket().display(),
+        CredentialsFile::path(&settings.data_dir).display()
+    )?;
+    Ok(out.flush()?)
+}
+
+/// Runs the tour on a thread of its own: it waits a lot, and the service must not wait for it.
+fn start_tour(settings: &Settings, file: &CredentialsFile) -> Result<oneshot::Receiver<Result<(), ()>>> {
+    let (done, tour) = oneshot::channel();
+    let stage = demo::Stage {
+        connection: Connection {
+            endpoint: Endpoint::parse(&file.endpoint)?,
+            region: file.region.clone(),
+            access_key_id: file.access_key_id.clone(),
+            access_key_secret: file.access_key_secret.clone(),
+            security_token: None,
+            nbd_socket: Some(file.nbd_socket.clone()),
+        },
+        socket: file.nbd_socket.clone(),
+        data_dir: settings.data_dir.clone(),
+    };
+    let run = move || {
+        let result = demo::run(stage).map_err(|error| {
+            eprintln!("ERROR: the tour ended early: {error:#}\nThe service goes on; Ctrl-C stops it.");
+        });
+        // Nobody asks any more when the service has stopped.
+        let _ = done.send(result);
+    };
+    std::thread::Builder::new()
+        .name("demo".into())
+        .spawn(run)
+        .context("cannot start the tour")?;
+    Ok(tour)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_key_comes_whole_or_not_at_all() {
+        let with = |names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|n| format!("TIDEMARK_ACCESS_KEY_{n}")).collect();
+            root_key(&move |name| names.contains(&name.to_string()).then(|| "v".into()))
+        };
+        assert_eq!(with(&[]).unwrap(), None);
+        assert_eq!(with(&["ID", "SECRET"]).unwrap(), Some(("v".into(), "v".into())));
+        assert!(with(&["ID"]).unwrap_err().to_string().contains("SECRET"));
+        assert!(with(&["SECRET"]).unwrap_err().to_string().contains("_ID"));
+    }
+}

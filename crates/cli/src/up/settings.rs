@@ -1,0 +1,251 @@
+//! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
+
+use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::path::{Path, PathBuf};
+
+/// The API's address when none is named.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
+/// Longest path of a unix socket: `sun_path` holds 108 bytes with its final zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The configuration file: the flags' names are its keys.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ConfigFile {
+    data_dir: Option<PathBuf>,
+    listen: Option<String>,
+    metadata_listen: Option<String>,
+    region: Option<String>,
+    zone: Option<String>,
+    demo: Option<bool>,
+}
+
+impl ConfigFile {
+    fn parse(text: &str) -> Result<Self, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn load(path: &Path) -> Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("configuration {} is not usable", path.display()))
+    }
+}
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// `--data-dir`.
+    pub data_dir: Option<PathBuf>,
+    /// `--listen`.
+    pub listen: Option<String>,
+    /// `--metadata-listen`.
+    pub metadata_listen: Option<String>,
+    /// `--config`.
+    pub config: Option<PathBuf>,
+    /// `--demo`.
+    pub demo: bool,
+}
+
+/// What holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Absolute.
+    pub data_dir: PathBuf,
+    /// The API's address as written.
+    pub listen: String,
+    /// The metadata service's address, when someone named one.
+    pub metadata_listen: Option<String>,
+    /// The one region.
+    pub region: String,
+    /// Its one zone.
+    pub zone: String,
+    /// Whether the tour runs.
+    pub demo: bool,
+}
+
+impl Settings {
+    /// Settles every value and checks what can be checked now.
+    pub fn resolve(given: Given) -> Result<Self> {
+        let file = given
+            .config
+            .as_deref()
+            .map(ConfigFile::load)
+            .transpose()?
+            .unwrap_or_default();
+        let data_dir = given
+            .data_dir
+            .or(file.data_dir)
+            .unwrap_or_else(|| DEFAULT_DATA_DIR.into());
+        let region = file.region.unwrap_or_else(|| DEFAULT_REGION.into());
+        for (name, value) in [("region", Some(&region)), ("zone", file.zone.as_ref())] {
+            let good =
+                |v: &String| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+            if let Some(value) = value.filter(|v| !good(v)) {
+                bail!("{name} {value:?} is no {name} name: letters, digits and dashes only");
+            }
+        }
+        let settings = Self {
+            data_dir: std::path::absolute(&data_dir)
+                .with_context(|| format!("data directory {} cannot be resolved", data_dir.display()))?,
+            listen: given
+                .listen
+                .or(file.listen)
+                .unwrap_or_else(|| DEFAULT_LISTEN.into()),
+            metadata_listen: given.metadata_listen.or(file.metadata_listen),
+            zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
+            region,
+            demo: given.demo || file.demo.unwrap_or(false),
+        };
+        let socket = settings.nbd_socket();
+        let length = socket.as_os_str().len();
+        if length > SOCKET_PATH_BYTES_MAX {
+            bail!(
+                "the data directory's path is too long: the socket {} would have {length} bytes, and the system \
+                 allows {SOCKET_PATH_BYTES_MAX}; choose a shorter --data-dir",
+                socket.display()
+            );
+        }
+        Ok(settings)
+    }
+
+    /// Where disks are exported.
+    pub fn nbd_socket(&self) -> PathBuf {
+        self.data_dir.join("run").join("nbd.sock")
+    }
+
+    /// Takes the API's address, so that a port in use is known before anything is opened.
+    pub fn bind(&self) -> Result<TcpListener> {
+        let listen = &self.listen;
+        let addresses: Vec<SocketAddr> = listen
+            .to_socket_addrs()
+            .with_context(|| {
+                format!("--listen {listen} is no address; write host:port, for example {DEFAULT_LISTEN}")
+            })?
+            .collect();
+        let listener = TcpListener::bind(addresses.as_slice()).map_err(|cause| match cause.kind() {
+            std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+                "{listen} is in use by another process; is another tidemark running? Choose another with --listen"
+            ),
+            _ => anyhow::anyhow!("cannot listen on {listen}: {cause}"),
+        })?;
+        listener
+            .set_nonblocking(true)
+            .context("cannot prepare the API's socket")?;
+        Ok(listener)
+    }
+}
+
+/// Where a client on this machine reaches a listener: "any address" is no destination.
+pub fn reachable(address: SocketAddr) -> SocketAddr {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_said_means_the_documented_defaults() {
+        let settings = Settings::resolve(Given::default()).unwrap();
+        assert!(settings.data_dir.is_absolute() && settings.data_dir.ends_with("tidemark-data"));
+        assert_eq!(
+            (settings.listen.as_str(), settings.zone.as_str()),
+            ("127.0.0.1:7480", "cn-hangzhou-a")
+        );
+        assert!(!settings.demo && settings.metadata_listen.is_none());
+    }
+
+    #[test]
+    fn flags_beat_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        std::fs::write(
+            &path,
+            "listen = '127.0.0.1:1'\ndata-dir = '/d'\nregion = 'cn-beijing'\ndemo = true\n",
+        )
+        .unwrap();
+        let given = Given {
+            config: Some(path),
+            listen: Some("127.0.0.1:2".into()),
+            ..Given::default()
+        };
+        let settings = Settings::resolve(given).unwrap();
+        assert_eq!(settings.listen, "127.0.0.1:2");
+        assert_eq!(settings.nbd_socket(), Path::new("/d/run/nbd.sock"));
+        assert_eq!(settings.zone, "cn-beijing-a");
+        assert!(settings.demo);
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = ConfigFile::parse("listen = 'a:1'\nlissten = 'b:2'\n")
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("lissten"), "{error}");
+        assert!(
+            ConfigFile::parse("listen = 1")
+                .unwrap_err()
+                .to_string()
+                .contains("listen")
+        );
+    }
+
+    #[test]
+    fn refusals_name_the_cause() {
+        let given = |data: String| Given {
+            data_dir: Some(data.into()),
+            ..Given::default()
+        };
+        let error = Settings::resolve(given(format!("/{}", "x".repeat(100))))
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("too long"), "{error}");
+        let missing = Given {
+            config: Some("/no/such/file".into()),
+            ..Given::default()
+        };
+        assert!(
+            Settings::resolve(missing)
+                .unwrap_err()
+                .to_string()
+                .contains("/no/such/file")
+        );
+
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let settings = Settings::resolve(Given {
+            listen: Some(address.clone()),
+            ..Given::default()
+        })
+        .unwrap();
+        let error = settings.bind().unwrap_err().to_string();
+        assert!(error.contains(&address) && error.contains("in use"), "{error}");
+        let settings = Settings {
+            listen: "nonsense".into(),
+            ..settings
+        };
+        assert!(settings.bind().unwrap_err().to_string().contains("nonsense"));
+    }
+
+    #[test]
+    fn any_address_is_reached_over_loopback() {
+        assert_eq!(
+            reachable("0.0.0.0:80".parse().unwrap()).to_string(),
+            "127.0.0.1:80"
+        );
+        assert_eq!(reachable("[::]:80".parse().unwrap()).to_string(), "[::1]:80");
+        assert_eq!(
+            reachable("10.0.0.1:80".parse().unwrap()).to_string(),
+            "10.0.0.1:80"
+        );
+    }
+}
