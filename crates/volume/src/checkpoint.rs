@@ -1,0 +1,357 @@
+//! Checkpoints: the base catches up with the log, and the log's segments become free.
+//!
+//! The order (design 3.3), for the oldest frozen layer: its records are durable in the log -> every chunk that it
+//! overwrites and a pending mark still needs is taken -> its blocks are written to the base, in disk order -> the base
+//! is synced -> the superblock says so -> the layer is dropped and segments nobody needs are recycled.
+//! A crash between any two steps replays the layer from the log.
+//! A full file system makes it give back the reserve and try again until there is room: the data waits in the
+//! log, nothing is lost. Any other failure poisons the volume.
+//! Invariant: the superblock never claims more than the base's last sync covers.
+
+use crate::error::{Result, VolumeError, VolumeErrorKind};
+use crate::index::{Extent, Location};
+use crate::layers::Layer;
+use crate::log::segment::read_blocks;
+use crate::reserve::is_full;
+use crate::volume::Volume;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::stream;
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_units::{BLOCK_BYTES, BlockRange, MIB};
+
+/// Most bytes of one base write.
+const RUN_BYTES_MAX: u64 = MIB;
+/// Base writes under way at once.
+const RUNS_AT_ONCE: usize = 8;
+/// Frozen layers at which the base should catch up: each one costs every read a look-up.
+const LAYERS_MAX: usize = 6;
+
+impl Volume {
+    /// Brings the base up to date with everything acknowledged so far.
+    pub async fn checkpoint(&self) -> Result<()> {
+        let _one = self.inner.checkpointing.lock().await;
+        {
+            let mut state = self.inner.core.state.borrow_mut();
+            let interval = state.tracker.open_interval();
+            state.layers.freeze(interval);
+        }
+        let frozen = self.inner.core.state.borrow().layers.frozen_count();
+        for _ in 0..frozen {
+            self.checkpoint_oldest().await?;
+        }
+        // Landed chunks count from here on too.
+        let landed = {
+            let state = self.inner.core.state.borrow();
+            frozen == 0 && state.states != state.durable_states
+        };
+        if landed {
+            self.sync_base_and_persist(None).await
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Runs checkpoints when there is reason to, until the volume closes.
+    pub(crate) async fn run_checkpointer(self) {
+        loop {
+            self.inner.core.checkpoint_wanted.notified().await;
+            if self.inner.closing.get() {
+                return;
+            }
+            if let Err(e) = self.catch_up().await {
+                let stopping = self.inner.closing.get() || self.inner.log.poisoned().is_some();
+                if stopping || e.kind == VolumeErrorKind::Poisoned {
+                    return;
+                }
+                tracing::error!(volume = self.name(), error = %e, "checkpoint failed");
+                self.inner.log.poison(&e.message);
+                return;
+            }
+        }
+    }
+
+    /// Checkpoints layer by layer while the log is fuller, or the index larger, than it should be.
+    async fn catch_up(&self) -> Result<()> {
+        loop {
+            let _one = self.inner.checkpointing.lock().await;
+            let due = {
+                let mut state = self.inner.core.state.borrow_mut();
+                let (used, capacity) = self.inner.log.usage();
+                let full = used * 100 >= capacity * self.inner.config.checkpoint_percent;
+                let large = state.layers.extent_count() >= self.inner.config.extents_max;
+                let due = full || large || state.layers.frozen_count() > LAYERS_MAX;
+                if due && state.layers.frozen_count() == 0 && state.layers.active().first_segment != 0 {
+                    let interval = state.tracker.open_interval();
+                    state.layers.freeze(interval);
+                }
+                due && state.layers.frozen_count() > 0
+            };
+            if !due || self.inner.closing.get() {
+                return Ok(());
+            }
+            self.checkpoint_oldest().await?;
+        }
+    }
+
+    async fn checkpoint_oldest(&self) -> Result<()> {
+        let inner = &self.inner;
+        let Some(layer) = inner.core.state.borrow().layers.oldest_frozen() else {
+            return Ok(());
+        };
+        // The base must never hold what the log could still lose: tracking would not know of it.
+        inner.log.sync(layer.last.min(inner.log.written())).await?;
+        self.preserve(&layer).await?;
+        {
+            let all_present = inner.core.state.borrow().states.all_present();
+            let _landing = if all_present {
+                None
+            } else {
+                Some(inner.landing.lock().await)
+            };
+            let runs = runs_of(&layer);
+            let writes = stream::iter(runs.into_iter().map(|run| self.write_run(run)));
+            let mut writes = writes.buffer_unordered(RUNS_AT_ONCE);
+            while let Some(done) = writes.next().await {
+                done?;
+            }
+            let mut state = inner.core.state.borrow_mut();
+            for extent in layer.map.iter() {
+                state.states.validate(extent.blocks);
+            }
+        }
+        self.sync_base_and_persist(Some(layer)).await
+    }
+
+    /// Waits until no pending mark needs the old content of a chunk that the layer overwrites.
+    async fn preserve(&self, layer: &Layer) -> Result<()> {
+        loop {
+            let taken = self.inner.core.taken.notified();
+            let needed = self
+                .inner
+                .core
+                .state
+                .borrow()
+                .tracker
+                .needed(layer.interval, &layer.chunks);
+            if needed.is_empty() {
+                return Ok(());
+            }
+            if self.inner.closing.get() {
+                return Err(VolumeError::new(
+                    VolumeErrorKind::Busy,
+                    "a capture still needs the base as it is",
+                ));
+            }
+            self.inner.core.state.borrow_mut().wanted |= &needed;
+            self.inner.core.take_wanted.notify_one();
+            taken.await;
+            self.check_poisoned()?;
+        }
+    }
+
+    fn check_poisoned(&self) -> Result<()> {
+        match self.inner.log.poisoned() {
+            Some(why) => Err(VolumeError::new(VolumeErrorKind::Poisoned, why)),
+            None => Ok(()),
+        }
+    }
+
+    async fn write_run(&self, run: Run) -> Result<()> {
+        let data = match &run.content {
+            Content::Log(parts) => {
+                let mut data = Vec::with_capacity(parts.len());
+                for part in parts {
+                    let Location::Log { segment, block } = part.location else {
+                        unreachable!("a run of log extents")
+                    };
+                    let segment = self.inner.log.segment(segment);
+                    let read = read_blocks(&*segment.file, block, part.blocks.count() as u32).await;
+                    data.push(read.map_err(|e| self.broken("reading the log for a checkpoint", &e))?);
+                }
+                data
+            }
+            Content::Zero { .. } => Vec::new(),
+        };
+        loop {
+            match self.write_run_once(&run, &data).await {
+                Ok(()) => return Ok(()),
+                Err(e) if is_full(&e) => {
+                    self.inner.reserve.release().await?;
+                    match self.write_run_once(&run, &data).await {
+                        Ok(()) => return Ok(()),
+                        Err(e) if is_full(&e) => self.wait_for_space(&e).await?,
+                        Err(e) => return Err(self.broken("writing the base", &e)),
+                    }
+                }
+                Err(e) => return Err(self.broken("writing the base", &e)),
+            }
+        }
+    }
+
+    async fn write_run_once(&self, run: &Run, data: &[Bytes]) -> io::Result<()> {
+        let offset = run.blocks.start * BLOCK_BYTES;
+        match run.content {
+            Content::Log(_) => self.inner.base.write(offset, data.to_vec()).await,
+            Content::Zero { punch } => {
+                let len = run.blocks.count() * BLOCK_BYTES;
+                self.inner.base.punch(offset, len).await?;
+                match punch {
+                    true => Ok(()),
+                    false => self.inner.base.allocate(offset, len).await,
+                }
+            }
+        }
+    }
+
+    /// The data is safe in the log; try again when somebody may have made room.
+    async fn wait_for_space(&self, e: &io::Error) -> Result<()> {
+        if self.inner.closing.get() {
+            return Err(VolumeError::io("writing the base", e));
+        }
+        tracing::warn!(
+            volume = self.name(),
+            "no room to move data from the log to the base; trying again"
+        );
+        self.inner.env.clock.sleep(Duration::from_millis(200)).await;
+        self.check_poisoned()
+    }
+
+    /// A failure after which the medium's state is unknown.
+    fn broken(&self, doing: &str, e: &io::Error) -> VolumeError {
+        let why = format!("{doing}: {e}");
+        self.inner.log.poison(&why);
+        VolumeError::new(VolumeErrorKind::Poisoned, why)
+    }
+
+    /// Makes the base durable, says so in the superblock, and lets go of `layer` and of segments.
+    async fn sync_base_and_persist(&self, layer: Option<Rc<Layer>>) -> Result<()> {
+        let inner = &self.inner;
+        // What lands while the sync runs is not covered by it.
+        let covered = inner.core.state.borrow().states.clone();
+        inner
+            .base
+            .sync()
+            .await
+            .map_err(|e| self.broken("syncing the base", &e))?;
+        {
+            let mut state = inner.core.state.borrow_mut();
+            state.durable_states = covered;
+            if let Some(layer) = layer {
+                state
+                    .tracker
+                    .checkpointed(layer.interval, &layer.chunks, layer.last);
+                state.checkpoint = layer.last;
+                state.layers.drop_oldest();
+            }
+        }
+        while let Err(e) = self.persist().await {
+            match e.kind {
+                VolumeErrorKind::Full => {
+                    inner.reserve.release().await?;
+                    self.wait_for_space(&io::Error::from(io::ErrorKind::StorageFull))
+                        .await?;
+                }
+                _ => {
+                    inner.log.poison(&e.message);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Stops serving, brings the base up to date and releases the directory. A capture that still needs the base
+    /// as it is leaves its data in the log, to be found again by the next open.
+    pub async fn close(&self) -> Result<()> {
+        let inner = &self.inner;
+        inner.closing.set(true);
+        inner.log.barrier().await;
+        inner.core.checkpoint_wanted.notify_one();
+        inner.core.taken.notify_waiters();
+        let outcome = match self.check_poisoned() {
+            Err(e) => Err(e),
+            Ok(()) => match self.checkpoint().await {
+                Err(e) if e.kind == VolumeErrorKind::Busy => inner.log.sync(inner.log.written()).await,
+                other => other,
+            },
+        };
+        inner.reserve.release().await?;
+        inner.log.close();
+        inner.lock.take();
+        outcome
+    }
+}
+
+/// Neighbouring blocks that go to the base as one operation.
+struct Run {
+    blocks: BlockRange,
+    content: Content,
+}
+
+enum Content {
+    Log(Vec<Extent>),
+    Zero { punch: bool },
+}
+
+/// A layer's extents as base operations, in disk order.
+fn runs_of(layer: &Layer) -> Vec<Run> {
+    let mut runs: Vec<Run> = Vec::new();
+    for extent in layer.map.iter() {
+        match extent.location {
+            Location::Zero { punch } => runs.push(Run {
+                blocks: extent.blocks,
+                content: Content::Zero { punch },
+            }),
+            Location::Log { .. } => {
+                for part in split(extent) {
+                    match runs.last_mut() {
+                        Some(Run {
+                            blocks,
+                            content: Content::Log(parts),
+                        }) if blocks.end == part.blocks.start
+                            && (blocks.count() + part.blocks.count()) * BLOCK_BYTES <= RUN_BYTES_MAX =>
+                        {
+                            blocks.end = part.blocks.end;
+                            parts.push(part);
+                        }
+                        _ => runs.push(Run {
+                            blocks: part.blocks,
+                            content: Content::Log(vec![part]),
+                        }),
+                    }
+                }
+            }
+        }
+    }
+    runs
+}
+
+/// Cuts an extent into pieces of at most one base write.
+fn split(extent: Extent) -> impl Iterator<Item = Extent> {
+    let step = RUN_BYTES_MAX / BLOCK_BYTES;
+    let mut rest = Some(extent);
+    std::iter::from_fn(move || {
+        let now = rest.take()?;
+        if now.blocks.count() > step {
+            let cut = now.blocks.start + step;
+            rest = Some(Extent {
+                blocks: BlockRange {
+                    start: cut,
+                    end: now.blocks.end,
+                },
+                location: now.location.advanced(step),
+            });
+            return Some(Extent {
+                blocks: BlockRange {
+                    start: now.blocks.start,
+                    end: cut,
+                },
+                ..now
+            });
+        }
+        Some(now)
+    })
+}

@@ -1,0 +1,161 @@
+//! Absent chunks: fetching them when somebody asks, and landing what was fetched in the base.
+//!
+//! What must stay true: fetched data never lands over newer local data. Landing holds the `landing` lock, writes
+//! only blocks that are not valid, and makes the chunk present afterwards; a checkpoint of a chunk that is not
+//! present holds the same lock while it writes and validates. Readers need no lock: states only move
+//! towards present. A crash between landing and the next superblock only means fetching again.
+//! Concurrent readers of one chunk share one fetch.
+
+use crate::error::{Result, VolumeError, VolumeErrorKind};
+use crate::reserve::is_full;
+use crate::source::ChunkSource;
+use crate::volume::Volume;
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use tidemark_units::{BLOCK_BYTES, BlockRange, ChunkIndex};
+use tokio::sync::oneshot;
+
+type Fetched = Result<Option<Bytes>>;
+
+/// Fetches under way, and who waits for them.
+#[derive(Default)]
+pub(crate) struct Fetches {
+    waiting: RefCell<HashMap<u32, Vec<oneshot::Sender<Fetched>>>>,
+}
+
+impl Volume {
+    /// Where absent chunks come from at present.
+    pub(crate) fn source(&self) -> Option<Rc<dyn ChunkSource>> {
+        self.inner.source.borrow().clone()
+    }
+
+    /// The source's content of a chunk; also starts landing it.
+    pub(crate) async fn fetch(&self, chunk: ChunkIndex) -> Fetched {
+        let receiver = {
+            let mut waiting = self.inner.fetches.waiting.borrow_mut();
+            let (done, receiver) = oneshot::channel();
+            let first = !waiting.contains_key(&chunk.0);
+            waiting.entry(chunk.0).or_default().push(done);
+            if first {
+                let volume = self.clone();
+                // A task of its own: a reader that goes away must not take the others' answer with it.
+                self.inner
+                    .env
+                    .spawn(async move { volume.fetch_and_land(chunk).await });
+            }
+            receiver
+        };
+        let lost = || {
+            VolumeError::new(
+                VolumeErrorKind::Unavailable,
+                "the volume was closed during a fetch",
+            )
+        };
+        receiver.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    async fn fetch_and_land(&self, chunk: ChunkIndex) {
+        let fetched = match self.source() {
+            Some(source) => source.read_chunk(chunk).await.map_err(|e| {
+                VolumeError::new(
+                    VolumeErrorKind::Unavailable,
+                    format!("chunk {} of {}: {e}", chunk.0, self.name()),
+                )
+            }),
+            None => Err(VolumeError::corrupt(format!(
+                "chunk {} is absent and there is no snapshot to fetch it from",
+                chunk.0
+            ))),
+        };
+        // Answer first: a guest waits for the data, not for its landing.
+        let waiting = self
+            .inner
+            .fetches
+            .waiting
+            .borrow_mut()
+            .remove(&chunk.0)
+            .unwrap_or_default();
+        for reader in waiting {
+            let _ = reader.send(fetched.clone());
+        }
+        if let Ok(content) = fetched
+            && let Err(e) = self.land(chunk, content).await
+        {
+            tracing::warn!(volume = self.name(), chunk = chunk.0, error = %e, "fetched data could not be kept");
+        }
+    }
+
+    /// Puts a chunk's content under whatever is valid of it, and makes it present.
+    async fn land(&self, chunk: ChunkIndex, content: Option<Bytes>) -> Result<()> {
+        let _landing = self.inner.landing.lock().await;
+        let end = self.size_bytes() / BLOCK_BYTES;
+        let blocks = chunk.blocks().intersect(BlockRange { start: 0, end });
+        let valid = {
+            let state = self.inner.core.state.borrow();
+            if state.states.is_present(chunk) {
+                return Ok(());
+            }
+            state.states.valid(chunk)
+        };
+        let first = blocks.start;
+        let mut at = blocks.start;
+        while at < blocks.end {
+            let from = at;
+            while at < blocks.end && valid & (1 << (at - first)) == 0 {
+                at += 1;
+            }
+            if at > from {
+                self.land_run(BlockRange { start: from, end: at }, first, &content)
+                    .await?;
+            } else {
+                at += 1;
+            }
+        }
+        self.inner.core.state.borrow_mut().states.make_present(chunk);
+        Ok(())
+    }
+
+    async fn land_run(&self, run: BlockRange, first: u64, content: &Option<Bytes>) -> Result<()> {
+        let offset = run.start * BLOCK_BYTES;
+        let len = run.count() * BLOCK_BYTES;
+        let done = match content {
+            Some(bytes) => {
+                let from = ((run.start - first) * BLOCK_BYTES) as usize;
+                self.inner
+                    .base
+                    .write(offset, vec![bytes.slice(from..from + len as usize)])
+                    .await
+            }
+            // After a rollback the base may hold something else there.
+            None => self.inner.base.punch(offset, len).await,
+        };
+        match done {
+            Err(e) if is_full(&e) => Err(VolumeError::io("landing a fetched chunk", &e)),
+            Err(e) => {
+                let why = format!("landing a fetched chunk: {e}");
+                self.inner.log.poison(&why);
+                Err(VolumeError::new(VolumeErrorKind::Poisoned, why))
+            }
+            Ok(()) => Ok(()),
+        }
+    }
+
+    /// Chunks that are not all local.
+    pub fn absent_chunks(&self) -> RoaringBitmap {
+        self.inner.core.state.borrow().states.absent().clone()
+    }
+
+    /// Makes a chunk present; one that is so already is fine. What is made present survives a crash after
+    /// the next [`Volume::checkpoint`].
+    pub async fn hydrate(&self, chunk: ChunkIndex) -> Result<()> {
+        self.check_serving()?;
+        if self.inner.core.state.borrow().states.is_present(chunk) {
+            return Ok(());
+        }
+        let content = self.fetch(chunk).await?;
+        self.land(chunk, content).await
+    }
+}

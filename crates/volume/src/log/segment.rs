@@ -1,0 +1,127 @@
+//! Segments: the log's files. Written with zeros once, then recycled for ever.
+//!
+//! A segment is *free*, *live* (some record in it may be needed) or *current* (the live one that takes
+//! batches). A file goes back to free only after a durable superblock says that nothing in it is
+//! needed, and only when no reader holds it any more: readers pin it by its `Rc`.
+//! Zeroing first makes every later write an overwrite of allocated blocks: a sync then changes no file
+//! system metadata, and the log never meets a full file system.
+//! Not here: what is written where in a segment (`writer`).
+
+use super::layout::{BLOCK, SegmentHeader};
+use crate::error::{Result, VolumeError};
+use bytes::Bytes;
+use std::cell::Cell;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use tidemark_env::{Env, File, OpenMode};
+use tidemark_units::BLOCK_BYTES;
+
+/// A segment's file and its present use.
+pub struct Segment {
+    /// The file's number: its name, whatever its use.
+    pub slot: u32,
+    /// The file.
+    pub file: Rc<dyn File>,
+    /// The sequence number of this use.
+    pub sequence: u64,
+    /// Seeds the checksums of this use.
+    pub header: Cell<Option<SegmentHeader>>,
+}
+
+/// Where the segments of a volume live.
+#[derive(Clone)]
+pub struct SegmentStore {
+    env: Env,
+    dir: PathBuf,
+    segment_bytes: u64,
+}
+
+impl SegmentStore {
+    /// The log directory below a volume's.
+    pub fn new(env: Env, volume_dir: &Path, segment_bytes: u64) -> Self {
+        assert!(segment_bytes.is_multiple_of(BLOCK_BYTES) && segment_bytes >= 8 * BLOCK_BYTES);
+        Self {
+            env,
+            dir: volume_dir.join("log"),
+            segment_bytes,
+        }
+    }
+
+    /// Blocks of one segment.
+    pub fn segment_blocks(&self) -> u32 {
+        (self.segment_bytes / BLOCK_BYTES) as u32
+    }
+
+    fn path(&self, slot: u32) -> PathBuf {
+        self.dir.join(format!("{slot:08}.seg"))
+    }
+
+    /// Makes the directory.
+    pub async fn create_dir(&self) -> Result<()> {
+        tidemark_env::fs::create_dir_durable(&*self.env.fs, &self.dir)
+            .await
+            .map_err(|e| VolumeError::io("making the log's directory", &e))
+    }
+
+    /// Makes the file `slot`, zero-filled and durable, name included.
+    pub async fn create(&self, slot: u32) -> Result<Rc<dyn File>> {
+        let path = self.path(slot);
+        let failed = |e: std::io::Error| VolumeError::io(format!("making log segment {slot}"), &e);
+        let file = self.env.fs.open(&path, OpenMode::Create).await.map_err(failed)?;
+        let written = self.zero_fill(&*file).await;
+        if let Err(e) = written {
+            drop(file);
+            // Best effort: a half-made segment is only space, and the next attempt starts over.
+            let _ = self.env.fs.remove_file(&path).await;
+            return Err(failed(e));
+        }
+        self.env.fs.sync_dir(&self.dir).await.map_err(failed)?;
+        Ok(file)
+    }
+
+    async fn zero_fill(&self, file: &dyn File) -> std::io::Result<()> {
+        let piece = Bytes::from(vec![0; (1 << 20).min(self.segment_bytes as usize)]);
+        let mut at = 0;
+        while at < self.segment_bytes {
+            let len = (self.segment_bytes - at).min(piece.len() as u64);
+            file.write_at(at, vec![piece.slice(..len as usize)]).await?;
+            at += len;
+        }
+        file.sync().await
+    }
+
+    /// Opens every segment file there is, by slot.
+    pub async fn open_all(&self) -> Result<Vec<(u32, Rc<dyn File>)>> {
+        let failed = |e: std::io::Error| VolumeError::io("opening the log", &e);
+        let mut found = Vec::new();
+        for entry in self.env.fs.list(&self.dir).await.map_err(failed)? {
+            let Some(slot) = entry.name.strip_suffix(".seg").and_then(|n| n.parse().ok()) else {
+                continue;
+            };
+            let file = self
+                .env
+                .fs
+                .open(&self.dir.join(&entry.name), OpenMode::ReadWrite)
+                .await
+                .map_err(failed)?;
+            found.push((slot, file));
+        }
+        Ok(found)
+    }
+
+    /// Makes a file that is shorter than a segment (its making was interrupted) whole.
+    pub async fn complete(&self, slot: u32, file: &dyn File) -> Result<()> {
+        let failed = |e: std::io::Error| VolumeError::io(format!("log segment {slot}"), &e);
+        if file.size().await.map_err(failed)? < self.segment_bytes {
+            self.zero_fill(file).await.map_err(failed)?;
+            self.env.fs.sync_dir(&self.dir).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Block `index` of a file.
+pub async fn read_blocks(file: &dyn File, index: u32, count: u32) -> std::io::Result<Bytes> {
+    file.read_at(u64::from(index) * BLOCK_BYTES, count as usize * BLOCK)
+        .await
+}

@@ -1,0 +1,643 @@
+//! Appending: group commit of records, syncs, and the life of segments.
+//!
+//! What must stay true: (1) records get their LSN in the order they are queued, are written in that
+//! order, and are applied to the index in that order, after their write has completed; (2) one batch is
+//! in flight at a time: records that arrive meanwhile form the next; (3) a sync counts only for records
+//! whose write had completed before it was submitted; (4) after a failed write or sync nothing is
+//! acknowledged any more (poisoned), because what the medium holds is unknown.
+//! Not here: what a record does to the disk (the `apply` callback), when the base catches up (`checkpoint`).
+
+use super::layout::{BLOCK, Batch, PAYLOAD_BYTES_MAX, RECORDS_MAX, Record, RecordKind, Seed, SegmentHeader};
+use super::segment::{Segment, SegmentStore};
+use crate::error::{Result, VolumeError, VolumeErrorKind};
+use bytes::Bytes;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_env::{Env, File};
+use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
+use tokio::sync::{Notify, oneshot};
+
+/// A record to append. Payload length is a multiple of a block and fits the record's kind.
+pub struct Append {
+    /// What it does.
+    pub kind: RecordKind,
+    /// To which blocks.
+    pub blocks: BlockRange,
+    /// Its payload, in pieces of any length.
+    pub payload: Vec<Bytes>,
+}
+
+/// A written record, as the index learns of it.
+pub struct Written<'a> {
+    /// Its position.
+    pub lsn: Lsn,
+    /// What it does.
+    pub kind: RecordKind,
+    /// To which blocks.
+    pub blocks: BlockRange,
+    /// The segment.
+    pub segment: u64,
+    /// Where its payload starts in the segment.
+    pub payload_block: u32,
+    /// Its payload.
+    pub payload: &'a [Bytes],
+}
+
+struct Queued {
+    append: Append,
+    bytes: u64,
+    done: oneshot::Sender<Result<Lsn>>,
+}
+
+struct State {
+    queue: VecDeque<Queued>,
+    queued_bytes: u64,
+    next_lsn: Lsn,
+    written: Lsn,
+    durable: Lsn,
+    chain: u32,
+    sequence: u64,
+    current: Option<(Rc<Segment>, u32)>,
+    live: BTreeMap<u64, Rc<Segment>>,
+    retired: Vec<Rc<Segment>>,
+    free: Vec<(u32, Rc<dyn File>)>,
+    slots: u32,
+    growing: bool,
+    growth_failed: bool,
+    unsynced: Vec<Rc<Segment>>,
+    sync_waiters: Vec<oneshot::Sender<Result<()>>>,
+    poisoned: Option<String>,
+    closed: bool,
+    /// Records ever queued, and ever applied (or refused): what a barrier waits for.
+    queued_count: u64,
+    settled_count: u64,
+    /// The highest segment whose header a sync has covered: the latest that a superblock may name.
+    synced_sequence: u64,
+}
+
+/// Where appending starts.
+pub struct LogStart {
+    /// The last record there is.
+    pub last: Lsn,
+    /// The first position to use; more than one past `last` when a recovery skipped a torn tail.
+    pub next: Lsn,
+    /// Checksum of the last batch header.
+    pub chain: u32,
+    /// The highest sequence number used.
+    pub sequence: u64,
+    /// Segments with records that are still needed.
+    pub live: Vec<Rc<Segment>>,
+    /// Files to reuse.
+    pub free: Vec<(u32, Rc<dyn File>)>,
+}
+
+/// The appending side of a volume's log. Clones share it.
+#[derive(Clone)]
+pub struct Log {
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    env: Env,
+    store: SegmentStore,
+    volume: [u8; 16],
+    epoch: Cell<u64>,
+    slots_max: u32,
+    state: RefCell<State>,
+    work: Notify,
+    sync_work: Notify,
+    space: Notify,
+    settled: Notify,
+    apply: Box<dyn Fn(Written<'_>)>,
+}
+
+impl Log {
+    /// Starts appending after `start`; `apply` is called for each record, in order, once it is written.
+    pub fn start(
+        env: Env,
+        store: SegmentStore,
+        volume: [u8; 16],
+        epoch: u64,
+        slots_max: u32,
+        start: LogStart,
+        apply: Box<dyn Fn(Written<'_>)>,
+    ) -> Self {
+        let synced_sequence = start.live.last().map_or(0, |s| s.sequence);
+        let slots = start
+            .live
+            .iter()
+            .map(|s| s.slot)
+            .chain(start.free.iter().map(|f| f.0))
+            .max()
+            .map_or(0, |m| m + 1);
+        let state = State {
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            next_lsn: start.next,
+            written: start.last,
+            durable: start.last,
+            chain: start.chain,
+            sequence: start.sequence,
+            current: None,
+            live: start.live.into_iter().map(|s| (s.sequence, s)).collect(),
+            retired: Vec::new(),
+            free: start.free,
+            slots,
+            growing: false,
+            growth_failed: false,
+            unsynced: Vec::new(),
+            sync_waiters: Vec::new(),
+            poisoned: None,
+            closed: false,
+            queued_count: 0,
+            settled_count: 0,
+            synced_sequence,
+        };
+        let log = Self {
+            inner: Rc::new(Inner {
+                env,
+                store,
+                volume,
+                epoch: Cell::new(epoch),
+                slots_max,
+                state: RefCell::new(state),
+                work: Notify::new(),
+                sync_work: Notify::new(),
+                space: Notify::new(),
+                settled: Notify::new(),
+                apply,
+            }),
+        };
+        let writer = log.clone();
+        log.inner.env.spawn(async move { writer.run_writer().await });
+        let syncer = log.clone();
+        log.inner.env.spawn(async move { syncer.run_syncer().await });
+        log
+    }
+
+    /// Most payload bytes of one record: a record never spans segments, and a few fit into one.
+    pub fn record_bytes_max(&self) -> u64 {
+        let quarter = u64::from(self.inner.store.segment_blocks()) / 4 * BLOCK_BYTES;
+        quarter.clamp(BLOCK_BYTES, 1 << 20)
+    }
+
+    /// Queues a record; the receiver hears once it is written and applied.
+    pub fn append(&self, append: Append) -> oneshot::Receiver<Result<Lsn>> {
+        let (done, receiver) = oneshot::channel();
+        let mut state = self.inner.state.borrow_mut();
+        if let Some(why) = &state.poisoned {
+            let _ = done.send(Err(poisoned(why)));
+            return receiver;
+        }
+        let bytes: u64 = append.payload.iter().map(|p| p.len() as u64).sum();
+        debug_assert!(bytes.is_multiple_of(BLOCK_BYTES) && bytes <= self.record_bytes_max());
+        state.queued_bytes += bytes;
+        state.queued_count += 1;
+        state.queue.push_back(Queued { append, bytes, done });
+        drop(state);
+        self.inner.work.notify_one();
+        receiver
+    }
+
+    /// Waits for [`Log::append`]'s answer.
+    pub async fn appended(receiver: oneshot::Receiver<Result<Lsn>>) -> Result<Lsn> {
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(poisoned("the volume was closed")))
+    }
+
+    /// Completes once every record queued before this call is applied or refused.
+    pub async fn barrier(&self) {
+        let target = self.inner.state.borrow().queued_count;
+        loop {
+            let settled = self.inner.settled.notified();
+            if self.inner.state.borrow().settled_count >= target {
+                return;
+            }
+            settled.await;
+        }
+    }
+
+    /// Completes when log space may have become free, or the log was poisoned.
+    pub async fn space_changed(&self) {
+        self.inner.space.notified().await;
+    }
+
+    /// Completes once every record up to `upto` is durable.
+    pub async fn sync(&self, upto: Lsn) -> Result<()> {
+        let receiver = {
+            let mut state = self.inner.state.borrow_mut();
+            if let Some(why) = &state.poisoned {
+                return Err(poisoned(why));
+            }
+            if state.durable >= upto {
+                return Ok(());
+            }
+            debug_assert!(state.written >= upto, "only written records can be made durable");
+            let (done, receiver) = oneshot::channel();
+            state.sync_waiters.push(done);
+            receiver
+        };
+        self.inner.sync_work.notify_one();
+        receiver
+            .await
+            .unwrap_or_else(|_| Err(poisoned("the volume was closed")))
+    }
+
+    /// The last record that is written and applied.
+    pub fn written(&self) -> Lsn {
+        self.inner.state.borrow().written
+    }
+
+    /// Payload bytes that wait to be written.
+    pub fn queued_bytes(&self) -> u64 {
+        self.inner.state.borrow().queued_bytes
+    }
+
+    /// Why nothing is acknowledged any more, if so.
+    pub fn poisoned(&self) -> Option<String> {
+        self.inner.state.borrow().poisoned.clone()
+    }
+
+    /// Refuses everything from now on, because `why` left the medium in an unknown state.
+    pub fn poison(&self, why: &str) {
+        let (queue, waiters) = {
+            let mut state = self.inner.state.borrow_mut();
+            if state.poisoned.is_none() {
+                tracing::error!(
+                    why,
+                    "volume poisoned: no further write or flush will be acknowledged"
+                );
+                state.poisoned = Some(why.to_owned());
+            }
+            state.queued_bytes = 0;
+            state.settled_count = state.queued_count;
+            (
+                std::mem::take(&mut state.queue),
+                std::mem::take(&mut state.sync_waiters),
+            )
+        };
+        for queued in queue {
+            let _ = queued.done.send(Err(poisoned(why)));
+        }
+        for waiter in waiters {
+            let _ = waiter.send(Err(poisoned(why)));
+        }
+        self.inner.space.notify_waiters();
+        self.inner.settled.notify_waiters();
+    }
+
+    /// Log bytes that hold records which are still needed, and the most there can be at present.
+    pub fn usage(&self) -> (u64, u64) {
+        let state = self.inner.state.borrow();
+        let segment = u64::from(self.inner.store.segment_blocks()) * BLOCK_BYTES;
+        let mut used = state.live.len() as u64 * segment;
+        if let Some((current, next_block)) = &state.current
+            && state.live.contains_key(&current.sequence)
+        {
+            used -= segment - u64::from(*next_block) * BLOCK_BYTES;
+        }
+        let slots = if state.growth_failed {
+            state.slots
+        } else {
+            self.inner.slots_max
+        };
+        (used, u64::from(slots.max(1)) * segment)
+    }
+
+    /// The file of a segment that the index refers to, pinned for as long as the caller holds it.
+    pub fn segment(&self, sequence: u64) -> Rc<Segment> {
+        let state = self.inner.state.borrow();
+        Rc::clone(
+            state
+                .live
+                .get(&sequence)
+                .expect("the index only refers to live segments"),
+        )
+    }
+
+    /// The latest segment that a superblock may name as the one to read first: a later one's header might
+    /// not survive a crash.
+    pub fn synced_sequence(&self) -> u64 {
+        self.inner.state.borrow().synced_sequence
+    }
+
+    /// Segments before `sequence` are no longer needed; a durable superblock says so.
+    pub fn release_before(&self, sequence: u64) {
+        let mut state = self.inner.state.borrow_mut();
+        let keep = state.live.split_off(&sequence);
+        let gone = std::mem::replace(&mut state.live, keep);
+        state.retired.extend(gone.into_values());
+        state.unsynced.retain(|s| s.sequence >= sequence);
+        state.reclaim();
+        drop(state);
+        self.inner.space.notify_waiters();
+    }
+
+    /// Starts a new epoch for the segments to come (after a rollback).
+    pub fn set_epoch(&self, epoch: u64) {
+        self.inner.epoch.set(epoch);
+    }
+
+    /// Ends the tasks once the queue is empty.
+    pub fn close(&self) {
+        self.inner.state.borrow_mut().closed = true;
+        self.inner.work.notify_one();
+        self.inner.sync_work.notify_one();
+    }
+
+    async fn run_writer(self) {
+        loop {
+            self.inner.work.notified().await;
+            loop {
+                if self.inner.state.borrow().queue.is_empty() {
+                    break;
+                }
+                if let Err(e) = self.write_batch().await {
+                    self.poison(&e.message);
+                    break;
+                }
+            }
+            if self.inner.state.borrow().closed {
+                return;
+            }
+        }
+    }
+
+    /// Takes what is queued, as far as it fits, and writes it as one batch.
+    async fn write_batch(&self) -> Result<()> {
+        let needed = {
+            let state = self.inner.state.borrow();
+            let Some(first) = state.queue.front() else {
+                return Ok(());
+            };
+            1 + (first.bytes / BLOCK_BYTES) as u32
+        };
+        let segment_blocks = self.inner.store.segment_blocks();
+        let room = |state: &State| {
+            state
+                .current
+                .as_ref()
+                .map_or(0, |(_, next)| segment_blocks - next)
+        };
+        let mut header = None;
+        if room(&self.inner.state.borrow()) < needed {
+            header = Some(self.next_segment().await?);
+        }
+        let (segment, at, batch, taken) = {
+            let mut state = self.inner.state.borrow_mut();
+            let room = room(&state);
+            let (segment, at) = state.current.clone().expect("a segment was chosen above");
+            let (records, taken, payload_blocks) = take_records(&mut state, room, segment_seed(&segment));
+            let batch = Batch {
+                seed: segment_seed(&segment),
+                epoch: self.inner.epoch.get(),
+                first_lsn: state.next_lsn,
+                durable_lsn: state.durable,
+                previous_crc: state.chain,
+                records,
+                payload_blocks,
+            };
+            (segment, at, batch, taken)
+        };
+        let (head, chain) = batch.encode();
+        let mut pieces = Vec::with_capacity(2 + taken.len());
+        let mut offset = u64::from(at) * BLOCK_BYTES;
+        if let Some(header) = header {
+            // A new segment's header and its first batch go out as one write.
+            pieces.push(Bytes::from(header.encode()));
+            offset = 0;
+        }
+        pieces.push(Bytes::from(head));
+        pieces.extend(taken.iter().flat_map(|q| q.append.payload.iter().cloned()));
+        let written = segment.file.write_at(offset, pieces).await;
+        if let Err(e) = written {
+            let why = format!("writing log segment {}: {e}", segment.sequence);
+            for queued in taken {
+                let _ = queued.done.send(Err(poisoned(&why)));
+            }
+            return Err(VolumeError::new(VolumeErrorKind::Poisoned, why));
+        }
+        let payload_start = at + Batch::header_blocks(batch.records.len()) as u32;
+        {
+            let mut state = self.inner.state.borrow_mut();
+            state.chain = chain;
+            state.next_lsn = batch.last_lsn().next();
+            state.written = batch.last_lsn();
+            state.current = Some((Rc::clone(&segment), at + batch.blocks()));
+            if !state.unsynced.iter().any(|s| s.sequence == segment.sequence) {
+                state.unsynced.push(Rc::clone(&segment));
+            }
+        }
+        for (n, (record, queued)) in batch.records.iter().zip(&taken).enumerate() {
+            (self.inner.apply)(Written {
+                lsn: Lsn(batch.first_lsn.0 + n as u64),
+                kind: record.kind,
+                blocks: record.blocks,
+                segment: segment.sequence,
+                payload_block: payload_start + record.payload_block,
+                payload: &queued.append.payload,
+            });
+        }
+        self.inner.state.borrow_mut().settled_count += taken.len() as u64;
+        for (n, queued) in taken.into_iter().enumerate() {
+            let _ = queued.done.send(Ok(Lsn(batch.first_lsn.0 + n as u64)));
+        }
+        self.inner.settled.notify_waiters();
+        self.maybe_grow();
+        Ok(())
+    }
+
+    /// Makes a free segment the current one, waiting for one if need be; gives its header, still to be written.
+    async fn next_segment(&self) -> Result<SegmentHeader> {
+        loop {
+            // Registered before looking, so that a release in between is not missed.
+            let space = self.inner.space.notified();
+            {
+                let mut state = self.inner.state.borrow_mut();
+                if let Some(why) = &state.poisoned {
+                    return Err(poisoned(why));
+                }
+                state.reclaim();
+                if let Some((slot, file)) = state.free.pop() {
+                    return Ok(self.begin_segment(&mut state, slot, file));
+                }
+            }
+            self.maybe_grow();
+            // A reader's pin is dropped without a word; look again soon.
+            let again = self.inner.env.clock.sleep(Duration::from_millis(2));
+            futures_util::future::select(std::pin::pin!(space), again).await;
+        }
+    }
+
+    fn begin_segment(&self, state: &mut State, slot: u32, file: Rc<dyn File>) -> SegmentHeader {
+        state.sequence += 1;
+        let salt = u64::from_le_bytes(self.inner.env.random());
+        let header = SegmentHeader {
+            seed: Seed {
+                volume: self.inner.volume,
+                sequence: state.sequence,
+                salt,
+            },
+            epoch: self.inner.epoch.get(),
+            first_lsn: state.next_lsn,
+            previous_lsn: state.written,
+            previous_crc: state.chain,
+            segment_blocks: self.inner.store.segment_blocks(),
+        };
+        let segment = Rc::new(Segment {
+            slot,
+            file,
+            sequence: state.sequence,
+            header: Cell::new(Some(header)),
+        });
+        state.live.insert(state.sequence, Rc::clone(&segment));
+        state.current = Some((segment, 1));
+        header
+    }
+
+    /// Makes another segment file in the background, when the ring may grow and the free ones run out.
+    fn maybe_grow(&self) {
+        let slot = {
+            let mut state = self.inner.state.borrow_mut();
+            let half = self.inner.store.segment_blocks() / 2;
+            let soon = state.current.as_ref().is_none_or(|(_, next)| *next > half);
+            if !soon
+                || !state.free.is_empty()
+                || state.growing
+                || state.slots >= self.inner.slots_max
+                || state.closed
+            {
+                return;
+            }
+            state.growing = true;
+            state.slots
+        };
+        let log = self.clone();
+        self.inner.env.spawn(async move {
+            let made = log.inner.store.create(slot).await;
+            let failed = made.is_err();
+            {
+                let mut state = log.inner.state.borrow_mut();
+                state.growth_failed = failed;
+                match made {
+                    Ok(file) => {
+                        state.free.push((slot, file));
+                        state.slots += 1;
+                    }
+                    Err(e) => tracing::warn!(error = %e, "the log cannot grow; it recycles what it has"),
+                }
+            }
+            log.inner.space.notify_waiters();
+            if failed {
+                log.inner.env.clock.sleep(Duration::from_secs(1)).await;
+            }
+            log.inner.state.borrow_mut().growing = false;
+        });
+    }
+
+    async fn run_syncer(self) {
+        loop {
+            self.inner.sync_work.notified().await;
+            loop {
+                let (waiters, segments, upto) = {
+                    let mut state = self.inner.state.borrow_mut();
+                    if state.sync_waiters.is_empty() || state.poisoned.is_some() {
+                        break;
+                    }
+                    (
+                        std::mem::take(&mut state.sync_waiters),
+                        std::mem::take(&mut state.unsynced),
+                        state.written,
+                    )
+                };
+                let syncs = segments.iter().map(|s| s.file.sync());
+                let outcome = futures_util::future::try_join_all(syncs).await;
+                match outcome {
+                    Ok(_) => {
+                        let mut state = self.inner.state.borrow_mut();
+                        state.durable = state.durable.max(upto);
+                        let covered = segments.iter().map(|s| s.sequence).max().unwrap_or(0);
+                        state.synced_sequence = state.synced_sequence.max(covered);
+                        drop(state);
+                        for waiter in waiters {
+                            let _ = waiter.send(Ok(()));
+                        }
+                    }
+                    Err(e) => {
+                        let why = format!("syncing the log: {e}");
+                        for waiter in waiters {
+                            let _ = waiter.send(Err(poisoned(&why)));
+                        }
+                        self.poison(&why);
+                    }
+                }
+            }
+            if self.inner.state.borrow().closed {
+                return;
+            }
+        }
+    }
+}
+
+impl State {
+    /// Moves retired segments that nobody reads any more to the free ones.
+    fn reclaim(&mut self) {
+        let mut at = 0;
+        while at < self.retired.len() {
+            if Rc::strong_count(&self.retired[at]) == 1 {
+                let segment = self.retired.swap_remove(at);
+                self.free.push((segment.slot, Rc::clone(&segment.file)));
+            } else {
+                at += 1;
+            }
+        }
+    }
+}
+
+fn segment_seed(segment: &Segment) -> Seed {
+    segment
+        .header
+        .get()
+        .expect("the current segment has a header")
+        .seed
+}
+
+/// Takes queued records while they fit into `room` blocks.
+fn take_records(state: &mut State, room: u32, seed: Seed) -> (Vec<Record>, Vec<Queued>, u32) {
+    let mut records = Vec::new();
+    let mut taken = Vec::new();
+    let mut payload_blocks = 0u32;
+    while let Some(next) = state.queue.front() {
+        let blocks = (next.bytes / BLOCK_BYTES) as u32;
+        let all = Batch::header_blocks(records.len() + 1) as u32 + payload_blocks + blocks;
+        let too_much = u64::from(payload_blocks + blocks) * BLOCK_BYTES > PAYLOAD_BYTES_MAX;
+        if records.len() == RECORDS_MAX || all > room || too_much {
+            break;
+        }
+        let queued = state.queue.pop_front().expect("just seen");
+        state.queued_bytes -= queued.bytes;
+        let payload_crc = queued
+            .append
+            .payload
+            .iter()
+            .fold(seed.crc(), |crc, p| crc32c::crc32c_append(crc, p));
+        records.push(Record {
+            kind: queued.append.kind,
+            blocks: queued.append.blocks,
+            payload_crc,
+            payload_block: payload_blocks,
+            payload_blocks: blocks,
+        });
+        payload_blocks += blocks;
+        taken.push(queued);
+    }
+    debug_assert!(payload_blocks as usize * BLOCK <= PAYLOAD_BYTES_MAX as usize);
+    (records, taken, payload_blocks)
+}
+
+fn poisoned(why: &str) -> VolumeError {
+    VolumeError::new(VolumeErrorKind::Poisoned, format!("the volume stopped: {why}"))
+}

@@ -1,0 +1,191 @@
+//! Marks and what becomes of them: taken, committed, failed; and rollback.
+//!
+//! The order that the node follows for a snapshot: `mark` -> `read_frozen` of every pending chunk -> `taken` as they become
+//! durable in the spool -> the head entry is created in the vault -> `commit`. A crash anywhere leaves the mark
+//! pending, and the node goes on from what the spool and the vault hold. Repeating any step is harmless.
+
+use crate::error::{Result, VolumeError, VolumeErrorKind};
+use crate::log::layout::RecordKind;
+use crate::log::writer::{Append, Log};
+use crate::source::ChunkSource;
+use crate::tracking::{Mark, PendingMark, encode_mark_note};
+use crate::volume::Volume;
+use roaring::RoaringBitmap;
+use std::rc::Rc;
+use tidemark_units::{BlockRange, SnapshotId};
+
+impl Volume {
+    /// Fixes the present as a point in time; durable when this returns. While another snapshot's capture
+    /// is pending: [`VolumeErrorKind::Busy`]. The same snapshot again gives its mark.
+    pub async fn mark(&self, snapshot: &SnapshotId) -> Result<Mark> {
+        let inner = &self.inner;
+        let _one = inner.marking.lock().await;
+        self.check_serving()?;
+        {
+            let state = inner.core.state.borrow();
+            if let Some(mark) = state.tracker.mark_of(snapshot) {
+                return Ok(mark);
+            }
+            if let Some(other) = state.tracker.pending().first() {
+                let message = format!(
+                    "snapshot {} of this disk is still being captured",
+                    other.mark.snapshot
+                );
+                return Err(VolumeError::new(VolumeErrorKind::Busy, message));
+            }
+        }
+        let payload = vec![encode_mark_note(snapshot, inner.env.clock.unix_millis())];
+        let blocks = BlockRange::new(0, 0);
+        let lsn = Log::appended(inner.log.append(Append {
+            kind: RecordKind::Mark,
+            blocks,
+            payload,
+        }))
+        .await?;
+        inner.log.sync(lsn).await?;
+        let found = inner.core.state.borrow().tracker.mark_of(snapshot);
+        found.ok_or_else(|| VolumeError::corrupt("a mark that was just written is not in the index"))
+    }
+
+    /// Marks whose snapshot is not committed, oldest first.
+    pub fn pending_marks(&self) -> Vec<PendingMark> {
+        self.inner.core.state.borrow().tracker.pending()
+    }
+
+    /// The last committed snapshot's root: what the next snapshot's changes are relative to.
+    pub fn parent(&self) -> Option<Vec<u8>> {
+        self.inner.core.state.borrow().parent.clone()
+    }
+
+    /// The root that absent chunks come from.
+    pub fn source_root(&self) -> Option<Vec<u8>> {
+        self.inner.core.state.borrow().source_root.clone()
+    }
+
+    /// `chunks` of the snapshot are durable elsewhere: the base may change there.
+    pub fn taken(&self, snapshot: &SnapshotId, chunks: &RoaringBitmap) {
+        let mut state = self.inner.core.state.borrow_mut();
+        state.tracker.taken(snapshot, chunks);
+        state.wanted -= chunks;
+        drop(state);
+        self.inner.core.taken.notify_waiters();
+    }
+
+    /// Waits until the checkpointer needs chunks to be taken, and gives them: take these first.
+    pub async fn wanted(&self) -> RoaringBitmap {
+        loop {
+            let wanted = std::mem::take(&mut self.inner.core.state.borrow_mut().wanted);
+            if !wanted.is_empty() {
+                return wanted;
+            }
+            self.inner.core.take_wanted.notified().await;
+        }
+    }
+
+    /// The snapshot exists, with this `root`: its chunks are no longer changed ones. Absent chunks come from
+    /// `root` from now on (their content is the same there), so that older snapshots may go.
+    pub async fn commit(
+        &self,
+        snapshot: &SnapshotId,
+        root: Vec<u8>,
+        source: Option<Rc<dyn ChunkSource>>,
+    ) -> Result<()> {
+        {
+            let mut state = self.inner.core.state.borrow_mut();
+            if !state.tracker.commit(snapshot) {
+                return Ok(());
+            }
+            state.parent = Some(root.clone());
+            if source.is_some() && !state.states.all_present() {
+                state.source_root = Some(root);
+                *self.inner.source.borrow_mut() = source;
+            }
+        }
+        self.inner.core.taken.notify_waiters();
+        self.persist().await
+    }
+
+    /// The snapshot will never be: its changes belong to the disk's next one.
+    pub async fn fail(&self, snapshot: &SnapshotId) -> Result<()> {
+        if !self.inner.core.state.borrow_mut().tracker.fail(snapshot) {
+            return Ok(());
+        }
+        self.inner.core.taken.notify_waiters();
+        self.persist().await
+    }
+
+    /// Makes the next snapshot relative to `parent` instead (the latest snapshot is being deleted): `differing`
+    /// are the chunks in which the two differ. Durable when this returns.
+    pub async fn reparent(&self, parent: Option<Vec<u8>>, differing: &RoaringBitmap) -> Result<()> {
+        {
+            let mut state = self.inner.core.state.borrow_mut();
+            if state.tracker.pending().first().is_some() {
+                return Err(VolumeError::new(
+                    VolumeErrorKind::Busy,
+                    "a snapshot of this disk is being captured",
+                ));
+            }
+            state.tracker.touch(differing);
+            state.parent = parent;
+        }
+        self.persist().await
+    }
+
+    /// Chunks changed since the last mark.
+    pub fn changed_chunks(&self) -> RoaringBitmap {
+        let state = self.inner.core.state.borrow();
+        let open = state.tracker.open_interval();
+        state.tracker.open_checkpointed() | state.layers.chunks_of(open)
+    }
+
+    /// Turns the disk into the snapshot `root`. `differing` are the chunks in which the disk's parent snapshot and
+    /// `root` differ; what changed since the parent is added here. Only those chunks lose their local content;
+    /// the rest stays. No client may be connected, no capture pending. The disk is usable when this returns,
+    /// and a crash leaves the old content or the new, never a mixture: one superblock write decides.
+    pub async fn rollback(
+        &self,
+        root: Vec<u8>,
+        differing: &RoaringBitmap,
+        source: Rc<dyn ChunkSource>,
+    ) -> Result<()> {
+        let inner = &self.inner;
+        let _one = inner.marking.lock().await;
+        self.check_serving()?;
+        if let Some(other) = self.pending_marks().first() {
+            let message = format!(
+                "snapshot {} of this disk is still being captured",
+                other.mark.snapshot
+            );
+            return Err(VolumeError::new(VolumeErrorKind::Busy, message));
+        }
+        inner.log.barrier().await;
+        // After this the base holds everything, so no record has to be ignored at replay (R11).
+        self.checkpoint().await?;
+        let _checkpointing = inner.checkpointing.lock().await;
+        let _landing = inner.landing.lock().await;
+        let epoch = {
+            let mut state = inner.core.state.borrow_mut();
+            if state.layers.frozen_count() > 0 || !state.layers.active().map.is_empty() {
+                return Err(VolumeError::new(
+                    VolumeErrorKind::Busy,
+                    "the disk is being written to",
+                ));
+            }
+            let open = state.tracker.open_interval();
+            let gone = differing | state.tracker.open_checkpointed() | state.layers.chunks_of(open);
+            let chunks_end = inner.identity.size_bytes.div_ceil(tidemark_units::CHUNK_BYTES) as u32;
+            let mut gone = gone;
+            gone.remove_range(chunks_end..);
+            state.states.make_absent(&gone);
+            state.durable_states.make_absent(&gone);
+            state.tracker.reset();
+            state.parent = Some(root.clone());
+            state.source_root = Some(root);
+            state.epoch += 1;
+            state.epoch
+        };
+        *inner.source.borrow_mut() = Some(source);
+        inner.log.set_epoch(epoch);
+        self.persist().await
+    }
+}

@@ -1,0 +1,290 @@
+//! Making and opening volumes: recovery (R1-R6, R8, R9).
+//!
+//! R1 the directory lock; R2 the newest valid superblock; R3-R5 `log::scan`; R6 new records go to a new segment; R8 replay fills the
+//! layers, which hide the base; R9 the superblock's chunk states are those of the last base sync.
+
+use crate::base::Base;
+use crate::chunks::ChunkStates;
+use crate::config::VolumeConfig;
+use crate::error::{Result, VolumeError, VolumeErrorKind};
+use crate::fetch::Fetches;
+use crate::locks::RangeLocks;
+use crate::log::layout::{RecordKind, Seed, SegmentHeader};
+use crate::log::scan::scan;
+use crate::log::segment::SegmentStore;
+use crate::log::writer::{Log, LogStart, Written};
+use crate::reserve::Reserve;
+use crate::source::ChunkSource;
+use crate::superblock::Superblock;
+use crate::tracking::decode_mark_note;
+use crate::volume::{Core, Identity, Inner, Volume};
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+use std::rc::Rc;
+use tidemark_env::Env;
+use tidemark_units::{BLOCK_BYTES, CHUNK_BYTES, Lsn};
+use tokio::sync::Mutex;
+
+/// What a new volume is.
+#[derive(Clone, Debug)]
+pub struct CreateOptions {
+    /// Its name, at most 64 bytes.
+    pub name: String,
+    /// Size in bytes, a multiple of 4096.
+    pub size_bytes: u64,
+    /// A snapshot's root (opaque here) to start from, and its size in bytes: chunks below it start absent.
+    pub source: Option<(Vec<u8>, u64)>,
+}
+
+/// Largest disk: what 32 bits of chunk index reach.
+const SIZE_BYTES_MAX: u64 = (1 << 32) * CHUNK_BYTES;
+
+impl Volume {
+    /// Makes a volume in `dir`, durable when this returns; it is not opened. An existing one is
+    /// refused. A half-made one (a crash) is made anew.
+    pub async fn create(env: &Env, dir: &Path, options: &CreateOptions, config: &VolumeConfig) -> Result<()> {
+        let size = options.size_bytes;
+        if size == 0 || !size.is_multiple_of(BLOCK_BYTES) || size > SIZE_BYTES_MAX {
+            return Err(VolumeError::invalid(format!(
+                "a volume's size must be a multiple of {BLOCK_BYTES} bytes, up to {SIZE_BYTES_MAX}; {size} is not"
+            )));
+        }
+        let failed = |e: std::io::Error| VolumeError::io(format!("making a volume in {}", dir.display()), &e);
+        tidemark_env::fs::create_dir_durable(&*env.fs, dir)
+            .await
+            .map_err(failed)?;
+        let _lock = env.fs.lock_dir(dir).await.map_err(failed)?;
+        if Superblock::load(env, dir).await.is_ok() {
+            return Err(VolumeError::invalid(format!(
+                "{} holds a volume already",
+                dir.display()
+            )));
+        }
+        let volume: [u8; 16] = env.random();
+        Base::create(env, dir, size).await?;
+        let store = SegmentStore::new(env.clone(), dir, config.segment_bytes);
+        store.create_dir().await?;
+        let first = store.create(0).await?;
+        let header = SegmentHeader {
+            seed: Seed {
+                volume,
+                sequence: 1,
+                salt: u64::from_le_bytes(env.random()),
+            },
+            epoch: 1,
+            first_lsn: Lsn(1),
+            previous_lsn: Lsn::ZERO,
+            previous_crc: 0,
+            segment_blocks: store.segment_blocks(),
+        };
+        // The first segment exists from the start, so that a missing one is always damage, never "no log yet".
+        first
+            .write_at(0, vec![Bytes::from(header.encode())])
+            .await
+            .map_err(failed)?;
+        first.sync().await.map_err(failed)?;
+        let mut states = ChunkStates::default();
+        if let Some((_, source_bytes)) = &options.source {
+            let chunks = size.min(*source_bytes).div_ceil(CHUNK_BYTES) as u32;
+            let mut absent = RoaringBitmap::new();
+            absent.insert_range(0..chunks);
+            states.make_absent(&absent);
+        }
+        let root = options.source.as_ref().map(|(root, _)| root.clone());
+        let superblock = Superblock {
+            volume,
+            name: options.name.clone(),
+            size_bytes: size,
+            segment_bytes: config.segment_bytes,
+            segments_max: config.ring(size),
+            generation: 1,
+            epoch: 1,
+            checkpoint: Lsn::ZERO,
+            first_sequence: 1,
+            dirty: RoaringBitmap::new(),
+            pending: Vec::new(),
+            parent: root.clone(),
+            source: root,
+            states,
+            ever_connected: false,
+        };
+        // Last: from here on it is a volume.
+        superblock.store(env, dir).await
+    }
+
+    /// Opens the volume in `dir` and recovers what its last owner left. `source` provides the absent chunks, if
+    /// there are any ([`Volume::source_of`] tells of which snapshot).
+    pub async fn open(
+        env: &Env,
+        dir: &Path,
+        source: Option<Rc<dyn ChunkSource>>,
+        config: &VolumeConfig,
+    ) -> Result<Volume> {
+        let lock = env.fs.lock_dir(dir).await.map_err(|e| match e.kind() {
+            std::io::ErrorKind::WouldBlock => VolumeError::new(
+                VolumeErrorKind::Busy,
+                format!("{} is in use by another process", dir.display()),
+            ),
+            _ => VolumeError::io(format!("locking {}", dir.display()), &e),
+        })?;
+        let superblock = Superblock::load(env, dir).await?;
+        let config = VolumeConfig {
+            segment_bytes: superblock.segment_bytes,
+            ..config.clone()
+        };
+        let base = Base::open(env, dir, superblock.size_bytes).await?;
+        let store = SegmentStore::new(env.clone(), dir, superblock.segment_bytes);
+        let core = Rc::new(Core::new(&superblock));
+        let files = store.open_all().await?;
+        for (slot, file) in &files {
+            store.complete(*slot, &**file).await?;
+        }
+        let replayed = Cell::new(0u64);
+        let end = scan(
+            files,
+            &superblock.volume,
+            superblock.first_sequence,
+            superblock.checkpoint,
+            |record| {
+                if record.lsn <= superblock.checkpoint {
+                    return Ok(());
+                }
+                replayed.set(replayed.get() + 1);
+                let mut state = core.state.borrow_mut();
+                state.layers.skip_to(Lsn(record.lsn.0 - 1));
+                drop(state);
+                core.apply(Written {
+                    lsn: record.lsn,
+                    kind: record.record.kind,
+                    blocks: record.record.blocks,
+                    segment: record.segment,
+                    payload_block: record.payload_block,
+                    payload: &[record.payload],
+                })
+            },
+        )
+        .await?;
+        tracing::info!(
+            volume = superblock.name,
+            records = replayed.get(),
+            last = end.last.0,
+            "log replayed"
+        );
+        let epoch = end.highest_epoch.max(superblock.epoch) + 1;
+        {
+            let mut state = core.state.borrow_mut();
+            state.layers.skip_to(end.highest);
+            state.epoch = epoch;
+        }
+        let start = LogStart {
+            last: end.last,
+            next: end.highest.next(),
+            chain: end.chain,
+            sequence: end.highest_sequence,
+            live: end.live,
+            free: end.free,
+        };
+        let apply_to = Rc::clone(&core);
+        let apply = Box::new(move |written: Written<'_>| {
+            apply_to
+                .apply(written)
+                .expect("a record that was just built is well formed");
+        });
+        let log = Log::start(
+            env.clone(),
+            store,
+            superblock.volume,
+            epoch,
+            superblock.segments_max,
+            start,
+            apply,
+        );
+        let reserve = Reserve::open(env, dir, config.reserve_step_bytes).await?;
+        let volume = Volume {
+            inner: Rc::new(Inner {
+                env: env.clone(),
+                dir: dir.to_owned(),
+                config,
+                identity: Identity {
+                    volume: superblock.volume,
+                    name: superblock.name,
+                    size_bytes: superblock.size_bytes,
+                    segment_bytes: superblock.segment_bytes,
+                    segments_max: superblock.segments_max,
+                },
+                log,
+                base,
+                reserve,
+                core,
+                locks: RangeLocks::default(),
+                source: RefCell::new(source),
+                fetches: Fetches::default(),
+                landing: Mutex::new(()),
+                checkpointing: Mutex::new(()),
+                persisting: Mutex::new(()),
+                marking: Mutex::new(()),
+                closing: Cell::new(false),
+                lock: RefCell::new(Some(lock)),
+            }),
+        };
+        env.spawn(volume.clone().run_checkpointer());
+        Ok(volume)
+    }
+
+    /// The root (opaque here) that a closed volume's absent chunks come from, if it has any.
+    pub async fn source_of(env: &Env, dir: &Path) -> Result<Option<Vec<u8>>> {
+        let superblock = Superblock::load(env, dir).await?;
+        Ok(superblock.source.filter(|_| !superblock.states.all_present()))
+    }
+}
+
+/// One record of a closed volume's log, for people.
+#[derive(Clone, Debug)]
+pub struct LogLine {
+    /// Its position.
+    pub lsn: Lsn,
+    /// The segment that holds it.
+    pub segment: u64,
+    /// What it says.
+    pub text: String,
+}
+
+/// The records of a closed volume's log that a restart would read, oldest first.
+pub async fn read_log(env: &Env, dir: &Path, mut each: impl FnMut(LogLine)) -> Result<()> {
+    let superblock = Superblock::load(env, dir).await?;
+    let store = SegmentStore::new(env.clone(), dir, superblock.segment_bytes);
+    let files = store.open_all().await?;
+    scan(
+        files,
+        &superblock.volume,
+        superblock.first_sequence,
+        superblock.checkpoint,
+        |r| {
+            let blocks = r.record.blocks;
+            let range = format!(
+                "{} bytes at {}",
+                blocks.count() * BLOCK_BYTES,
+                blocks.start * BLOCK_BYTES
+            );
+            let text = match r.record.kind {
+                RecordKind::Data => format!("data   {range}"),
+                RecordKind::Zero => format!("zero   {range}"),
+                RecordKind::Trim => format!("trim   {range}"),
+                RecordKind::Mark => {
+                    let (snapshot, unix_millis) = decode_mark_note(&r.payload)?;
+                    format!("mark   {snapshot} at {unix_millis} ms")
+                }
+            };
+            each(LogLine {
+                lsn: r.lsn,
+                segment: r.segment,
+                text,
+            });
+            Ok(())
+        },
+    )
+    .await
+    .map(|_| ())
+}

@@ -1,0 +1,283 @@
+//! The superblock: what a volume is, and how far its base has caught up with its log.
+//!
+//! Two slots (files `super.0` and `super.1`), each written whole, in turn, with a growing generation and
+//! a CRC: a torn write leaves the other slot. The newest valid slot counts; none valid: refuse (R2).
+//! A slot is written only after the base it describes was synced, so everything it claims is durable.
+//! Not here: when it is written (`checkpoint`), what tracking means (`tracking`).
+
+use crate::chunks::ChunkStates;
+use crate::codec::{Reader, Writer};
+use crate::error::{Result, VolumeError};
+use crate::tracking::{Mark, PendingMark};
+use bytes::Bytes;
+use roaring::RoaringBitmap;
+use std::path::Path;
+use tidemark_env::{Env, OpenMode};
+use tidemark_units::{Lsn, SnapshotId};
+
+const MAGIC: [u8; 8] = *b"TMSUPER\x01";
+/// The only version so far.
+pub const SUPERBLOCK_VERSION: u32 = 1;
+const HEADER_BYTES: usize = 64;
+/// No body comes near this; a larger claim is damage.
+const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// Everything that a volume must know after a restart and cannot learn from its log.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Superblock {
+    /// Random at creation; seeds the log's checksums.
+    pub volume: [u8; 16],
+    /// The name it was created with (a disk id, or the user's for a volume without a control plane).
+    pub name: String,
+    /// Size of the disk in bytes.
+    pub size_bytes: u64,
+    /// Size of a log segment in bytes.
+    pub segment_bytes: u64,
+    /// Most segments of the log's ring.
+    pub segments_max: u32,
+    /// Grows with every write of a slot.
+    pub generation: u64,
+    /// Grows with every open and rollback.
+    pub epoch: u64,
+    /// The base holds every record up to here.
+    pub checkpoint: Lsn,
+    /// The first segment to read at a restart.
+    pub first_sequence: u64,
+    /// Chunks changed since the last mark at or before `checkpoint`, by records up to `checkpoint`.
+    pub dirty: RoaringBitmap,
+    /// Marks at or before `checkpoint` whose capture is not finished.
+    pub pending: Vec<PendingMark>,
+    /// The last committed snapshot's root (opaque here): what `dirty` is relative to.
+    pub parent: Option<Vec<u8>>,
+    /// The root (opaque here) that absent chunks come from.
+    pub source: Option<Vec<u8>>,
+    /// Which chunks are not all local.
+    pub states: ChunkStates,
+    /// Whether a client has ever been connected.
+    pub ever_connected: bool,
+}
+
+impl Superblock {
+    fn encode(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        w.blob(self.name.as_bytes());
+        w.u64(self.size_bytes);
+        w.u64(self.segment_bytes);
+        w.u32(self.segments_max);
+        w.u64(self.epoch);
+        w.u64(self.checkpoint.0);
+        w.u64(self.first_sequence);
+        w.bitmap(&self.dirty);
+        w.u32(self.pending.len() as u32);
+        for pending in &self.pending {
+            w.u64(pending.mark.lsn.0);
+            w.u64(pending.mark.unix_millis as u64);
+            w.blob(pending.mark.snapshot.as_str().as_bytes());
+            w.bitmap(&pending.chunks);
+        }
+        for root in [&self.parent, &self.source] {
+            w.u32(u32::from(root.is_some()));
+            w.blob(root.as_deref().unwrap_or_default());
+        }
+        self.states.encode(&mut w);
+        w.u32(u32::from(self.ever_connected));
+        let body = w.bytes;
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&SUPERBLOCK_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.volume);
+        bytes.extend_from_slice(&self.generation.to_le_bytes());
+        bytes.extend_from_slice(&(body.len() as u64).to_le_bytes());
+        bytes.resize(HEADER_BYTES, 0);
+        bytes.extend_from_slice(&body);
+        let crc = crc32c::crc32c(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self> {
+        let bad = |what: &str| VolumeError::corrupt(format!("superblock: {what}"));
+        if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
+            return Err(bad("not one"));
+        }
+        let mut head = Reader::new(&bytes[8..HEADER_BYTES], "superblock header");
+        let version = head.u32()?;
+        let crc = head.u32()?;
+        if version != SUPERBLOCK_VERSION {
+            return Err(bad(&format!("version {version} is not known to this program")));
+        }
+        let volume: [u8; 16] = bytes[16..32].try_into().expect("sixteen bytes");
+        let mut head = Reader::new(&bytes[32..HEADER_BYTES], "superblock header");
+        let generation = head.u64()?;
+        let body_bytes = head.u64()?;
+        let end = HEADER_BYTES as u64 + body_bytes;
+        if body_bytes > BODY_BYTES_MAX || end > bytes.len() as u64 {
+            return Err(bad("shorter than it says"));
+        }
+        let bytes = &bytes[..end as usize];
+        let actual = crc32c::crc32c_append(
+            crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &[0; 4]),
+            &bytes[16..],
+        );
+        if actual != crc {
+            return Err(bad("checksum does not match"));
+        }
+        let mut r = Reader::new(&bytes[HEADER_BYTES..], "superblock");
+        let name = r.text()?;
+        let size_bytes = r.u64()?;
+        let segment_bytes = r.u64()?;
+        let segments_max = r.u32()?;
+        let epoch = r.u64()?;
+        let checkpoint = Lsn(r.u64()?);
+        let first_sequence = r.u64()?;
+        let dirty = r.bitmap()?;
+        let mut pending = Vec::new();
+        for _ in 0..r.u32()? {
+            let lsn = Lsn(r.u64()?);
+            let unix_millis = r.u64()? as i64;
+            let snapshot = SnapshotId::new(r.text()?).map_err(|e| bad(&e.to_string()))?;
+            pending.push(PendingMark {
+                mark: Mark {
+                    snapshot,
+                    lsn,
+                    unix_millis,
+                },
+                chunks: r.bitmap()?,
+            });
+        }
+        let mut root = || -> Result<Option<Vec<u8>>> {
+            let there = r.u32()? != 0;
+            let bytes = r.blob()?.to_vec();
+            Ok(there.then_some(bytes))
+        };
+        let parent = root()?;
+        let source = root()?;
+        let states = ChunkStates::decode(&mut r)?;
+        let ever_connected = r.u32()? != 0;
+        Ok(Self {
+            volume,
+            name,
+            size_bytes,
+            segment_bytes,
+            segments_max,
+            generation,
+            epoch,
+            checkpoint,
+            first_sequence,
+            dirty,
+            pending,
+            parent,
+            source,
+            states,
+            ever_connected,
+        })
+    }
+
+    /// Writes this into the slot of its generation and makes it durable.
+    pub async fn store(&self, env: &Env, dir: &Path) -> Result<()> {
+        let slot = self.generation % 2;
+        let failed = |e: std::io::Error| VolumeError::io(format!("writing superblock slot {slot}"), &e);
+        let file = env
+            .fs
+            .open(&dir.join(format!("super.{slot}")), OpenMode::Create)
+            .await
+            .map_err(failed)?;
+        file.write_at(0, vec![Bytes::from(self.encode())])
+            .await
+            .map_err(failed)?;
+        file.sync().await.map_err(failed)?;
+        if self.generation <= 2 {
+            env.fs.sync_dir(dir).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    /// The newest valid slot.
+    pub async fn load(env: &Env, dir: &Path) -> Result<Self> {
+        let mut best: Option<Self> = None;
+        let mut why = Vec::new();
+        for slot in 0..2 {
+            match Self::load_slot(env, dir, slot).await {
+                Ok(found) if best.as_ref().is_none_or(|b| b.generation < found.generation) => {
+                    best = Some(found)
+                }
+                Ok(_) => {}
+                Err(e) => why.push(format!("slot {slot}: {e}")),
+            }
+        }
+        best.ok_or_else(|| {
+            VolumeError::corrupt(format!(
+                "{}: no valid superblock ({})",
+                dir.display(),
+                why.join("; ")
+            ))
+        })
+    }
+
+    async fn load_slot(env: &Env, dir: &Path, slot: u32) -> Result<Self> {
+        let failed = |e: std::io::Error| VolumeError::io("reading", &e);
+        let file = env
+            .fs
+            .open(&dir.join(format!("super.{slot}")), OpenMode::Read)
+            .await
+            .map_err(failed)?;
+        let size = file.size().await.map_err(failed)?;
+        if size > BODY_BYTES_MAX + HEADER_BYTES as u64 {
+            return Err(VolumeError::corrupt("superblock: absurdly large"));
+        }
+        Self::decode(&file.read_at(0, size as usize).await.map_err(failed)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example() -> Superblock {
+        let mut states = ChunkStates::default();
+        states.make_absent(&[3u32, 4, 5].into_iter().collect());
+        states.validate(tidemark_units::BlockRange::new(4 * 16 + 2, 3));
+        Superblock {
+            volume: [9; 16],
+            name: "d-1".into(),
+            size_bytes: 1 << 30,
+            segment_bytes: 1 << 20,
+            segments_max: 8,
+            generation: 5,
+            epoch: 2,
+            checkpoint: Lsn(77),
+            first_sequence: 3,
+            dirty: [1u32, 2].into_iter().collect(),
+            pending: vec![PendingMark {
+                mark: Mark {
+                    snapshot: SnapshotId::new("s-1").unwrap(),
+                    lsn: Lsn(70),
+                    unix_millis: -5,
+                },
+                chunks: [9u32].into_iter().collect(),
+            }],
+            parent: Some(vec![1, 2, 3]),
+            source: None,
+            states,
+            ever_connected: true,
+        }
+    }
+
+    #[test]
+    fn a_superblock_is_read_as_written_even_with_older_bytes_behind_it() {
+        let mut bytes = example().encode();
+        bytes.extend_from_slice(&[0xaa; 100]);
+        assert_eq!(Superblock::decode(&bytes).unwrap(), example());
+    }
+
+    #[test]
+    fn any_flipped_byte_is_seen() {
+        let good = example().encode();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 0x40;
+            assert!(Superblock::decode(&bad).is_err(), "byte {at}");
+        }
+    }
+}
