@@ -8,12 +8,13 @@ use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
 use crate::{ControlError, events, housekeeping, jobs, keys};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidemark_ecs::id::{self, Kind};
 use tidemark_node::{Node, NodeErrorKind, SnapshotProgress};
 use tidemark_units::DiskId;
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// The one resource group, until groups are managed.
 pub(crate) const DEFAULT_RESOURCE_GROUP: &str = "rg-default";
@@ -41,6 +42,7 @@ struct Inner {
     /// Highest progress shown of every snapshot in creation, so that it never falls.
     percents: Mutex<HashMap<String, i64>>,
     stop: watch::Sender<bool>,
+    background: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Control {
@@ -63,6 +65,7 @@ impl Control {
             jobs: Jobs::default(),
             percents: Mutex::default(),
             stop: watch::Sender::new(false),
+            background: Mutex::default(),
         };
         let control = Control {
             inner: Arc::new(inner),
@@ -70,9 +73,12 @@ impl Control {
         // Before any disk is open, so that nothing that happens to one is missed.
         let events = control.node().events();
         control.reopen_disks().await?;
-        tokio::spawn(events::listen(control.clone(), events));
-        tokio::spawn(jobs::work(control.clone()));
-        tokio::spawn(housekeeping::keep(control.clone()));
+        let background = vec![
+            tokio::spawn(events::listen(control.clone(), events)),
+            tokio::spawn(jobs::work(control.clone())),
+            tokio::spawn(housekeeping::keep(control.clone())),
+        ];
+        *control.background() = background;
         Ok(control)
     }
 
@@ -148,7 +154,24 @@ impl Control {
     /// caller's to shut down, afterwards.
     pub async fn shutdown(&self) {
         self.inner.stop.send_replace(true);
+        let background = std::mem::take(&mut *self.background());
+        for task in background {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "background work ended early");
+            }
+        }
         self.inner.jobs.idle().await;
+    }
+
+    fn background(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        self.inner
+            .background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.inner.stop.borrow()
     }
 
     /// Resolves when the control plane is shut down.

@@ -8,6 +8,7 @@ use crate::states::SnapshotStatus;
 use crate::store::{StoreError, Transaction};
 use crate::views::SnapshotView;
 use crate::{Caller, Control};
+use std::collections::HashMap;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_snapshots::{Request, Response};
 use tidemark_ecs::page::PageInfo;
@@ -23,11 +24,11 @@ impl Control {
         }
         let (views, page) = self.read_snapshots(caller, &request).await?;
         let mut ended = false;
-        let mut progress = Vec::with_capacity(views.len());
+        let mut now = HashMap::new();
         for view in &views {
             let (over, percent, remaining) = self.progress_of(&view.row).await?;
             ended |= over;
-            progress.push((percent, remaining));
+            now.insert(view.row.id.clone(), (percent, remaining));
         }
         // A capture that ended while the page was being read shows as ended.
         let (views, page) = if ended {
@@ -35,14 +36,12 @@ impl Control {
         } else {
             (views, page)
         };
-        progress.resize(views.len(), (0, 0));
-        let shown = views.into_iter().zip(progress);
-        let snapshots = shown.map(|(view, (percent, remaining))| {
-            let percent = percent.max(view.row.percent);
+        let show = |view: SnapshotView| {
+            let (percent, remaining) = now.get(&view.row.id).copied().unwrap_or((view.row.percent, 0));
             view.show(self, percent, remaining)
-        });
+        };
         Ok(Response {
-            snapshots: snapshots.collect(),
+            snapshots: views.into_iter().map(show).collect(),
             page,
         })
     }

@@ -34,3 +34,6 @@ pub(crate) fn next_number(t: &mut dyn Transaction, counter: &str) -> Result<i64,
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -167,7 +167,7 @@ impl Control {
 
 /// Runs until the process ends or the control plane is shut down.
 pub(crate) async fn work(control: Control) {
-    loop {
+    while !control.is_stopped() {
         let pause = match start_due(&control).await {
             Ok(pause) => pause,
             Err(error) => {

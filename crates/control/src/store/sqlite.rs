@@ -149,13 +149,14 @@ fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
             .map_err(|e| failed("commit", e)),
         Some(cause) => Err(cause),
     };
-    if outcome.is_err() && !connection.is_autocommit() {
-        if let Err(error) = connection.execute_batch("ROLLBACK") {
-            tracing::error!(%error, "the catalogue cannot even roll back");
-        }
+    if outcome.is_err()
+        && !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        tracing::error!(%error, "the catalogue cannot even roll back");
     }
     for finish in finishes {
-        finish(outcome.as_ref().map(|()| ()).map_err(again));
+        finish(outcome.as_ref().copied().map_err(again));
     }
 }
 
@@ -167,10 +168,10 @@ fn read(connection: &mut Connection, work: Work) {
         refuse: begun.err(),
     };
     let (_, finish) = work(&mut transaction);
-    if !connection.is_autocommit() {
-        if let Err(error) = connection.execute_batch("ROLLBACK") {
-            tracing::error!(%error, "the catalogue's reader cannot end a transaction");
-        }
+    if !connection.is_autocommit()
+        && let Err(error) = connection.execute_batch("ROLLBACK")
+    {
+        tracing::error!(%error, "the catalogue's reader cannot end a transaction");
     }
     finish(Ok(()));
 }
@@ -189,6 +190,12 @@ impl Sqlite<'_> {
     ) -> Result<rusqlite::CachedStatement<'_>, StoreError> {
         if let Some(cause) = &self.refuse {
             return Err(again(cause));
+        }
+        // Some failures (a full disk) make SQLite roll back by itself; what came after would then be
+        // committed statement by statement.
+        if self.connection.is_autocommit() {
+            let cause = "the transaction was rolled back after an earlier failure";
+            return Err(StoreError::new(StoreErrorKind::Io, sql, cause));
         }
         let mut statement = self.connection.prepare_cached(sql).map_err(|e| failed(sql, e))?;
         for (at, value) in parameters.iter().enumerate() {
