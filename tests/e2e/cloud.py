@@ -47,7 +47,6 @@ class Cloud:
             ZoneId=ZONE,
             InstanceType="tidemark.external",
             InstanceName=name,
-            ImageId="tidemark-external",
         )
         (instance,) = answer["InstanceIdSets"]["InstanceIdSet"]
         self.wait_instance(instance, "Running")
@@ -77,6 +76,11 @@ class Cloud:
         disk = self.new_disk(gib, **more)
         self.attach(instance, disk)
         return instance, disk
+
+    def system_disk(self, instance):
+        """The id of the disk that the instance was made with."""
+        (row,) = clients.rows(self.sdk, "DescribeDisks", InstanceId=instance, DiskType="system")
+        return row["DiskId"]
 
     def stop_instance(self, instance):
         self.call("StopInstance", InstanceId=instance)

@@ -5,12 +5,16 @@ Covers S44 to S53, and S46's defaults: the key, endpoint and region come from th
 
 import json
 import re
+import signal
 import stat
+import subprocess
 
 import pytest
 
 import data
-from service import REGION, run
+import nbd
+from cloud import Cloud
+from service import BINARY, REGION, run, wait_until
 
 MIB = data.MIB
 
@@ -29,8 +33,6 @@ def table(text):
 @pytest.fixture(scope="module")
 def walk(service):
     """What the walk needs: an instance with a disk that has data on it."""
-    from cloud import Cloud
-
     cloud = Cloud(service)
     instance, disk = cloud.attached_disk(1, cloud.new_instance("cli-box"))
     with service.client(disk) as client:
@@ -47,12 +49,14 @@ def test_the_documented_walk(service, walk):
     header, rows = table(listed.stdout)
     assert header == ["InstanceId", "InstanceName"] and [instance, "cli-box"] in rows
 
+    # The system disk is among them (S45); it is the older of the two.
     disks = service.cli(
         "ecs", "DescribeDisks", "--RegionId", REGION, "--InstanceId", instance,
-        "--output", "cols=DiskId", "rows=Disks.Disk[]",
+        "--output", "cols=DiskId,Type", "rows=Disks.Disk[]",
     )  # fmt: skip
     header, rows = table(disks.stdout)
-    assert header == ["DiskId"] and rows == [[disk]]
+    assert header == ["DiskId", "Type"]
+    assert [disk, "data"] in rows and [kind for _, kind in rows].count("system") == 1 and len(rows) == 2
 
     # Only the disk is named; the region comes from the profile.
     answer = json.loads(service.cli("ecs", "CreateSnapshot", "--DiskId", disk).stdout)
@@ -75,7 +79,8 @@ def test_the_documented_walk(service, walk):
 
 def test_columns_that_are_not_there(service, walk):
     """A field that no row has prints <nil>; `num=true` counts the rows."""
-    words = ["ecs", "DescribeDisks", "--InstanceId", walk[0], "--output", "cols=DiskId,Nothing", "rows=Disks.Disk[]"]
+    ids = json.dumps([walk[1]])
+    words = ["ecs", "DescribeDisks", "--DiskIds", ids, "--output", "cols=DiskId,Nothing", "rows=Disks.Disk[]"]
     assert table(service.cli(*words).stdout)[1] == [[walk[1], "<nil>"]]
     header, rows = table(service.cli(*words, "num=true").stdout)
     assert header[0] == "Num" and rows[0][0] == "0"
@@ -103,8 +108,6 @@ def test_a_waiter_gives_up(service, walk):
 
 def test_the_pager_fetches_every_page(service, walk):
     """12 disks, pages of 10: all of them come, once each."""
-    from cloud import Cloud
-
     cloud = Cloud(service)
     made = {cloud.new_disk(1, DiskName="paged") for _ in range(12)}
     words = ["ecs", "DescribeDisks", "--RegionId", REGION, "--DiskName", "paged", "--pager"]
@@ -154,12 +157,6 @@ def test_completions_and_help(service):
 
 def test_a_volume_without_a_control_plane(scratch):
     """`volume create`, `serve`, `info`, `log`: one volume, no service."""
-    import signal
-    import subprocess
-
-    import nbd
-    from service import BINARY, wait_until
-
     directory, socket = scratch / "vol", scratch / "s"
     run(BINARY, "volume", "create", directory, "--size", "1G")
     content = data.random_bytes(MIB, seed=3)
@@ -167,7 +164,7 @@ def test_a_volume_without_a_control_plane(scratch):
         server = subprocess.Popen([BINARY, "volume", "serve", directory, "--socket", socket, "--export", "x"])
         try:
             wait_until(socket.exists, "the volume is served")
-            with wait_until(lambda: connect(nbd, socket), "the socket answers") as client:
+            with wait_until(lambda: connect(socket), "the socket answers") as client:
                 assert client.size == 1 << 30
                 if turn == 0:
                     client.write_all(4096, content)
@@ -181,7 +178,7 @@ def test_a_volume_without_a_control_plane(scratch):
     assert run(BINARY, "volume", "log", directory).stdout
 
 
-def connect(nbd, socket):
+def connect(socket):
     try:
         return nbd.Client(socket, "x")
     except (ConnectionRefusedError, FileNotFoundError):

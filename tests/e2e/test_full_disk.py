@@ -14,7 +14,7 @@ import pytest
 import data
 import nbd
 from cloud import Cloud
-from service import run, wait_until
+from service import Service, run, wait_until
 
 MIB = data.MIB
 
@@ -49,8 +49,6 @@ def fill(directory, leave):
 
 
 def test_a_full_disk_and_back(small_file_system, services):
-    from service import Service
-
     service = Service(directory=small_file_system)
     services.append(service)
     service.start()
@@ -112,8 +110,6 @@ def test_a_full_disk_and_back(small_file_system, services):
 
 def test_a_vault_without_room_delays_the_snapshot(small_file_system, services):
     """No room for packs: the guest is served, the snapshot waits or fails loudly, and a later one is right."""
-    from service import Service
-
     service = Service(directory=small_file_system)
     services.append(service)
     service.start()

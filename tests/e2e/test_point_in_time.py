@@ -1,6 +1,6 @@
 """A snapshot is the disk at one instant between the call and its answer.
 
-Covers S1, S2, S4, S14, S15, S20, S21, S23, S25, S26.
+Covers S1, S2, S3, S4, S14, S15, S20, S21, S23, S25, S26.
 """
 
 import threading
@@ -82,6 +82,25 @@ def test_no_agent_and_no_file_system_are_needed(v3, service):
     with service.client(snapshot) as frozen:
         assert frozen.read_all(300 * MIB, 4 * MIB) == content
         assert frozen.read_all(0, 4 * MIB) == bytes(4 * MIB)
+
+
+def test_a_system_disk_is_no_different(v3, service):
+    """Snapshot, rollback and a data disk made from it, for the disk that an instance was made with (S3)."""
+    instance = v3.new_instance()
+    disk = v3.system_disk(instance)
+    content = data.random_bytes(4 * MIB, seed=12)
+    with service.client(disk) as client:
+        client.write_all(MIB, content)
+        snapshot = v3.take_snapshot(disk)
+        client.write_all(0, bytes(8 * MIB))
+    assert v3.snapshot(snapshot)["SourceDiskType"] == "system"
+    v3.stop_instance(instance)
+    v3.call("ResetDisk", DiskId=disk, SnapshotId=snapshot)
+    v3.wait_disk(disk, "In_use")
+    v3.start_instance(instance)
+    for export in (disk, v3.restore(snapshot, instance)):
+        with service.client(export) as client:
+            assert client.read_all(MIB, 4 * MIB) == content and client.read(0, MIB) == bytes(MIB)
 
 
 def test_each_snapshot_alone_is_the_whole_disk(v3, service):

@@ -1,6 +1,6 @@
 """The whole walk, by each vendor SDK: a disk in use, a snapshot of it, and everything that follows.
 
-Covers S1, S3 to S9, S14 to S20, S46, S47, S49 to S51, S53 to S57.
+Covers S1, S4, S5, S7 to S9, S14 to S20, S46, S47, S49 to S51, S53 to S57.
 """
 
 import re
