@@ -57,13 +57,7 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
     let span = tracing::info_span!("request", %request_id);
     let id = request_id.clone();
     let task = async move { act(&state, &parts, read?, format, &id).await };
-    let outcome = match tokio::spawn(task.instrument(span.clone())).await {
-        Ok(outcome) => outcome,
-        Err(died) => {
-            tracing::error!(parent: &span, %died, "a request ended in a panic");
-            Err(ApiError::internal())
-        }
-    };
+    let outcome = to_its_end(task.instrument(span.clone())).await;
     let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     match outcome {
         Ok(body) => {
@@ -79,6 +73,16 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
             answer::refusal(format, &error, &request_id, &host)
         }
     }
+}
+
+/// Runs a request as a task of its own. A panic in it is logged and answered as ours.
+async fn to_its_end(
+    task: impl Future<Output = Result<String, ApiError>> + Send + 'static,
+) -> Result<String, ApiError> {
+    tokio::spawn(task).await.unwrap_or_else(|died| {
+        tracing::error!(%died, "a request ended early");
+        Err(ApiError::internal())
+    })
 }
 
 /// Decode, authenticate, dispatch, render.
@@ -127,4 +131,45 @@ async fn elsewhere(request: Request<Body>) -> Response<Body> {
         &answer::request_id(),
         &request::host(&parts.headers, &parts.uri),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime")
+            .block_on(future)
+    }
+
+    #[test]
+    fn a_panic_is_answered_as_ours() {
+        let outcome = block_on(to_its_end(async { panic!("on purpose") }));
+        assert_eq!(outcome, Err(ApiError::internal()));
+    }
+
+    #[test]
+    fn a_caller_that_hangs_up_does_not_stop_the_action() {
+        block_on(async {
+            let (begin, begun) = tokio::sync::oneshot::channel();
+            let (done, finished) = tokio::sync::oneshot::channel();
+            let waiting = to_its_end(async move {
+                begun.await.map_err(|_| ApiError::internal())?;
+                done.send(()).map_err(|()| ApiError::internal())?;
+                Ok(String::new())
+            });
+            let mut waiting = Box::pin(waiting);
+            // Once, so that the task is spawned; then the caller is gone.
+            assert!(poll_once(waiting.as_mut()).is_pending());
+            drop(waiting);
+            begin.send(()).expect("the task lives");
+            finished.await.expect("the task ran to its end");
+        });
+    }
+
+    fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+        future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+    }
 }

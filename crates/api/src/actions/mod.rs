@@ -84,6 +84,7 @@ const ACTIONS: &[Action] = &[
     row!("DeleteInstance", delete_instance),
     row!("DeleteSnapshot", delete_snapshot),
     row!("DescribeDisks", describe_disks, listing),
+    row!("DescribeInstanceStatus", describe_instance_status),
     row!("DescribeInstances", describe_instances, listing),
     Action {
         name: "DescribeRegions",
@@ -95,6 +96,7 @@ const ACTIONS: &[Action] = &[
     row!("DetachDisk", detach_disk),
     row!("ListTagResources", list_tag_resources),
     row!("ModifySnapshotAttribute", modify_snapshot_attribute),
+    row!("RebootInstance", reboot_instance),
     row!("ResetDisk", reset_disk),
     row!("RunInstances", run_instances),
     row!("StartInstance", start_instance),
