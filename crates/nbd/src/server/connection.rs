@@ -42,7 +42,7 @@ pub struct ServeLimits {
     pub requests: usize,
     /// Bytes of their payloads, either way. One request alone may exceed it.
     pub bytes: u64,
-    /// How long a client may leave its last replies unread, once the connection is ending.
+    /// How long a client may take to read the replies of one send, once the connection is ending.
     pub linger: Duration,
 }
 
@@ -121,8 +121,7 @@ impl Connection {
         let outbox = &self.outbox;
         let finishing = Cell::new(false);
         let mut reading = pin!(self.read_until_end(stream, leftover, stop));
-        let mut writing = pin!(self.write_until_end(stream, &finishing));
-        let mut lingering: Option<LocalFuture<'static, ()>> = None;
+        let mut writing = pin!(self.write_until_end(stream, &finishing, linger));
         let mut outcome = None;
         let broken = poll_fn(|context| {
             loop {
@@ -133,13 +132,6 @@ impl Connection {
                 {
                     outcome = Some(ended);
                     finishing.set(true);
-                    lingering = Some(self.env.clock.sleep(linger));
-                }
-                if let Some(sleep) = &mut lingering
-                    && sleep.as_mut().poll(context).is_ready()
-                {
-                    lingering = None;
-                    outbox.abandon();
                 }
                 match writing.as_mut().poll(context) {
                     Poll::Pending if self.gave_way.get() => {}
@@ -269,22 +261,36 @@ impl Connection {
     }
 
     /// Sends replies until none can come any more; what broke the socket, if that happened.
-    async fn write_until_end(&self, stream: &Stream, finishing: &Cell<bool>) -> Option<io::Error> {
+    async fn write_until_end(
+        &self,
+        stream: &Stream,
+        finishing: &Cell<bool>,
+        linger: Duration,
+    ) -> Option<io::Error> {
         let mut broken = None;
         while let Some(batch) = poll_fn(|_| self.outbox.poll_batch(finishing.get())).await {
             let mut send = pin!(stream.send(batch.pieces));
+            let mut lingering: Option<LocalFuture<'static, ()>> = None;
             let sent = poll_fn(|context| {
-                if self.outbox.is_abandoned() {
-                    Poll::Ready(Ok(()))
-                } else {
-                    send.as_mut().poll(context)
+                if let Poll::Ready(sent) = send.as_mut().poll(context) {
+                    return Poll::Ready(Some(sent));
                 }
+                if !finishing.get() {
+                    return Poll::Pending;
+                }
+                let sleep = lingering.get_or_insert_with(|| self.env.clock.sleep(linger));
+                sleep.as_mut().poll(context).map(|()| None)
             })
             .await;
             self.outbox.release(batch.held);
-            if let Err(error) = sent {
-                self.outbox.abandon();
-                broken = Some(error).filter(|error| !is_gone(error));
+            match sent {
+                Some(Ok(())) => {}
+                // A client that leaves its last replies unread has had its time.
+                None => self.outbox.abandon(),
+                Some(Err(error)) => {
+                    self.outbox.abandon();
+                    broken = Some(error).filter(|error| !is_gone(error));
+                }
             }
         }
         broken

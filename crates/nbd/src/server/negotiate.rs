@@ -65,36 +65,36 @@ where
     let mut handshake = Handshake::new(&mut out);
     let mut received = [0; 4096];
     loop {
-        let step = handshake.step(&mut out);
-        let step = match step {
+        let step = match handshake.step(&mut out) {
             Ok(Step::ListExports) => {
                 handshake.exports(directory.list().await, &mut out);
-                continue;
+                Ok(None)
             }
-            Ok(Step::LookUp { name }) => match handshake.export(directory.look_up(&name).await, &mut out) {
-                Ok(()) => continue,
-                Err(broken) => Err(broken),
-            },
-            other => other,
+            Ok(Step::LookUp { name }) => handshake
+                .export(directory.look_up(&name).await, &mut out)
+                .map(|()| None),
+            Ok(step) => Ok(Some(step)),
+            Err(broken) => Err(broken),
         };
-        // Also before an error: it may have left a reply that tells the client why.
+        // Sent before the next option is looked at, however many have arrived: replies can be much
+        // longer than options. Also sent before an error: the reply may tell the client why.
         let sent = timeout_at(deadline(), stream.write_all_buf(&mut out)).await;
         let step = step?;
-        match (step, sent) {
-            // The client need not wait for the answer to its good-bye.
-            (Step::Aborted, _) => return Err(NegotiateError::Aborted),
-            (_, Err(_)) => return Err(NegotiateError::TimedOut),
-            (_, Ok(Err(error))) => return Err(closed(error)),
-            (Step::Finished(negotiated), _) => return Ok(*negotiated),
-            (Step::Receive | Step::ListExports | Step::LookUp { .. }, _) => {}
+        // The client need not wait for the answer to its good-bye.
+        if step == Some(Step::Aborted) {
+            return Err(NegotiateError::Aborted);
         }
-        let count = match timeout_at(deadline(), stream.read(&mut received)).await {
-            Err(_) => return Err(NegotiateError::TimedOut),
-            Ok(Err(error)) => return Err(closed(error)),
-            Ok(Ok(0)) => return Err(NegotiateError::Closed),
-            Ok(Ok(count)) => count,
-        };
-        handshake.receive(&received[..count]);
+        sent.map_err(|_| NegotiateError::TimedOut)?.map_err(closed)?;
+        match step {
+            Some(Step::Finished(negotiated)) => return Ok(*negotiated),
+            None => continue,
+            Some(_) => {}
+        }
+        let read = timeout_at(deadline(), stream.read(&mut received)).await;
+        match read.map_err(|_| NegotiateError::TimedOut)?.map_err(closed)? {
+            0 => return Err(NegotiateError::Closed),
+            count => handshake.receive(&received[..count]),
+        }
     }
 }
 
@@ -102,5 +102,59 @@ fn closed(error: io::Error) -> NegotiateError {
     match error.kind() {
         io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => NegotiateError::Closed,
         _ => NegotiateError::Io(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::wire::{MAGIC_OPTION, option};
+    use crate::proto::{ExportEntry, ExportInfo, LookUpError};
+    use crate::server::SendFuture;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    /// Many exports, and how often somebody asked for them.
+    #[derive(Default)]
+    struct Crowd {
+        listed: AtomicU32,
+    }
+
+    impl Directory for Crowd {
+        fn list(&self) -> SendFuture<'_, Result<Vec<ExportEntry>, LookUpError>> {
+            self.listed.fetch_add(1, Ordering::SeqCst);
+            let entry = |n| ExportEntry {
+                name: format!("d-{n}"),
+                description: String::new(),
+            };
+            Box::pin(std::future::ready(Ok((0..1000).map(entry).collect())))
+        }
+
+        fn look_up<'a>(&'a self, _: &'a str) -> SendFuture<'a, Result<ExportInfo, LookUpError>> {
+            Box::pin(std::future::ready(Err(LookUpError::Unknown)))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_lists_is_answered_one_by_one() {
+        let directory = Crowd::default();
+        let list = [
+            &MAGIC_OPTION.to_be_bytes()[..],
+            &option::LIST.to_be_bytes(),
+            &[0; 4],
+        ]
+        .concat();
+        let (mut client, mut server) = tokio::io::duplex(16 << 10);
+        client
+            .write_all(&[&[0, 0, 0, 3], &list.repeat(500)[..]].concat())
+            .await
+            .unwrap();
+        let limits = NegotiateLimits {
+            idle: Duration::from_millis(50),
+            ..NegotiateLimits::default()
+        };
+        // The client reads nothing.
+        let end = negotiate(&mut server, &directory, &limits).await;
+        assert!(matches!(end, Err(NegotiateError::TimedOut)), "{end:?}");
+        assert_eq!(directory.listed.load(Ordering::SeqCst), 1);
     }
 }
