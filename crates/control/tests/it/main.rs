@@ -1,0 +1,11 @@
+//! Actions on a real catalogue and a real node, in a directory of their own.
+
+mod instances;
+mod lists;
+mod refusals;
+mod restart;
+mod snapshots;
+mod tags;
+mod time;
+mod tokens;
+mod world;

@@ -1,0 +1,129 @@
+//! ClientTokens and nonces.
+
+use crate::world::{World, ZONE, call, code};
+
+#[tokio::test]
+async fn the_same_request_again_gives_the_same_answer_even_after_a_restart() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let ask = format!("DiskId={disk}&SnapshotName=one&ClientToken=T");
+    let first = call!(world, create_snapshot, "{ask}").expect("begun").snapshot_id;
+    world.snapshot_is(&first, "accomplished").await;
+    assert_eq!(
+        call!(world, create_snapshot, "{ask}").expect("again").snapshot_id,
+        first
+    );
+    let made = format!("ZoneId={ZONE}&Size=20&ClientToken=T");
+    let copy = call!(world, create_disk, "{made}").expect("made").disk_id;
+    let world = world.restart().await;
+    assert_eq!(
+        call!(world, create_snapshot, "{ask}").expect("again").snapshot_id,
+        first
+    );
+    assert_eq!(call!(world, create_disk, "{made}").expect("again").disk_id, copy);
+    assert_eq!(
+        call!(world, describe_snapshots, "")
+            .expect("listed")
+            .page
+            .total_count,
+        1
+    );
+}
+
+#[tokio::test]
+async fn other_parameters_under_the_same_token_are_refused() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    call!(
+        world,
+        create_snapshot,
+        "DiskId={disk}&SnapshotName=one&ClientToken=T"
+    )
+    .expect("begun");
+    let other = code(call!(
+        world,
+        create_snapshot,
+        "DiskId={disk}&SnapshotName=two&ClientToken=T"
+    ));
+    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+    let run = "InstanceType=tidemark.external&ClientToken=R";
+    let first = call!(world, run_instances, "{run}")
+        .expect("made")
+        .instance_id_sets;
+    assert_eq!(
+        call!(world, run_instances, "{run}")
+            .expect("again")
+            .instance_id_sets,
+        first
+    );
+    let other = code(call!(world, run_instances, "{run}&Amount=2"));
+    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+}
+
+#[tokio::test]
+async fn a_token_is_forgotten_after_a_day() {
+    let world = World::new().await;
+    let ask = format!("ZoneId={ZONE}&Size=20&ClientToken=T");
+    let first = call!(world, create_disk, "{ask}").expect("made").disk_id;
+    world.advance_days(1);
+    assert_ne!(
+        call!(world, create_disk, "{ask}").expect("made anew").disk_id,
+        first
+    );
+}
+
+#[tokio::test]
+async fn a_request_that_is_still_worked_on_says_so() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let ask = format!("DiskId={disk}&ClientToken=T");
+    call!(world, create_snapshot, "{ask}").expect("begun");
+    world.sql("UPDATE client_tokens SET processing = 1");
+    assert_eq!(
+        code(call!(world, create_snapshot, "{ask}")),
+        (403, "IdempotentProcessing".into())
+    );
+}
+
+#[tokio::test]
+async fn many_at_once_with_one_token_make_one_disk() {
+    let world = World::new().await;
+    let asked: Vec<_> = (0..20)
+        .map(|_| {
+            let (control, caller) = (world.control.clone(), world.caller.clone());
+            let params = crate::world::params(&format!("ZoneId={ZONE}&Size=20&ClientToken=T"));
+            let request = tidemark_ecs::actions::create_disk::Request::parse(&params).expect("well formed");
+            tokio::spawn(async move { control.create_disk(&caller, request).await })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for one in asked {
+        ids.push(one.await.expect("no panic").expect("answered").disk_id);
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(
+        call!(world, describe_disks, "").expect("listed").page.total_count,
+        1
+    );
+}
+
+#[tokio::test]
+async fn nonces_and_the_root_key_survive_a_restart() {
+    let world = World::with(|config| config.root_key = Some(("testid".into(), "testsecret".into()))).await;
+    assert!(world.control.use_nonce("testid", "n").await.expect("stored"));
+    let world = world.restart().await;
+    assert!(!world.control.use_nonce("testid", "n").await.expect("stored"));
+    let key = world
+        .control
+        .access_key("testid")
+        .await
+        .expect("readable")
+        .expect("known");
+    assert_eq!((key.secret.as_str(), key.active), ("testsecret", true));
+    assert_eq!(world.control.access_key("other").await.expect("readable"), None);
+    assert!(
+        !format!("{key:?}").contains("testsecret"),
+        "secrets stay out of logs"
+    );
+}

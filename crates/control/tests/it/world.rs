@@ -1,0 +1,279 @@
+//! A control plane with its node, and the words that tests speak to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+use tidemark_control::{Caller, Clock, Control, ControlConfig};
+use tidemark_ecs::model::{Disk, Snapshot};
+use tidemark_ecs::{ApiError, Params};
+use tidemark_node::{Node, NodeConfig};
+
+pub const REGION: &str = "cn-hangzhou";
+pub const ZONE: &str = "cn-hangzhou-a";
+
+/// Everything of one installation. Dropping it removes its files.
+pub struct World {
+    pub dir: TempDir,
+    pub control: Control,
+    pub node: Node,
+    pub caller: Caller,
+    /// What the clock is ahead of this machine's.
+    ahead_ms: Arc<AtomicI64>,
+}
+
+/// The parameters of a request: `A=1&B=2`, with the region added.
+pub fn params(query: &str) -> Params {
+    let pairs = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').expect("Name=value"));
+    Params::from_pairs(pairs.chain([("RegionId", REGION)])).expect("each name once")
+}
+
+/// Sends one request as a client would: `call!(world, create_disk, "Size={}", 20)`.
+macro_rules! call {
+    ($world:expr, $action:ident, $($query:tt)*) => {{
+        let params = $crate::world::params(&format!($($query)*));
+        match tidemark_ecs::actions::$action::Request::parse(&params) {
+            Ok(request) => $world.control.$action(&$world.caller, request).await,
+            Err(refusal) => Err(refusal),
+        }
+    }};
+}
+pub(crate) use call;
+
+/// Status and code of a refusal.
+pub fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> (u16, String) {
+    let error = result.expect_err("must be refused");
+    assert!(!error.message.is_empty());
+    (error.status, error.code.into_owned())
+}
+
+impl World {
+    pub async fn new() -> World {
+        Self::with(|_| {}).await
+    }
+
+    pub async fn with(change: impl FnOnce(&mut ControlConfig)) -> World {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let ahead_ms = Arc::new(AtomicI64::new(0));
+        let (control, node) = open(&dir, &ahead_ms, change).await;
+        let key = control.root_key().await.expect("a root key");
+        let caller = control.caller(&key);
+        World {
+            dir,
+            control,
+            node,
+            caller,
+            ahead_ms,
+        }
+    }
+
+    /// Ends everything and starts it again on the same files.
+    pub async fn restart(self) -> World {
+        self.control.shutdown().await;
+        self.node.shutdown().await;
+        let World {
+            dir,
+            caller,
+            ahead_ms,
+            ..
+        } = self;
+        let (control, node) = open(&dir, &ahead_ms, |_| {}).await;
+        World {
+            dir,
+            control,
+            node,
+            caller,
+            ahead_ms,
+        }
+    }
+
+    /// As [`Self::restart`], with a change to the catalogue while nothing runs: what a crash may have
+    /// left there.
+    pub async fn restart_after(self, sql: &str) -> World {
+        self.control.shutdown().await;
+        self.node.shutdown().await;
+        let World {
+            dir,
+            caller,
+            ahead_ms,
+            control,
+            node,
+        } = self;
+        drop((control, node));
+        self_sql(&dir, sql);
+        let (control, node) = open(&dir, &ahead_ms, |_| {}).await;
+        World {
+            dir,
+            control,
+            node,
+            caller,
+            ahead_ms,
+        }
+    }
+
+    /// Changes the catalogue behind the control plane's back.
+    pub fn sql(&self, sql: &str) {
+        self_sql(&self.dir, sql);
+    }
+
+    pub fn advance_days(&self, days: i64) {
+        self.ahead_ms.fetch_add(days * 24 * 3600 * 1000, Ordering::SeqCst);
+    }
+
+    /// A new data disk of 20 GiB, Available.
+    pub async fn disk(&self) -> String {
+        self.disk_from("Size=20").await
+    }
+
+    pub async fn disk_from(&self, more: &str) -> String {
+        let answer = call!(self, create_disk, "ZoneId={ZONE}&DiskCategory=cloud_essd&{more}");
+        let id = answer.expect("the disk is made").disk_id;
+        self.disk_is(&id, "Available").await;
+        id
+    }
+
+    /// A new instance, Running.
+    pub async fn instance(&self) -> String {
+        let answer = call!(
+            self,
+            run_instances,
+            "InstanceType=tidemark.external&SystemDisk.Size=20"
+        );
+        let id = answer.expect("the instance is made").instance_id_sets.remove(0);
+        self.instance_is(&id, "Running").await;
+        id
+    }
+
+    /// A new disk on a new running instance.
+    pub async fn attached_disk(&self) -> (String, String) {
+        let (instance, disk) = (self.instance().await, self.disk().await);
+        self.attach(&instance, &disk).await;
+        (instance, disk)
+    }
+
+    pub async fn attach(&self, instance: &str, disk: &str) {
+        call!(self, attach_disk, "InstanceId={instance}&DiskId={disk}").expect("attaching begins");
+        self.disk_is(disk, "In_use").await;
+    }
+
+    pub async fn detach(&self, instance: &str, disk: &str) {
+        call!(self, detach_disk, "InstanceId={instance}&DiskId={disk}").expect("detaching begins");
+        self.disk_is(disk, "Available").await;
+    }
+
+    pub async fn stop(&self, instance: &str) {
+        call!(self, stop_instance, "InstanceId={instance}").expect("stopping begins");
+        self.instance_is(instance, "Stopped").await;
+    }
+
+    /// A new snapshot, accomplished.
+    pub async fn snapshot(&self, disk: &str) -> String {
+        let id = call!(self, create_snapshot, "DiskId={disk}")
+            .expect("the snapshot is begun")
+            .snapshot_id;
+        self.snapshot_is(&id, "accomplished").await;
+        id
+    }
+
+    pub async fn find_disk(&self, id: &str) -> Option<Disk> {
+        let answer = call!(self, describe_disks, "DiskIds=[\"{id}\"]");
+        answer.expect("disks are listed").disks.pop()
+    }
+
+    pub async fn find_snapshot(&self, id: &str) -> Option<Snapshot> {
+        let answer = call!(self, describe_snapshots, "SnapshotIds=[\"{id}\"]");
+        answer.expect("snapshots are listed").snapshots.pop()
+    }
+
+    pub async fn find_instance(&self, id: &str) -> Option<tidemark_ecs::model::Instance> {
+        let answer = call!(self, describe_instances, "InstanceIds=[\"{id}\"]");
+        answer.expect("instances are listed").instances.pop()
+    }
+
+    /// Waits until the disk has this status; `""`: until it is gone.
+    pub async fn disk_is(&self, id: &str, status: &str) {
+        self.eventually(
+            async || self.find_disk(id).await.map(|d| d.status).unwrap_or_default(),
+            id,
+            status,
+        )
+        .await;
+    }
+
+    /// Waits until the instance has this status; `""`: until it is gone.
+    pub async fn instance_is(&self, id: &str, status: &str) {
+        self.eventually(
+            async || self.find_instance(id).await.map(|i| i.status).unwrap_or_default(),
+            id,
+            status,
+        )
+        .await;
+    }
+
+    /// Waits until the snapshot has this status; `""`: until it is gone.
+    pub async fn snapshot_is(&self, id: &str, status: &str) {
+        self.eventually(
+            async || self.find_snapshot(id).await.map(|s| s.status).unwrap_or_default(),
+            id,
+            status,
+        )
+        .await;
+    }
+
+    /// Waits for what background work brings about; fails only when it clearly does not.
+    pub async fn eventually(&self, look: impl AsyncFn() -> String, what: &str, wanted: &str) {
+        let started = Instant::now();
+        let mut seen = look().await;
+        while seen != wanted {
+            assert!(
+                started.elapsed() < Duration::from_secs(120),
+                "{what} is {seen:?} and does not become {wanted:?}"
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            seen = look().await;
+        }
+    }
+
+    /// All that lists show; two equal texts mean that nothing has changed in between.
+    pub async fn everything(&self) -> String {
+        let disks = call!(self, describe_disks, "PageSize=100").expect("listed");
+        let snapshots = call!(self, describe_snapshots, "PageSize=100").expect("listed");
+        let instances = call!(self, describe_instances, "PageSize=100").expect("listed");
+        format!("{disks:#?}\n{snapshots:#?}\n{instances:#?}")
+    }
+}
+
+fn self_sql(dir: &TempDir, sql: &str) {
+    let file =
+        rusqlite::Connection::open(dir.path().join("control/catalogue.db")).expect("the catalogue opens");
+    file.busy_timeout(Duration::from_secs(10)).expect("set");
+    file.execute_batch(sql).expect("the test's own SQL runs");
+}
+
+async fn open(
+    dir: &TempDir,
+    ahead_ms: &Arc<AtomicI64>,
+    change: impl FnOnce(&mut ControlConfig),
+) -> (Control, Node) {
+    let node = Node::start(NodeConfig {
+        data_dir: dir.path().join("node"),
+        vault_dir: dir.path().join("vault"),
+        nbd_socket: dir.path().join("nbd.sock"),
+        io: tidemark_env::real::IoChoice::default(),
+        spool_bytes_max: 1 << 30,
+    })
+    .await
+    .expect("the node starts");
+    let mut config = ControlConfig::new(dir.path().join("control"));
+    let ahead = Arc::clone(ahead_ms);
+    config.clock = Clock::new(move || jiff::Timestamp::now().as_millisecond() + ahead.load(Ordering::SeqCst));
+    config.poll = Duration::from_millis(20);
+    change(&mut config);
+    let control = Control::open(config, node.clone())
+        .await
+        .expect("the control plane opens");
+    (control, node)
+}
