@@ -1,13 +1,12 @@
 //! Which snapshots there are, and deleting one.
 
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::head::{HeadEntry, HeadLog};
+use crate::head::{HeadEntry, HeadLog, live_snapshots};
 use crate::key;
 use crate::record::SnapshotRecord;
 use crate::vault::Vault;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use std::collections::HashMap;
-use std::rc::Rc;
+use std::collections::{BTreeMap, BTreeSet};
 use tidemark_units::{DiskId, SnapshotId};
 
 /// Objects read at the same time.
@@ -34,9 +33,11 @@ impl Vault {
         }
     }
 
-    /// The records of all snapshots that exist, sorted by id. Fails when any cannot be read.
+    /// The records of all snapshots that exist, sorted by id. Fails when any cannot be read, or is
+    /// missing although a head log has its snapshot.
     pub async fn snapshots(&self) -> Result<Vec<SnapshotRecord>> {
-        let listed = self.store().list("list snapshots", key::SNAPSHOTS).await?;
+        let step = "list snapshots";
+        let listed = self.store().list(step, key::SNAPSHOTS).await?;
         let ids = listed
             .into_iter()
             .filter_map(|object| key::parse_snapshot(&object.key));
@@ -45,22 +46,40 @@ impl Vault {
             .buffered(WIDTH)
             .try_collect()
             .await?;
-        let mut heads: HashMap<DiskId, Rc<HeadLog>> = HashMap::new();
-        let mut found = Vec::new();
         // A record that went away between the listing and the look was deleted meanwhile.
-        for record in records.into_iter().flatten() {
-            let head = match heads.get(&record.disk) {
-                Some(head) => head,
-                None => {
-                    let head = self.head_log(&record.disk).await?;
-                    heads.entry(record.disk.clone()).or_insert(head)
+        let records: BTreeMap<SnapshotId, SnapshotRecord> = records
+            .into_iter()
+            .flatten()
+            .map(|record| (record.snapshot.clone(), record))
+            .collect();
+        let listed = self.store().list(step, key::DISKS).await?;
+        let disks: BTreeSet<DiskId> = listed
+            .into_iter()
+            .filter_map(|object| Some(key::parse_head(&object.key)?.0))
+            .collect();
+        let mut found = BTreeMap::new();
+        for disk in disks {
+            let head = self.head_log(&disk).await?;
+            for (id, _) in live_snapshots(&head.entries()) {
+                let record = match records.get(&id) {
+                    Some(record) => Some(record.clone()),
+                    // Committed after the listing, or deleted since the head log was read, or damaged.
+                    None => self.record(&id).await?,
+                };
+                if let Some(record) = record
+                    && exists(&head, &record)?
+                {
+                    found.insert(id, record);
+                    continue;
                 }
-            };
-            if exists(head, &record)? {
-                found.push(record);
+                head.refresh().await?;
+                if matches!(head.snapshot(&id), Some(Some(_))) {
+                    let cause = "the head log has it, its record is gone or of another disk";
+                    return Err(VaultError::corrupt(step, format!("snapshot {id}"), cause));
+                }
             }
         }
-        Ok(found)
+        Ok(found.into_values().collect())
     }
 
     pub(crate) async fn record(&self, snapshot: &SnapshotId) -> Result<Option<SnapshotRecord>> {
@@ -89,6 +108,9 @@ impl Vault {
 
 /// Whether the head log has the record's snapshot; both must tell of the same content.
 fn exists(head: &HeadLog, record: &SnapshotRecord) -> Result<bool> {
+    if head.disk() != &record.disk {
+        return Ok(false);
+    }
     match head.snapshot(&record.snapshot) {
         Some(Some(root)) if root.same_content(&record.root) => Ok(true),
         Some(Some(_)) => {

@@ -34,6 +34,8 @@ mod codec;
 mod error;
 mod fetch;
 mod format;
+#[cfg(test)]
+mod golden;
 pub mod head;
 mod id;
 mod in_flight;

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 use tidemark_env::sim::Sim;
 use tidemark_env::{Bucket, Env};
 use tidemark_vault::{Committed, Keep, Root, Sample, SnapshotWriter, Vault, VaultErrorKind, spool_packs};
@@ -78,6 +79,14 @@ async fn live(env: Env, sim: Sim, source: Rc<Source>, parent: Option<Root>) -> C
         "what was taken is taken no more"
     );
     source.tell(writer.drain_taken());
+    let writer = Rc::new(writer);
+    let (told, asked, clock) = (source.clone(), writer.clone(), env.clock.clone());
+    env.spawn(async move {
+        loop {
+            clock.sleep(Duration::from_micros(100)).await;
+            told.tell(asked.drain_taken());
+        }
+    });
     if sim.below(4) == 0 {
         // A sweep while a capture waits or runs leaves its packs and its parent alone.
         vault.sweep(&Keep::default()).await.unwrap();
@@ -105,7 +114,7 @@ async fn live(env: Env, sim: Sim, source: Rc<Source>, parent: Option<Root>) -> C
             .put(index, chunk(source.model.get(&index).copied()))
             .await
             .unwrap();
-        source.tell(if sim.below(20) == 0 {
+        source.tell(if sim.below(12) == 0 {
             writer.seal().await.unwrap()
         } else {
             writer.drain_taken()
@@ -347,7 +356,7 @@ fn put_waits_for_the_spool_quota() {
                     .unwrap();
             }
         });
-        env.clock.sleep(std::time::Duration::from_secs(60)).await;
+        env.clock.sleep(Duration::from_secs(60)).await;
         let stuck = writer.progress();
         assert!(writer.is_saturated() && stuck.chunks_taken < 400, "{stuck:?}");
         // What was under way when the quota was reached still arrives.
@@ -357,7 +366,7 @@ fn put_waits_for_the_spool_quota() {
         );
         assert!(stuck.upload_trouble.is_some());
         bucket.down.set(false);
-        env.clock.sleep(std::time::Duration::from_secs(120)).await;
+        env.clock.sleep(Duration::from_secs(120)).await;
         let done = writer.finish(draft()).await.unwrap();
         let model: Model = (0..400).map(|index| (index, u64::from(index) * 2 + 1)).collect();
         check(&vault, done.root, &model, "s-1").await;

@@ -250,3 +250,132 @@ impl Footer {
         self.body_end as usize > HEADER_BYTES
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::VaultErrorKind;
+    use crate::codec::Codec;
+    use crate::pack::{ENTRIES_MAX, Location, PACK_BYTES_TARGET, PackBuilder};
+    use proptest::prelude::*;
+
+    const VAULT: VaultId = VaultId([1; 16]);
+    const PACK: PackId = PackId([2; 16]);
+
+    fn sample() -> (Footer, Vec<u8>) {
+        let mut pack = PackBuilder::new(VAULT, PackKind::Data, PACK, PACK_BYTES_TARGET);
+        let first = pack.store(
+            [7; 32],
+            EntryKind::Stored { index: 4 },
+            Codec::Raw,
+            Bytes::from_static(b"abcd"),
+        );
+        pack.zero(5);
+        pack.zero(6);
+        pack.refer([7; 32], EntryKind::Copy { index: 7 }, first);
+        let elsewhere = Location {
+            pack: PackId([3; 16]),
+            offset: 99,
+            ..first
+        };
+        pack.refer([8; 32], EntryKind::Same { index: 8 }, elsewhere);
+        let (footer, pieces) = pack.finish();
+        (footer, pieces.concat())
+    }
+
+    /// A footer with these changes made after its hash was right: what a hostile writer could do.
+    fn forged(change: impl FnOnce(&mut Footer)) -> Result<Footer> {
+        let (mut footer, _) = sample();
+        change(&mut footer);
+        Footer::decode(&"pack x", &footer.encode())
+    }
+
+    #[test]
+    fn bytes_go_both_ways_and_zeros_share_a_row() {
+        let (footer, object) = sample();
+        assert_eq!(footer.entries.len(), 4);
+        let len = Footer::len_from_tail(&"pack x", &object, object.len() as u64).unwrap() as usize;
+        let found = Footer::decode(&"pack x", &object[object.len() - len..]).unwrap();
+        assert_eq!(found, footer);
+        assert_eq!(found.body_end as usize, object.len() - len);
+        assert_eq!(found.stored_bytes(), 4);
+        assert!(found.clone().expect(VAULT, PackKind::Tree, PACK).is_err());
+        assert!(
+            found
+                .clone()
+                .expect(VaultId([9; 16]), PackKind::Data, PACK)
+                .is_err()
+        );
+        assert!(found.expect(VAULT, PackKind::Data, PACK).is_ok());
+    }
+
+    #[test]
+    fn a_forged_table_is_refused() {
+        let far = |at: u32| {
+            move |footer: &mut Footer| {
+                if let Some(Location { offset, .. }) = &mut footer.entries[0].at {
+                    *offset = at;
+                }
+            }
+        };
+        for error in [
+            forged(far(0)).unwrap_err(),
+            forged(far(u32::MAX)).unwrap_err(),
+            forged(|footer| footer.entries[0].at.as_mut().unwrap().ordinal = 3).unwrap_err(),
+            forged(|footer| footer.entries[0].at.as_mut().unwrap().pack = PackId([5; 16])).unwrap_err(),
+            forged(|footer| footer.entries[2].at.as_mut().unwrap().stored_len = 5).unwrap_err(),
+            forged(|footer| footer.kind = PackKind::Tree).unwrap_err(),
+            forged(|footer| footer.entries[1].kind = EntryKind::Zero { index: 5, count: 0 }).unwrap_err(),
+            forged(|footer| {
+                footer.entries[1].kind = EntryKind::Zero {
+                    index: 5,
+                    count: u32::MAX,
+                }
+            })
+            .unwrap_err(),
+            forged(|footer| footer.entries = vec![footer.entries[1]; ENTRIES_MAX + 1]).unwrap_err(),
+        ] {
+            assert_eq!(error.kind, VaultErrorKind::Corrupt);
+            assert!(error.to_string().contains("pack x"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_tail_cannot_ask_for_more_than_there_is() {
+        for (footer_len, object_len) in [
+            (u32::MAX, 1 << 20),
+            (100, 99),
+            (9 << 20, 16 << 20),
+            (100, 33 << 20),
+        ] {
+            let tail = TailWire {
+                magic: MAGIC,
+                footer_len: footer_len.into(),
+            };
+            Footer::len_from_tail(&"pack x", tail.as_bytes(), object_len).unwrap_err();
+        }
+        Footer::len_from_tail(&"pack x", b"short", 5).unwrap_err();
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_or_missing_byte_is_noticed(at in any::<prop::sample::Index>(), flip in 1..=255u8) {
+            let mut bytes = sample().0.encode().to_vec();
+            let at = at.index(bytes.len());
+            prop_assert!(Footer::decode(&"pack x", &bytes[..at]).is_err());
+            prop_assert!(Footer::decode(&"pack x", &bytes[at + 1..]).is_err());
+            bytes[at] ^= flip;
+            prop_assert!(Footer::decode(&"pack x", &bytes).is_err());
+        }
+
+        #[test]
+        fn a_hash_that_is_right_proves_nothing(head in prop::collection::vec(any::<u8>(), 0..300)) {
+            // A correct hash, magic and length around anything at all.
+            let mut bytes = head;
+            bytes.extend_from_slice(blake3::hash(&bytes).as_bytes());
+            let footer_len = (bytes.len() + TAIL_BYTES) as u32;
+            bytes.extend_from_slice(TailWire { magic: MAGIC, footer_len: footer_len.into() }.as_bytes());
+            let _ = Footer::decode(&"pack x", &bytes);
+        }
+    }
+}

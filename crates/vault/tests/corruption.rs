@@ -1,0 +1,330 @@
+//! Damage: any byte of any object changed, cut or missing. Every read is right or an error.
+
+mod common;
+
+use bytes::Bytes;
+use common::*;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::rc::Rc;
+use tidemark_env::sim::Sim;
+use tidemark_env::{Bucket, Env, Precondition};
+use tidemark_units::CHUNK_BYTES;
+use tidemark_vault::{Chunk, Keep, Reader, Result, Root, Sample, Vault, VaultErrorKind};
+
+/// A vault of two snapshots of one disk whose objects are small.
+struct Small {
+    bucket: Rc<Bad>,
+    roots: Vec<(Root, Model)>,
+}
+
+async fn small_vault(sim: &Sim, env: &Env, seeds: &[u64]) -> Small {
+    let bucket = Bad::new(sim, env);
+    let vault = Vault::create(env, bucket.clone()).await.unwrap();
+    let mut model: Model = seeds
+        .iter()
+        .zip([0, 1, 130, 200])
+        .map(|(seed, index)| (index, *seed))
+        .collect();
+    let mut roots: Vec<(Root, Model)> = Vec::new();
+    for name in ["s-0", "s-1"] {
+        let pending: Vec<u32> = if roots.is_empty() {
+            model.keys().copied().collect()
+        } else {
+            vec![1, 2]
+        };
+        if !roots.is_empty() {
+            model.extend([(1, 20), (2, seeds[4])]);
+        }
+        let parent = roots.last().map(|(root, _)| *root);
+        let (dir, spec) = (
+            Path::new("spool").join(name),
+            spec(name, "d-1", 300, parent, &pending),
+        );
+        let done = capture(&vault, &dir, spec, &model).await.unwrap();
+        roots.push((done.root, model.clone()));
+    }
+    Small { bucket, roots }
+}
+
+/// Reads everything in every way. Wrong data is a panic, an error is an answer.
+async fn read_all(env: &Env, small: &Small) -> Result<()> {
+    let vault = Vault::open(env, small.bucket.clone()).await?;
+    let mut first_error = None;
+    match vault.snapshots().await {
+        Ok(records) => {
+            let found: Vec<Root> = records.into_iter().map(|record| record.root).collect();
+            assert!(
+                found
+                    .iter()
+                    .all(|root| small.roots.iter().any(|(known, _)| known.same_content(root)))
+            );
+            assert_eq!(
+                found.len(),
+                small.roots.len(),
+                "a snapshot vanished without an error"
+            );
+        }
+        Err(error) => first_error = Some(error),
+    }
+    for (root, model) in &small.roots {
+        let reader = Reader::open(&vault, *root);
+        for index in (0..4).chain(128..132).chain(199..202) {
+            match reader.read_chunk(index).await {
+                Ok(found) => assert!(
+                    found == chunk(model.get(&index).copied()),
+                    "chunk {index} is wrong"
+                ),
+                Err(error) => drop(first_error.get_or_insert(error)),
+            }
+        }
+        match reader.non_zero_chunks(0..300).await {
+            Ok(found) => assert_eq!(
+                found.iter().collect::<Vec<_>>(),
+                model.keys().copied().collect::<Vec<_>>()
+            ),
+            Err(error) => drop(first_error.get_or_insert(error)),
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+async fn objects(bucket: &Bad) -> BTreeMap<String, Bytes> {
+    let mut all = BTreeMap::new();
+    for key in keys(bucket, "").await {
+        let body = bucket.get(&key).await.unwrap();
+        all.insert(key, body);
+    }
+    all
+}
+
+async fn replace(bucket: &Bad, key: &str, body: impl Into<Bytes>) {
+    bucket
+        .put(key, vec![body.into()], Precondition::None)
+        .await
+        .unwrap();
+}
+
+#[test]
+fn any_changed_byte_is_right_or_an_error() {
+    let sim = Sim::new(1);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+        read_all(&env, &small).await.unwrap();
+        let mut harmless = 0;
+        let mut flips = 0;
+        for (key, body) in objects(&small.bucket).await {
+            for at in 0..body.len() {
+                let mut bad = body.to_vec();
+                bad[at] ^= 1 << world.below(8);
+                replace(&small.bucket, &key, bad).await;
+                flips += 1;
+                harmless += u32::from(read_all(&env, &small).await.is_ok());
+            }
+            replace(&small.bucket, &key, body).await;
+        }
+        // Only packs have bytes that a read does not need: headers and footers.
+        assert!(
+            flips > 2000 && harmless < flips * 9 / 10,
+            "{harmless} of {flips} flips went unnoticed"
+        );
+        read_all(&env, &small).await.unwrap();
+    });
+}
+
+#[test]
+fn noise_that_changed_is_never_data() {
+    let sim = Sim::new(2);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let small = small_vault(&world, &env, &[1, 3, 5, 7, 22]).await;
+        for (key, body) in objects(&small.bucket).await {
+            // The second pack is small; of the first, all but the ends are chunks.
+            if key.starts_with("packs/") && body.len() as u64 > 4 * CHUNK_BYTES {
+                for _ in 0..60 {
+                    let at = 32 + world.below(4 * CHUNK_BYTES) as usize;
+                    let mut bad = body.to_vec();
+                    bad[at] ^= 0x40;
+                    replace(&small.bucket, &key, bad).await;
+                    let error = read_all(&env, &small).await.unwrap_err();
+                    assert_eq!(error.kind, VaultErrorKind::Corrupt);
+                    let (pack, text) = (key.rsplit('/').next().unwrap(), error.to_string());
+                    assert!(text.contains(pack) && text.contains("chunk"), "{text}");
+                }
+                replace(&small.bucket, &key, body).await;
+            }
+        }
+    });
+}
+
+#[test]
+fn cut_missing_and_exchanged_objects_are_errors() {
+    let sim = Sim::new(3);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+        let all = objects(&small.bucket).await;
+        for (key, body) in &all {
+            for cut in [0, 1, body.len() / 2, body.len() - 1] {
+                replace(&small.bucket, key, body.slice(..cut)).await;
+                // A pack that lost its end only is still read by its locations.
+                if !key.starts_with("packs/") && !key.starts_with("nodes/") || cut < body.len() / 2 {
+                    read_all(&env, &small).await.unwrap_err();
+                } else {
+                    let _ = read_all(&env, &small).await;
+                }
+            }
+            small.bucket.delete(key).await.unwrap();
+            // That the head log had a last entry is known to nobody else.
+            if !key.starts_with("d/d-1/h/00000000000000000001") {
+                read_all(&env, &small).await.unwrap_err();
+            }
+            for (other, other_body) in &all {
+                let prefix = |key: &str| key.split('/').next().map(str::to_owned);
+                if other != key && prefix(other) == prefix(key) {
+                    replace(&small.bucket, key, other_body.clone()).await;
+                    read_all(&env, &small).await.unwrap_err();
+                }
+            }
+            replace(&small.bucket, key, body.clone()).await;
+        }
+    });
+}
+
+#[test]
+fn a_sweep_that_cannot_read_everything_deletes_nothing() {
+    let sim = Sim::new(4);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+        let vault = Vault::open(&env, small.bucket.clone()).await.unwrap();
+        vault
+            .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
+            .await
+            .unwrap();
+        let all = objects(&small.bucket).await;
+        for key in all
+            .keys()
+            .filter(|key| key.starts_with("d/") || key.starts_with("nodes/"))
+        {
+            small.bucket.delete(key).await.unwrap();
+            let vault = Vault::open(&env, small.bucket.clone()).await.unwrap();
+            let swept = vault.sweep(&Keep::default()).await;
+            replace(&small.bucket, key, all[key].clone()).await;
+            // The last drop entry is the only object whose loss merely brings a snapshot back.
+            if swept.is_ok() {
+                assert!(key.ends_with("2"), "{key}");
+            }
+            assert_eq!(objects(&small.bucket).await, all, "{key}");
+        }
+    });
+}
+
+/// Two disks with the same content, stored twice: whatever is cached, deleted and swept in whatever
+/// order, what is left stays whole.
+#[test]
+fn equal_content_in_two_places_outlives_either() {
+    for seed in 0..8 {
+        let sim = Sim::new(seed);
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+            let model: Model = (0..200).map(|at| (at, u64::from(at % 50) * 2 + 2)).collect();
+            let all: Vec<u32> = model.keys().copied().collect();
+            let mut roots = Vec::new();
+            for (name, of) in [("s-0", "d-0"), ("s-1", "d-1")] {
+                let spec = spec(name, of, 300, None, &all);
+                roots.push(
+                    capture(&vault, &Path::new("spool").join(name), spec, &model)
+                        .await
+                        .unwrap()
+                        .root,
+                );
+            }
+            assert!(roots[0].same_content(&roots[1]));
+            let (kept, gone) = if seed % 2 == 0 { (0, 1) } else { (1, 0) };
+            let warm = [kept, gone][(seed / 2 % 2) as usize];
+            assert_holds(&vault, roots[warm], &model, "before").await;
+            let names = [("d-0", "s-0"), ("d-1", "s-1")];
+            vault
+                .delete_snapshot(&disk(names[gone].0), &snapshot(names[gone].1))
+                .await
+                .unwrap();
+            assert!(vault.sweep(&Keep::default()).await.unwrap().freed_packs > 0);
+            assert_holds(&vault, roots[kept], &model, "after one sweep").await;
+            if seed < 4 {
+                // The parent's nodes come from the cache, perhaps as the copy that is gone.
+                let mut changed = model.clone();
+                changed.insert(3, 5);
+                let spec = spec("s-2", names[kept].0, 300, Some(roots[kept]), &[3, 4]);
+                let root = capture(&vault, Path::new("spool/s-2"), spec, &changed)
+                    .await
+                    .unwrap()
+                    .root;
+                vault.sweep(&Keep::default()).await.unwrap();
+                vault
+                    .delete_snapshot(&disk(names[kept].0), &snapshot(names[kept].1))
+                    .await
+                    .unwrap();
+                vault.sweep(&Keep::default()).await.unwrap();
+                let fresh = Vault::open(&env, bucket.clone()).await.unwrap();
+                assert_holds(&fresh, root, &changed, "the child").await;
+                assert_eq!(fresh.verify(&root, Sample::All).await.unwrap().damage_count, 0);
+                return;
+            }
+            vault.sweep(&Keep::default()).await.unwrap();
+            assert_holds(&vault, roots[kept], &model, "after two").await;
+            let fresh = Vault::open(&env, bucket.clone()).await.unwrap();
+            assert_holds(&fresh, roots[kept], &model, "opened anew").await;
+        });
+    }
+}
+
+/// A pack that is gone is no loss while another holds the same chunks.
+#[test]
+fn a_lost_pack_is_found_elsewhere() {
+    let sim = Sim::new(6);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let bucket = Bad::new(&world, &env);
+        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let model: Model = (0..40).map(|at| (at, u64::from(at) * 2 + 2)).collect();
+        let all: Vec<u32> = model.keys().copied().collect();
+        let first = capture(
+            &vault,
+            Path::new("spool/s-0"),
+            spec("s-0", "d-0", 300, None, &all),
+            &model,
+        )
+        .await
+        .unwrap();
+        let packs = [keys(&*bucket, "packs/").await, keys(&*bucket, "nodes/").await].concat();
+        capture(
+            &vault,
+            Path::new("spool/s-1"),
+            spec("s-1", "d-1", 300, None, &all),
+            &model,
+        )
+        .await
+        .unwrap();
+        for pack in packs {
+            bucket.delete(&pack).await.unwrap();
+        }
+        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
+        assert_holds(&vault, first.root, &model, "s-0").await;
+        assert_eq!(
+            vault.verify(&first.root, Sample::All).await.unwrap().damage_count,
+            0
+        );
+        assert_eq!(
+            Reader::open(&vault, first.root).read_chunk(41).await.unwrap(),
+            Chunk::Zero
+        );
+        assert!(
+            Reader::open(&vault, first.root).read_chunk(300).await.is_err(),
+            "past the end"
+        );
+    });
+}
