@@ -1,19 +1,31 @@
 //! Runs volumes on threads, and the jobs between volumes and the vault: capture, hydration, rollback.
 //!
 //! [`Node`] is what the control plane holds: `Send`, cheap to clone, every method a message to a thread
-//! that owns the state. One thread per volume owns the volume and serves its NBD connections; one
-//! thread owns the vault. A guest's I/O never waits for the vault's thread, except to read a chunk that
-//! is not local yet.
+//! that owns the state ([`remote`]). One thread per volume owns the volume and serves its NBD
+//! connections (`disk`); one thread owns the vault (`vault`) and runs the captures (`capture`). A guest's I/O
+//! never waits for the vault's thread, except to read a chunk that is not local yet (`source`).
 //!
 //! What must stay true: (1) [`Node::mark`] returns only when the mark is durable; (2) a snapshot is
 //! accomplished if and only if its head entry exists in the vault; (3) after a crash and
 //! [`Node::start`] + [`Node::open_disk`], every capture goes on where it was; (4) all methods may be
-//! repeated: doing what is done already succeeds.
+//! repeated: doing what is done already succeeds; (5) a sweep never runs while a volume adopts a root.
 //! Not here: names, states and rules of the ECS API (`control`), HTTP (`api`).
 
-mod api;
+mod capture;
+mod disk;
+mod export;
+mod nbd;
+mod node;
+mod progress;
+pub mod remote;
+mod snapshots;
+mod source;
+mod types;
+mod vault;
 
-pub use api::{
-    DiskStatus, Event, MarkRequest, Marked, Node, NodeConfig, NodeError, NodeErrorKind, SnapshotProgress,
+pub use export::VolumeExport;
+pub use node::Node;
+pub use types::{
+    DiskStatus, Event, MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, SnapshotProgress,
     SnapshotStatus, SnapshotSummary, SweepReport,
 };

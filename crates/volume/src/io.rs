@@ -36,7 +36,7 @@ pub enum FrozenChunk {
     Data(Bytes),
 }
 
-const ZEROS: [u8; 1 << 20] = [0; 1 << 20];
+static ZEROS: [u8; 1 << 20] = [0; 1 << 20];
 
 /// Appends `len` zero bytes without making them.
 fn push_zeros(out: &mut Vec<Bytes>, mut len: u64) {

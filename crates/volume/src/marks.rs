@@ -57,6 +57,17 @@ impl Volume {
         self.inner.core.state.borrow().parent.clone()
     }
 
+    /// The roots (opaque here) that the volume still needs: its parent, and where absent chunks come from.
+    pub fn roots(&self) -> Vec<Vec<u8>> {
+        let state = self.inner.core.state.borrow();
+        // What is durable counts: a crash would bring an absent chunk back.
+        let source = state
+            .source_root
+            .clone()
+            .filter(|_| !state.durable_states.all_present());
+        state.parent.clone().into_iter().chain(source).collect()
+    }
+
     /// The root that absent chunks come from.
     pub fn source_root(&self) -> Option<Vec<u8>> {
         self.inner.core.state.borrow().source_root.clone()
@@ -119,7 +130,7 @@ impl Volume {
     pub async fn reparent(&self, parent: Option<Vec<u8>>, differing: &RoaringBitmap) -> Result<()> {
         {
             let mut state = self.inner.core.state.borrow_mut();
-            if state.tracker.pending().first().is_some() {
+            if !state.tracker.pending().is_empty() {
                 return Err(VolumeError::new(
                     VolumeErrorKind::Busy,
                     "a snapshot of this disk is being captured",

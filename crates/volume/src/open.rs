@@ -240,6 +240,15 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// The roots (opaque here) that a closed volume still needs: its parent, and where absent chunks come from.
+    pub async fn roots_of(env: &Env, dir: &Path) -> Result<Vec<Vec<u8>>> {
+        let superblock = Superblock::load(env, dir).await?;
+        let source = superblock.source.filter(|_| !superblock.states.all_present());
+        Ok(superblock.parent.into_iter().chain(source).collect())
+    }
+}
+
 /// One record of a closed volume's log, for people.
 #[derive(Clone, Debug)]
 pub struct LogLine {

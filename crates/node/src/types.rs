@@ -1,9 +1,10 @@
-//! What the control plane sees of a node: plain values and awaitable requests.
+//! What the control plane sees of a node: plain values.
 
+use crate::remote::Gone;
 use std::path::PathBuf;
-use std::sync::Arc;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
-use tokio::sync::broadcast;
+use tidemark_vault::{SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_volume::{VolumeError, VolumeErrorKind};
 
 /// Where a node keeps things and how it may use the machine.
 #[derive(Clone, Debug)]
@@ -134,6 +135,70 @@ pub struct NodeError {
     pub message: String,
 }
 
+impl NodeError {
+    pub(crate) fn new(kind: NodeErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl From<VolumeError> for NodeError {
+    fn from(e: VolumeError) -> Self {
+        let kind = match e.kind {
+            VolumeErrorKind::Invalid => NodeErrorKind::Invalid,
+            VolumeErrorKind::Busy => NodeErrorKind::Busy,
+            VolumeErrorKind::Full => NodeErrorKind::Full,
+            VolumeErrorKind::Corrupt => NodeErrorKind::Corrupt,
+            VolumeErrorKind::Poisoned => NodeErrorKind::Poisoned,
+            VolumeErrorKind::Unavailable | VolumeErrorKind::Io => NodeErrorKind::Other,
+        };
+        Self::new(kind, e.message)
+    }
+}
+
+impl From<VaultError> for NodeError {
+    fn from(e: VaultError) -> Self {
+        let kind = match e.kind {
+            VaultErrorKind::Busy => NodeErrorKind::Busy,
+            VaultErrorKind::Missing => NodeErrorKind::Missing,
+            VaultErrorKind::Corrupt => NodeErrorKind::Corrupt,
+            VaultErrorKind::Full => NodeErrorKind::Full,
+            VaultErrorKind::Denied | VaultErrorKind::Lost | VaultErrorKind::Other => NodeErrorKind::Other,
+        };
+        Self::new(kind, e.to_string())
+    }
+}
+
+impl From<std::io::Error> for NodeError {
+    fn from(e: std::io::Error) -> Self {
+        let kind = match e.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => NodeErrorKind::Full,
+            std::io::ErrorKind::NotFound => NodeErrorKind::Missing,
+            _ => NodeErrorKind::Other,
+        };
+        Self::new(kind, e.to_string())
+    }
+}
+
+impl From<Gone> for NodeError {
+    fn from(_: Gone) -> Self {
+        Self::new(NodeErrorKind::Busy, "the thread that owns this has ended")
+    }
+}
+
+impl From<SnapshotStats> for SnapshotSummary {
+    fn from(stats: SnapshotStats) -> Self {
+        Self {
+            disk_bytes: 0,
+            full_bytes: stats.full_bytes,
+            stored_bytes: stats.stored_bytes,
+            changed_chunks: stats.captured_chunks,
+        }
+    }
+}
+
 /// Freed by a sweep of the vault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SweepReport {
@@ -141,91 +206,4 @@ pub struct SweepReport {
     pub packs: u64,
     /// Bytes freed.
     pub bytes: u64,
-}
-
-/// A node: owns volumes and a vault. Clones share it. Dropping the last one does not stop the
-/// threads; [`Node::shutdown`] does.
-#[derive(Clone)]
-pub struct Node {
-    #[expect(dead_code)]
-    inner: Arc<()>,
-}
-
-#[allow(unused_variables, clippy::unused_async)]
-impl Node {
-    /// Opens the vault (making it on first use), starts the threads and the NBD socket. No disk is open yet.
-    pub async fn start(config: NodeConfig) -> Result<Node, NodeError> {
-        Err(not_yet())
-    }
-
-    /// Makes a disk of `size_bytes`: empty, or with a snapshot's content (usable at once, filled lazily).
-    /// The disk is open when this returns. Larger than the snapshot: the tail reads as zeros.
-    pub async fn create_disk(
-        &self,
-        disk: &DiskId,
-        size_bytes: u64,
-        source: Option<&SnapshotId>,
-    ) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// Opens a disk after a restart: recovers its log and resumes its captures and its hydration.
-    pub async fn open_disk(&self, disk: &DiskId) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// Closes and removes a disk's local data. Its snapshots stay. Refused (`Busy`) while a capture runs.
-    pub async fn delete_disk(&self, disk: &DiskId) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// Lets NBD clients connect to the disk, or disconnects them and refuses new ones. When `false` has
-    /// returned, no client write is under way any more. Not remembered across restarts.
-    pub async fn set_exported(&self, disk: &DiskId, exported: bool) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// What the disk is doing.
-    pub async fn disk_status(&self, disk: &DiskId) -> Result<DiskStatus, NodeError> {
-        Err(not_yet())
-    }
-
-    /// Fixes a point in time of the disk, durable when this returns, and starts capturing it in the background.
-    pub async fn mark(&self, disk: &DiskId, request: MarkRequest) -> Result<Marked, NodeError> {
-        Err(not_yet())
-    }
-
-    /// Where a snapshot stands; answers from memory or from the vault.
-    pub async fn snapshot_status(&self, snapshot: &SnapshotId) -> Result<SnapshotStatus, NodeError> {
-        Err(not_yet())
-    }
-
-    /// Deletes a snapshot, or cancels it while it is being captured. When this returns it is no longer
-    /// listed; space is freed in the background. One that is not there is fine.
-    pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// Rolls the disk back to one of its snapshots; usable when this returns, filled lazily. Refused
-    /// (`Busy`) while it is exported or a capture runs.
-    pub async fn rollback(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
-        Err(not_yet())
-    }
-
-    /// Frees packs that nothing refers to; also runs by itself after deletions.
-    pub async fn sweep(&self) -> Result<SweepReport, NodeError> {
-        Err(not_yet())
-    }
-
-    /// Background events from now on. A slow reader misses some: ask [`Node::snapshot_status`] then.
-    pub fn events(&self) -> broadcast::Receiver<Event> {
-        broadcast::channel(1).1
-    }
-
-    /// Stops taking requests, ends guests' connections, checkpoints and closes the volumes, joins the threads.
-    pub async fn shutdown(&self) {}
-}
-
-fn not_yet() -> NodeError {
-    NodeError { kind: NodeErrorKind::Other, message: "the node is being built".into() }
 }

@@ -1,0 +1,548 @@
+//! Captures: from a mark to a committed snapshot, on the vault's thread.
+//!
+//! One task per snapshot. It reads pending chunks from the volume's thread, chunks that the checkpointer waits for
+//! first, puts them into the vault's writer, tells the volume what is taken, and commits. The order of the end is:
+//! head entry in the vault -> `commit` in the volume -> the note is removed. A crash anywhere leaves the mark pending
+//! and the note there: [`resume`] goes on, and a commit that nobody saw is found by the writer or as a record.
+//! The note (`marks/<snapshot>.json`) keeps what only the caller knew; a mark without one was never answered
+//! and is withdrawn.
+//! A vault that is slow or down slows the capture down; only when the guest's log is about to fill up because of
+//! it is the snapshot given up, loudly. The guest's writes never fail for a snapshot's sake.
+
+use crate::disk::DiskHost;
+use crate::remote::{Gone, Remote};
+use crate::types::{Event, NodeError, NodeErrorKind, SnapshotSummary};
+use crate::vault::VaultHost;
+use futures_util::future::{self, Either};
+use roaring::RoaringBitmap;
+use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_units::{CHUNK_BYTES, ChunkIndex, DiskId, SnapshotId};
+use tidemark_vault::{
+    CaptureOptions, CaptureSpec, Chunk, Committed, RecordDraft, Root, SnapshotWriter, VaultError,
+    VaultErrorKind,
+};
+use tidemark_volume::{FrozenChunk, PendingMark, VolumeErrorKind};
+use tokio::sync::Notify;
+
+/// Chunks asked of the volume at once: 2 MiB.
+const BATCH: usize = 32;
+/// Log fill in percent at which a capture that cannot get its data out is given up.
+const PRESSURE_PERCENT: u64 = 90;
+
+/// What only the caller knows of a snapshot, kept until it is committed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Note {
+    /// The disk.
+    pub disk: DiskId,
+    /// The caller's data about it.
+    pub meta: serde_json::Value,
+}
+
+/// Captures under way on this thread.
+#[derive(Default)]
+pub struct Captures {
+    running: RefCell<HashMap<SnapshotId, Rc<Control>>>,
+}
+
+#[derive(Default)]
+struct Control {
+    /// Give the snapshot up.
+    cancel: Notify,
+    /// Stop, to be resumed by another process.
+    pause: Notify,
+    ended: Notify,
+    /// What is being written, so that it can be wound down before anybody else touches its spool.
+    writer: RefCell<Option<Rc<SnapshotWriter>>>,
+}
+
+/// Why a capture ended without a snapshot.
+enum End {
+    /// For good: the reason, for people.
+    Failed(String),
+    /// The caller wants it gone.
+    Cancelled,
+    /// The volume or the process is going away; the mark stays pending.
+    Paused,
+}
+
+impl From<Gone> for End {
+    fn from(_: Gone) -> Self {
+        End::Paused
+    }
+}
+
+impl VaultHost {
+    fn note_path(&self, snapshot: &SnapshotId) -> PathBuf {
+        self.config
+            .data_dir
+            .join("marks")
+            .join(format!("{snapshot}.json"))
+    }
+
+    /// Keeps a note, durably.
+    pub async fn keep_note(&self, snapshot: &SnapshotId, note: &Note) -> Result<(), NodeError> {
+        let bytes = serde_json::to_vec(note)
+            .map_err(|e| NodeError::new(NodeErrorKind::Invalid, format!("snapshot metadata: {e}")))?;
+        let path = self.note_path(snapshot);
+        Ok(tidemark_env::fs::write_atomic(&*self.env().fs, &path, bytes.into()).await?)
+    }
+
+    async fn note(&self, snapshot: &SnapshotId) -> Result<Option<Note>, NodeError> {
+        let path = self.note_path(snapshot);
+        let fs = &self.env().fs;
+        if !fs.exists(&path).await? {
+            return Ok(None);
+        }
+        let file = fs.open(&path, tidemark_env::OpenMode::Read).await?;
+        let bytes = file.read_at(0, file.size().await? as usize).await?;
+        let note = serde_json::from_slice(&bytes).map_err(|e| {
+            NodeError::new(
+                NodeErrorKind::Corrupt,
+                format!("the note of snapshot {snapshot} is damaged: {e}"),
+            )
+        })?;
+        Ok(Some(note))
+    }
+
+    /// Removes a note; one that is not there is fine.
+    pub async fn drop_note(&self, snapshot: &SnapshotId) {
+        let path = self.note_path(snapshot);
+        match self.env().fs.remove_file(&path).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%snapshot, error = %e, "a note could not be removed; it does no harm");
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a capture of the snapshot runs.
+    pub fn is_capturing(&self, snapshot: &SnapshotId) -> bool {
+        self.captures.running.borrow().contains_key(snapshot)
+    }
+
+    /// Starts, or goes on with, the capture of a pending mark.
+    pub fn start_capture(self: &Rc<Self>, disk: DiskId, remote: Remote<DiskHost>, pending: PendingMark) {
+        let snapshot = pending.mark.snapshot.clone();
+        if self.is_capturing(&snapshot) {
+            return;
+        }
+        let control = Rc::new(Control::default());
+        self.captures
+            .running
+            .borrow_mut()
+            .insert(snapshot.clone(), Rc::clone(&control));
+        self.board.begin(&snapshot, pending.chunks.len() * CHUNK_BYTES);
+        let host = Rc::clone(self);
+        self.env().spawn(async move {
+            host.run_capture(&disk, &remote, &pending, &control).await;
+            host.captures.running.borrow_mut().remove(&snapshot);
+            control.ended.notify_waiters();
+        });
+    }
+
+    /// Gives a running capture up and waits until it has ended, one way or the other.
+    pub async fn cancel_capture(&self, snapshot: &SnapshotId) {
+        self.end_capture(snapshot, |control| control.cancel.notify_one())
+            .await;
+    }
+
+    /// Stops all captures, to be resumed later, and waits for that.
+    pub async fn pause_captures(&self) {
+        let running: Vec<SnapshotId> = self.captures.running.borrow().keys().cloned().collect();
+        for snapshot in running {
+            self.end_capture(&snapshot, |control| control.pause.notify_one())
+                .await;
+        }
+    }
+
+    async fn end_capture(&self, snapshot: &SnapshotId, signal: impl Fn(&Control)) {
+        let found = self.captures.running.borrow().get(snapshot).cloned();
+        let Some(control) = found else { return };
+        let ended = control.ended.notified();
+        signal(&control);
+        if self.is_capturing(snapshot) {
+            ended.await;
+        }
+    }
+
+    async fn run_capture(
+        &self,
+        disk: &DiskId,
+        remote: &Remote<DiskHost>,
+        pending: &PendingMark,
+        control: &Control,
+    ) {
+        let snapshot = &pending.mark.snapshot;
+        let ended = {
+            let work = pin!(self.capture(disk, remote, pending, control));
+            let cancelled = async {
+                match future::select(pin!(control.cancel.notified()), pin!(control.pause.notified())).await {
+                    Either::Left(_) => End::Cancelled,
+                    Either::Right(_) => End::Paused,
+                }
+            };
+            match future::select(work, pin!(cancelled)).await {
+                Either::Left((ended, _)) => ended,
+                Either::Right((why, _)) => Err(why),
+            }
+        };
+        let writer = control.writer.take();
+        if let Some(writer) = writer {
+            writer.close().await;
+        }
+        match ended {
+            Ok(summary) => {
+                self.board.forget(snapshot);
+                let _ = self
+                    .events
+                    .send(Event::Accomplished(disk.clone(), snapshot.clone(), summary));
+            }
+            Err(End::Paused) => {}
+            Err(End::Cancelled) => self.withdraw(remote, snapshot, None).await,
+            Err(End::Failed(why)) => {
+                tracing::error!(%disk, %snapshot, why, "snapshot failed");
+                self.withdraw(remote, snapshot, Some(why.clone())).await;
+                let _ = self
+                    .events
+                    .send(Event::CaptureFailed(disk.clone(), snapshot.clone(), why));
+            }
+        }
+    }
+
+    /// Undoes a capture: its changes go to the disk's next snapshot, its data goes away. If it turns out that the
+    /// snapshot exists already, it stays.
+    pub async fn withdraw(&self, remote: &Remote<DiskHost>, snapshot: &SnapshotId, why: Option<String>) {
+        let options = self.capture_options();
+        let abandoned = match SnapshotWriter::resume(&self.vault, &self.spool_dir(snapshot), options).await {
+            Ok(Some(writer)) => writer.abandon().await,
+            Ok(None) => Ok(()),
+            Err(e) => Err(e),
+        };
+        if let Err(e) = abandoned {
+            tracing::warn!(%snapshot, error = %e, "cleaning up after a capture");
+        }
+        let id = snapshot.clone();
+        let failed = remote.call(move |host| async move { host.volume.fail(&id).await });
+        if let Ok(Err(e)) = failed.await {
+            tracing::warn!(%snapshot, error = %e, "giving a capture's changes back");
+        }
+        self.drop_note(snapshot).await;
+        match why {
+            Some(why) => self.board.failed(snapshot, why),
+            None => self.board.forget(snapshot),
+        }
+    }
+
+    fn capture_options(&self) -> CaptureOptions {
+        CaptureOptions {
+            spool_quota_bytes: self.config.spool_bytes_max,
+            ..CaptureOptions::default()
+        }
+    }
+
+    async fn capture(
+        &self,
+        disk: &DiskId,
+        remote: &Remote<DiskHost>,
+        pending: &PendingMark,
+        control: &Control,
+    ) -> Result<SnapshotSummary, End> {
+        let snapshot = &pending.mark.snapshot;
+        let note = match self.note(snapshot).await {
+            Ok(Some(note)) => note,
+            Ok(None) => return Err(End::Cancelled),
+            Err(e) => return Err(End::Failed(e.message)),
+        };
+        let mut tries = 0;
+        loop {
+            let tried = match self.already_committed(snapshot).await {
+                Ok(Some(committed)) => Ok(committed),
+                Ok(None) => self.try_capture(disk, remote, pending, &note, control).await,
+                Err(e) => Err(Trouble::Vault(e)),
+            };
+            match tried {
+                Ok(committed) => return self.commit(remote, pending, committed).await,
+                Err(Trouble::End(end)) => return Err(end),
+                Err(Trouble::Vault(e)) => {
+                    tries += 1;
+                    // Waiting helps with these, however long it takes; the watch on the log's fill ends it.
+                    let patient = matches!(e.kind, VaultErrorKind::Busy | VaultErrorKind::Full);
+                    if !patient && tries >= 3 {
+                        return Err(End::Failed(e.to_string()));
+                    }
+                    tracing::warn!(%snapshot, error = %e, tries, "capture interrupted; trying again");
+                    self.env()
+                        .clock
+                        .sleep(Duration::from_millis(250 << tries.min(6)))
+                        .await;
+                }
+            }
+        }
+    }
+
+    async fn already_committed(&self, snapshot: &SnapshotId) -> Result<Option<Committed>, VaultError> {
+        match self.vault.snapshot(snapshot).await {
+            Ok(record) => Ok(Some(Committed {
+                root: record.root,
+                stats: record.stats,
+            })),
+            Err(e) if e.kind == VaultErrorKind::Missing => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn try_capture(
+        &self,
+        disk: &DiskId,
+        remote: &Remote<DiskHost>,
+        pending: &PendingMark,
+        note: &Note,
+        control: &Control,
+    ) -> Result<Committed, Trouble> {
+        let snapshot = &pending.mark.snapshot;
+        let dir = self.spool_dir(snapshot);
+        let options = self.capture_options();
+        let (parent, size_bytes) = remote
+            .call(|host| async move { (host.volume.parent(), host.volume.size_bytes()) })
+            .await?;
+        let writer = match SnapshotWriter::resume(&self.vault, &dir, options).await? {
+            Some(writer) => writer,
+            None => {
+                let parent = parent.as_deref().map(Root::from_bytes).transpose()?;
+                let spec = CaptureSpec {
+                    snapshot: snapshot.clone(),
+                    disk: disk.clone(),
+                    parent,
+                    size_bytes,
+                    pending: pending.chunks.clone(),
+                };
+                SnapshotWriter::begin(&self.vault, &dir, spec, options).await?
+            }
+        };
+        let writer = Rc::new(writer);
+        *control.writer.borrow_mut() = Some(Rc::clone(&writer));
+        let outcome = {
+            let copy = pin!(self.copy(remote, &writer, pending, note));
+            let pressure = pin!(self.watch_pressure(remote, &writer));
+            match future::select(copy, pressure).await {
+                Either::Left((done, _)) => done,
+                Either::Right((why, _)) => Err(Trouble::End(End::Failed(why))),
+            }
+        };
+        if outcome.is_err() {
+            writer.close().await;
+        }
+        outcome
+    }
+
+    /// Moves every pending chunk, then commits.
+    async fn copy(
+        &self,
+        remote: &Remote<DiskHost>,
+        writer: &SnapshotWriter,
+        pending: &PendingMark,
+        note: &Note,
+    ) -> Result<Committed, Trouble> {
+        let snapshot = &pending.mark.snapshot;
+        let mut left = &pending.chunks - writer.taken();
+        self.tell_taken(remote, snapshot, writer.taken()).await?;
+        writer.drain_taken();
+        let mut wanted = RoaringBitmap::new();
+        let mut reading = None;
+        loop {
+            let batch = match reading.take() {
+                Some(batch) => batch,
+                None => {
+                    let next = take_batch(&mut left, &wanted);
+                    if next.is_empty() {
+                        break;
+                    }
+                    self.read_batch(remote, snapshot, next).await?
+                }
+            };
+            let urgent = !wanted.is_empty();
+            wanted = batch.wanted;
+            let next = take_batch(&mut left, &wanted);
+            let put = async {
+                for (index, chunk) in batch.chunks {
+                    writer.put(index, chunk).await?;
+                }
+                // The checkpointer waits for these: make them durable now instead of when a pack is full.
+                if urgent {
+                    writer.seal().await
+                } else {
+                    Ok(writer.drain_taken())
+                }
+            };
+            if next.is_empty() {
+                let taken = put.await?;
+                self.tell_taken(remote, snapshot, taken).await?;
+            } else {
+                let (taken, read) = future::join(put, self.read_batch(remote, snapshot, next)).await;
+                self.tell_taken(remote, snapshot, taken?).await?;
+                reading = Some(read?);
+            }
+            self.board.update(snapshot, &writer.progress());
+        }
+        let taken = writer.seal().await?;
+        self.tell_taken(remote, snapshot, taken).await?;
+        self.board.update(snapshot, &writer.progress());
+        let parent = self.parent_snapshot(writer).await?;
+        let draft = RecordDraft {
+            created_ms: pending.mark.unix_millis,
+            parent,
+            lsn: pending.mark.lsn,
+            meta: note.meta.clone(),
+        };
+        Ok(writer.finish(draft).await?)
+    }
+
+    /// The live snapshot of the disk whose content the capture is relative to, if there is one.
+    async fn parent_snapshot(&self, writer: &SnapshotWriter) -> Result<Option<SnapshotId>, Trouble> {
+        let Some(parent) = &writer.spec().parent else {
+            return Ok(None);
+        };
+        let head = self.vault.head_log(&writer.spec().disk).await?;
+        let live = tidemark_vault::head::live_snapshots(&head.entries());
+        Ok(live
+            .into_iter()
+            .rev()
+            .find(|(_, root)| root.same_content(parent))
+            .map(|(id, _)| id))
+    }
+
+    async fn read_batch(
+        &self,
+        remote: &Remote<DiskHost>,
+        snapshot: &SnapshotId,
+        chunks: Vec<u32>,
+    ) -> Result<Batch, Trouble> {
+        let id = snapshot.clone();
+        let read = remote.call(move |host| async move {
+            let mut out = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                let frozen = match host.volume.read_frozen(&id, ChunkIndex(chunk)).await {
+                    Ok(FrozenChunk::Zero) => Chunk::Zero,
+                    Ok(FrozenChunk::Data(bytes)) => Chunk::Data(bytes),
+                    Err(e) => return Err(e),
+                };
+                out.push((chunk, frozen));
+            }
+            let wanted = futures_util::FutureExt::now_or_never(host.volume.wanted()).unwrap_or_default();
+            Ok(Batch { chunks: out, wanted })
+        });
+        read.await?.map_err(|e| match e.kind {
+            // The volume has stopped; what it holds is found again when it is opened again.
+            VolumeErrorKind::Poisoned => Trouble::End(End::Paused),
+            _ => Trouble::End(End::Failed(e.message)),
+        })
+    }
+
+    async fn tell_taken(
+        &self,
+        remote: &Remote<DiskHost>,
+        snapshot: &SnapshotId,
+        taken: RoaringBitmap,
+    ) -> Result<(), Gone> {
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let id = snapshot.clone();
+        remote
+            .call(move |host| async move { host.volume.taken(&id, &taken) })
+            .await
+    }
+
+    /// Completes, with a reason, when the guest is about to wait for a capture that cannot get its data out.
+    async fn watch_pressure(&self, remote: &Remote<DiskHost>, writer: &SnapshotWriter) -> String {
+        loop {
+            self.env().clock.sleep(Duration::from_millis(250)).await;
+            if !writer.is_saturated() {
+                continue;
+            }
+            let usage = remote
+                .call(|host| async move { host.volume.info().log_bytes })
+                .await;
+            let Ok((used, capacity)) = usage else {
+                future::pending().await
+            };
+            let progress = writer.progress();
+            if used * 100 >= capacity * PRESSURE_PERCENT
+                && progress.spool_bytes >= self.config.spool_bytes_max
+            {
+                let trouble = progress.upload_trouble.unwrap_or_else(|| "it is too slow".into());
+                return format!(
+                    "the vault does not take the data ({trouble}) and the disk's log is filling up"
+                );
+            }
+        }
+    }
+
+    async fn commit(
+        &self,
+        remote: &Remote<DiskHost>,
+        pending: &PendingMark,
+        committed: Committed,
+    ) -> Result<SnapshotSummary, End> {
+        let snapshot = pending.mark.snapshot.clone();
+        let root = committed.root.to_bytes();
+        let done = remote.call(move |host| async move {
+            let source = host.source(&root);
+            host.volume.commit(&snapshot, root, Some(source)).await
+        });
+        if let Err(e) = done.await? {
+            // The snapshot exists; the volume learns of it when it is opened again.
+            tracing::error!(snapshot = %pending.mark.snapshot, error = %e, "noting a commit in the volume");
+            return Err(End::Paused);
+        }
+        self.drop_note(&pending.mark.snapshot).await;
+        Ok(SnapshotSummary {
+            disk_bytes: committed.root.size_bytes(),
+            ..committed.stats.into()
+        })
+    }
+}
+
+/// Chunks as they were at the mark, and which ones the checkpointer waits for.
+struct Batch {
+    chunks: Vec<(u32, Chunk)>,
+    wanted: RoaringBitmap,
+}
+
+/// Why an attempt ended.
+enum Trouble {
+    /// The vault; perhaps worth another attempt.
+    Vault(VaultError),
+    /// No other attempt.
+    End(End),
+}
+
+impl From<VaultError> for Trouble {
+    fn from(e: VaultError) -> Self {
+        Trouble::Vault(e)
+    }
+}
+
+impl From<Gone> for Trouble {
+    fn from(gone: Gone) -> Self {
+        Trouble::End(gone.into())
+    }
+}
+
+/// The next chunks to read: wanted ones first, then in order.
+fn take_batch(left: &mut RoaringBitmap, wanted: &RoaringBitmap) -> Vec<u32> {
+    let mut batch: Vec<u32> = (wanted & &*left).iter().take(BATCH).collect();
+    if batch.is_empty() {
+        batch = left.iter().take(BATCH).collect();
+    }
+    for chunk in &batch {
+        left.remove(*chunk);
+    }
+    batch
+}

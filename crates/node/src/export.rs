@@ -1,0 +1,119 @@
+//! A volume as an NBD export.
+
+use bytes::{Bytes, BytesMut};
+use tidemark_env::LocalFuture;
+use tidemark_nbd::proto::wire::BASE_ALLOCATION;
+use tidemark_nbd::proto::{Errno, ExportInfo, Extent};
+use tidemark_nbd::server::{Export, ExportError};
+use tidemark_volume::{Volume, VolumeError, VolumeErrorKind};
+
+/// What clients are told of a disk of that size.
+pub fn describe(name: &str, size_bytes: u64) -> ExportInfo {
+    ExportInfo {
+        name: name.to_string(),
+        description: format!("disk {name}"),
+        size_bytes,
+        read_only: false,
+        trim: true,
+        fast_zero: true,
+        multi_conn: true,
+        contexts: vec![BASE_ALLOCATION.to_string()],
+    }
+}
+
+impl VolumeExport {
+    /// The volume under the export name `name`.
+    pub fn new(name: &str, volume: Volume) -> Self {
+        Self {
+            info: describe(name, volume.size_bytes()),
+            volume,
+        }
+    }
+}
+
+/// The volume, as the NBD server drives it.
+pub struct VolumeExport {
+    /// What clients are told.
+    pub info: ExportInfo,
+    /// What they read and write.
+    pub volume: Volume,
+}
+
+fn failed(error: VolumeError) -> ExportError {
+    let errno = match error.kind {
+        VolumeErrorKind::Invalid => Errno::Inval,
+        VolumeErrorKind::Full => Errno::NoSpc,
+        _ => Errno::Io,
+    };
+    ExportError::new(errno, error.message)
+}
+
+/// One piece, without a copy where there is only one.
+fn joined(mut pieces: Vec<Bytes>) -> Bytes {
+    match pieces.len() {
+        1 => pieces.remove(0),
+        _ => {
+            let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
+            pieces.iter().for_each(|piece| all.extend_from_slice(piece));
+            all.freeze()
+        }
+    }
+}
+
+impl Export for VolumeExport {
+    fn info(&self) -> ExportInfo {
+        self.info.clone()
+    }
+
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>> {
+        Box::pin(async move { self.volume.read(offset, u64::from(len)).await.map_err(failed) })
+    }
+
+    fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
+        Box::pin(async move { self.volume.write(offset, joined(data), fua).await.map_err(failed) })
+    }
+
+    fn zero(
+        &self,
+        offset: u64,
+        len: u64,
+        may_punch: bool,
+        fua: bool,
+    ) -> LocalFuture<'_, Result<(), ExportError>> {
+        Box::pin(async move {
+            self.volume
+                .zero(offset, len, may_punch, fua)
+                .await
+                .map_err(failed)
+        })
+    }
+
+    fn trim(&self, offset: u64, len: u64, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
+        Box::pin(async move { self.volume.trim(offset, len, fua).await.map_err(failed) })
+    }
+
+    fn flush(&self) -> LocalFuture<'_, Result<(), ExportError>> {
+        Box::pin(async move { self.volume.flush().await.map_err(failed) })
+    }
+
+    fn block_status<'a>(
+        &'a self,
+        offset: u64,
+        len: u64,
+        _context: &'a str,
+    ) -> LocalFuture<'a, Result<Vec<Extent>, ExportError>> {
+        Box::pin(async move {
+            let extents = self.volume.extents(offset, len).await.map_err(failed)?;
+            // What is not stored reads as zeros, and what is stored may be anything.
+            Ok(extents
+                .into_iter()
+                .map(|e| Extent::allocation(e.len, e.hole, e.hole))
+                .collect())
+        })
+    }
+
+    fn cache(&self, _offset: u64, _len: u64) -> LocalFuture<'_, Result<(), ExportError>> {
+        // All is local; the system's cache does the rest.
+        Box::pin(async { Ok(()) })
+    }
+}

@@ -1,0 +1,78 @@
+//! How far captures are: written by the vault's thread, read by anybody.
+
+use crate::types::{SnapshotProgress, SnapshotStatus};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+use tidemark_units::{CHUNK_BYTES, SnapshotId};
+use tidemark_vault::Progress;
+
+struct Entry {
+    status: SnapshotStatus,
+    /// When work began in this process, and how much was done before.
+    since: Option<(Instant, u64)>,
+}
+
+/// Captures under way, and failed ones.
+#[derive(Clone, Default)]
+pub struct ProgressBoard {
+    entries: Arc<Mutex<HashMap<SnapshotId, Entry>>>,
+}
+
+impl ProgressBoard {
+    fn with<T>(&self, act: impl FnOnce(&mut HashMap<SnapshotId, Entry>) -> T) -> T {
+        act(&mut self.entries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A capture of `total_bytes` has begun or goes on.
+    pub fn begin(&self, snapshot: &SnapshotId, total_bytes: u64) {
+        let progress = SnapshotProgress {
+            total_bytes,
+            ..SnapshotProgress::default()
+        };
+        let entry = Entry {
+            status: SnapshotStatus::Progressing(progress),
+            since: None,
+        };
+        self.with(|entries| entries.insert(snapshot.clone(), entry));
+    }
+
+    /// Notes how far the capture is.
+    pub fn update(&self, snapshot: &SnapshotId, progress: &Progress) {
+        self.with(|entries| {
+            let Some(entry) = entries.get_mut(snapshot) else {
+                return;
+            };
+            let SnapshotStatus::Progressing(known) = &mut entry.status else {
+                return;
+            };
+            known.done_bytes = known.done_bytes.max(progress.chunks_taken * CHUNK_BYTES);
+            known.total_bytes = progress.chunks_total * CHUNK_BYTES;
+            let (start, before) = *entry.since.get_or_insert((Instant::now(), known.done_bytes));
+            let (seconds, done) = (start.elapsed().as_secs_f64(), known.done_bytes - before);
+            if done > 0 && seconds > 0.2 {
+                let left = known.total_bytes.saturating_sub(known.done_bytes) as f64;
+                known.remaining_seconds = Some((left * seconds / done as f64).ceil() as u64);
+            }
+        });
+    }
+
+    /// The capture failed for good.
+    pub fn failed(&self, snapshot: &SnapshotId, why: String) {
+        let entry = Entry {
+            status: SnapshotStatus::Failed(why),
+            since: None,
+        };
+        self.with(|entries| entries.insert(snapshot.clone(), entry));
+    }
+
+    /// Nothing more is to be said of it here.
+    pub fn forget(&self, snapshot: &SnapshotId) {
+        self.with(|entries| entries.remove(snapshot));
+    }
+
+    /// What is known of it here.
+    pub fn get(&self, snapshot: &SnapshotId) -> Option<SnapshotStatus> {
+        self.with(|entries| entries.get(snapshot).map(|e| e.status.clone()))
+    }
+}

@@ -1,0 +1,151 @@
+//! The vault's thread: what lives on it.
+
+use crate::capture::Captures;
+use crate::progress::ProgressBoard;
+use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind, SweepReport};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use tidemark_env::real::RealEnv;
+use tidemark_env::{DirBucket, DirLock, Env};
+use tidemark_units::SnapshotId;
+use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
+use tidemark_volume::Volume;
+use tokio::sync::broadcast;
+
+/// Readers kept open: each holds only its place in a tree, the caches are the vault's.
+const READERS_MAX: usize = 64;
+
+/// The state of the vault's thread.
+pub struct VaultHost {
+    /// The thread's world.
+    pub real: RealEnv,
+    /// The vault.
+    pub vault: Vault,
+    /// The node's settings.
+    pub config: NodeConfig,
+    /// Captures under way.
+    pub captures: Captures,
+    /// Where progress is told.
+    pub board: ProgressBoard,
+    /// Where events are told.
+    pub events: broadcast::Sender<Event>,
+    readers: RefCell<HashMap<Arc<[u8]>, Rc<Reader>>>,
+    _lock: Box<dyn DirLock>,
+}
+
+impl VaultHost {
+    /// Opens the vault, making it on first use. The data directory's lock keeps a second node away.
+    pub async fn open(
+        real: RealEnv,
+        config: NodeConfig,
+        board: ProgressBoard,
+        events: broadcast::Sender<Event>,
+    ) -> Result<Rc<Self>, NodeError> {
+        let env = &real.env;
+        for dir in [
+            &config.data_dir,
+            &config.data_dir.join("spool"),
+            &config.data_dir.join("marks"),
+            &config.vault_dir,
+        ] {
+            tidemark_env::fs::create_dir_durable(&*env.fs, dir).await?;
+        }
+        let lock = env
+            .fs
+            .lock_dir(&config.data_dir)
+            .await
+            .map_err(|e| match e.kind() {
+                std::io::ErrorKind::WouldBlock => NodeError::new(
+                    NodeErrorKind::Busy,
+                    format!("{} is in use by another process", config.data_dir.display()),
+                ),
+                _ => NodeError::from(e),
+            })?;
+        let bucket = Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone()));
+        let vault = Vault::open_or_create(env, bucket).await?;
+        Ok(Rc::new(Self {
+            captures: Captures::default(),
+            readers: RefCell::new(HashMap::new()),
+            real,
+            vault,
+            config,
+            board,
+            events,
+            _lock: lock,
+        }))
+    }
+
+    /// The thread's world, for jobs.
+    pub fn env(&self) -> &Env {
+        &self.real.env
+    }
+
+    /// The spool directory of a snapshot's capture.
+    pub fn spool_dir(&self, snapshot: &SnapshotId) -> PathBuf {
+        self.config.data_dir.join("spool").join(snapshot.as_str())
+    }
+
+    /// A reader of the content of an encoded root; the error is for people.
+    pub fn reader(&self, root: &Arc<[u8]>) -> Result<Rc<Reader>, String> {
+        let mut readers = self.readers.borrow_mut();
+        if let Some(reader) = readers.get(root) {
+            return Ok(Rc::clone(reader));
+        }
+        if readers.len() >= READERS_MAX {
+            readers.clear();
+        }
+        let decoded = Root::from_bytes(root).map_err(|e| e.to_string())?;
+        let reader = Rc::new(Reader::open(&self.vault, decoded));
+        readers.insert(Arc::clone(root), Rc::clone(&reader));
+        Ok(reader)
+    }
+
+    /// The record of a snapshot, or `None` if there is no such snapshot.
+    pub async fn record(&self, snapshot: &SnapshotId) -> Result<Option<SnapshotRecord>, NodeError> {
+        match self.vault.snapshot(snapshot).await {
+            Ok(record) => Ok(Some(record)),
+            Err(e) if e.kind == tidemark_vault::VaultErrorKind::Missing => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Frees what neither a snapshot, nor a volume, nor a capture needs. `open_roots` are those of open
+    /// volumes; closed ones are asked for theirs here. Fails, freeing nothing, if any cannot be read.
+    pub async fn sweep(
+        &self,
+        open_roots: Vec<Vec<u8>>,
+        open: Vec<PathBuf>,
+    ) -> Result<SweepReport, NodeError> {
+        let env = self.env();
+        let mut keep = Keep::default();
+        let mut roots = open_roots;
+        let volumes = self.config.data_dir.join("volumes");
+        for entry in env.fs.list(&volumes).await? {
+            let dir = volumes.join(&entry.name);
+            if !open.contains(&dir) && !entry.name.starts_with('.') {
+                roots.extend(Volume::roots_of(env, &dir).await?);
+            }
+        }
+        for root in roots {
+            keep.roots.push(Root::from_bytes(&root)?);
+        }
+        let spool = self.config.data_dir.join("spool");
+        for entry in env.fs.list(&spool).await? {
+            keep.packs
+                .extend(spool_packs(env, &spool.join(&entry.name)).await?);
+        }
+        let report = self.vault.sweep(&keep).await?;
+        tracing::info!(
+            packs = report.freed_packs,
+            bytes = report.freed_bytes,
+            "vault swept"
+        );
+        Ok(SweepReport {
+            packs: report.freed_packs,
+            bytes: report.freed_bytes,
+        })
+    }
+}
