@@ -8,15 +8,19 @@ const R: &str = "RegionId=cn-hangzhou";
 
 /// Asks again until the JSON pointer shows the text. The service works on it meanwhile.
 fn until(server: &Server, action: &str, parameters: &str, pointer: &str, wanted: &str) -> Value {
-    loop {
+    // Bounded only so that what never comes fails here, with what came instead.
+    let mut last = Value::Null;
+    for _ in 0..3000 {
         let tree = server.ok(action, parameters);
         let shown = tree.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
         if shown.as_deref() == Some(wanted) {
             return tree;
         }
         assert_ne!(shown.as_deref(), Some("failed"), "{tree}");
+        last = tree;
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
+    panic!("{action} {parameters} never showed {wanted} at {pointer}: {last}");
 }
 
 fn id(tree: &Value, pointer: &str) -> String {
