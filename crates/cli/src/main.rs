@@ -17,11 +17,12 @@ mod volume;
 
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Snapshots for cloud disks, self-hosted: take one in microseconds, restore it at once.
 #[derive(Debug, Parser)]
-#[command(name = "tidemark", version, propagate_version = true, max_term_width = 110)]
+#[command(name = "tidemark", version, max_term_width = 110)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -43,7 +44,8 @@ enum Command {
     Snapshot(people::snapshot::SnapshotArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),
-    /// Call any action of the ECS API
+    /// Call any action of the ECS API, with the output of the reference client
+    #[command(override_usage = "tidemark ecs <ACTION> [--Name value]... [FLAGS]")]
     Ecs {
         #[command(flatten)]
         connection: credentials::ConnectionArgs,
@@ -70,7 +72,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "tidemark", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "tidemark", &mut script);
+            std::io::stdout().write_all(&script)?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -20,29 +20,31 @@ use std::time::Instant;
 
 /// Help after the options.
 pub const EXAMPLES: &str = "\
-Examples:
-  tidemark ecs DescribeInstances --output cols=InstanceId,InstanceName,Status rows=Instances.Instance[]
-  tidemark ecs CreateSnapshot --DiskId d-bp1... --SnapshotName nightly --Tag.1.Key env --Tag.1.Value prod
-  tidemark ecs DescribeSnapshots --SnapshotIds '[\"s-bp1...\"]' \\
-      --waiter expr='Snapshots.Snapshot[0].Status' to=accomplished timeout=600 interval=2
-  tidemark ecs DescribeDisks --pager --cli-query 'Disks.Disk[?Size>`100`].DiskId'
-
 Flags:
-  --Name value              a parameter of the action; also --Name=value, and --Name-FILE path
-                            (a value of the form --word needs the = form)
+  --Name value         a parameter of the action; also --Name=value, and
+                       --Name-FILE path (a value like --word needs the = form)
   --output cols=A,B [rows=JMESPATH] [num=true]
-                            a table instead of JSON; rows must yield an array
-  --cli-query JMESPATH      a part of the answer
+                       a table instead of JSON; rows must yield an array
+  --cli-query JMESPATH a part of the answer
   --waiter expr=JMESPATH to=TEXT [timeout=180] [interval=5]
-                            repeat the call until the expression yields the text
+                       repeat the call until the expression yields the text
   --pager [path=JMESPATH] [NextToken=] [PageNumber=] [PageSize=] [TotalCount=]
-                            fetch all pages and join their lists
-  --method GET|POST         how to send [default: POST]
-  --header NAME=VALUE       a further HTTP header
-  --quiet                   print nothing when all is well
-  --endpoint, --region, --access-key-id, --access-key-secret, --sts-token, --data-dir
-                            where and who; otherwise TIDEMARK_* or ALIBABA_CLOUD_* from the
-                            environment, then credentials.toml in the data directory";
+                       fetch all pages and join their lists
+  --method GET|POST    how to send [default: POST]
+  --header NAME=VALUE  a further HTTP header
+  --quiet              print nothing when all is well
+
+Where and who: the options above, else TIDEMARK_ENDPOINT, TIDEMARK_REGION,
+TIDEMARK_ACCESS_KEY_ID, TIDEMARK_ACCESS_KEY_SECRET, else ALIBABA_CLOUD_*, else
+credentials.toml in the data directory.
+
+Examples:
+  tidemark ecs DescribeInstances \\
+      --output cols=InstanceId,InstanceName,Status rows=Instances.Instance[]
+  tidemark ecs CreateSnapshot --DiskId d-bp1... --Tag.1.Key env --Tag.1.Value prod
+  tidemark ecs DescribeSnapshots --SnapshotIds '[\"s-bp1...\"]' \\
+      --waiter expr='Snapshots.Snapshot[0].Status' to=accomplished interval=2
+  tidemark ecs DescribeDisks --pager --cli-query 'Disks.Disk[?Size>`100`].DiskId'";
 
 /// Arguments of `tidemark ecs`.
 #[derive(Debug, clap::Args)]

@@ -29,9 +29,9 @@ pub const INSTANCE: Kind = Kind {
 };
 
 const EXAMPLES: &str = "\
-An instance of type tidemark.external is a machine that Tidemark does not run: yours. While it is
-Running, its disks are exported by NBD (`tidemark disk endpoint <disk>`); while it is Stopped they
-are not, and can be rolled back.
+An instance of type tidemark.external is a machine that Tidemark does not run:
+yours. While it is Running, its disks are exported by NBD (`tidemark disk
+endpoint <disk>`); while it is Stopped they are not, and can be rolled back.
 
 Examples:
   tidemark instance create --name db --wait

@@ -47,8 +47,9 @@ pub const SNAPSHOT: Kind = Kind {
 };
 
 const EXAMPLES: &str = "\
-A snapshot fixes the disk's content at the instant of the call, while the guest keeps writing; its
-data is stored in the background. It is done when its status is `accomplished`.
+A snapshot fixes the disk's content at the instant of the call, while the guest
+keeps writing; its data is stored in the background. It is done when its status
+is `accomplished`.
 
 Examples:
   tidemark snapshot create d-bp1... --name before-upgrade --wait

@@ -3,8 +3,7 @@
 //! The lock is the kernel's, on an open file: it ends with the process, however that ends.
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::FlockOperation;
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
@@ -33,9 +32,9 @@ impl DataDir {
             .truncate(false)
             .open(&lock_path)
             .with_context(|| format!("cannot open {}", lock_path.display()))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+        match lock.try_lock() {
             Ok(()) => {}
-            Err(rustix::io::Errno::WOULDBLOCK) => {
+            Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();
                 let _ = (&lock).take(20).read_to_string(&mut owner);
                 let owner = match owner.trim() {
@@ -47,7 +46,9 @@ impl DataDir {
                     path.display()
                 );
             }
-            Err(cause) => return Err(cause).with_context(|| format!("cannot lock {}", lock_path.display())),
+            Err(TryLockError::Error(cause)) => {
+                return Err(cause).with_context(|| format!("cannot lock {}", lock_path.display()));
+            }
         }
         // For people only; the lock is what counts.
         let note = |lock: &mut File| -> std::io::Result<()> {

@@ -32,9 +32,10 @@ const SPOOL_BYTES_MAX: u64 = 4 * GIB;
 const DRAIN: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
-Needs no configuration: data in ./tidemark-data, the API on 127.0.0.1:7480. At first start it makes a
-key (or takes TIDEMARK_ACCESS_KEY_ID and TIDEMARK_ACCESS_KEY_SECRET) and writes it, with the endpoint,
-to <data-dir>/credentials.toml, where the other commands find it.
+Needs no configuration: data in ./tidemark-data, the API on 127.0.0.1:7480.
+At first start it makes a key, or takes TIDEMARK_ACCESS_KEY_ID and
+TIDEMARK_ACCESS_KEY_SECRET, and writes it to <data-dir>/credentials.toml,
+where the other commands find it.
 
 Examples:
   tidemark up --demo                      start, and watch a tour
