@@ -97,25 +97,38 @@ pub trait Fs {
 }
 
 /// Makes `dir` and every missing directory above it, each durable before this returns.
+///
+/// One level after the other, each synced into its parent before the next is made. So what exists is
+/// durable, but for the deepest that exists, which is synced too: who made it may have been killed.
 pub async fn create_dir_durable(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
-    let mut missing = Vec::new();
-    let mut at = dir;
-    while !at.as_os_str().is_empty() && !fs.exists(at).await? {
-        missing.push(at);
-        match at.parent() {
-            Some(parent) => at = parent,
-            None => break,
+    let mut to_sync = Vec::new();
+    let mut at = Some(dir);
+    let mut existing = None;
+    while let Some(path) = at.filter(|path| !path.as_os_str().is_empty()) {
+        to_sync.push(path);
+        if fs.exists(path).await? {
+            existing = Some(path);
+            break;
+        }
+        at = path.parent();
+    }
+    for path in to_sync.into_iter().rev() {
+        let Some(parent) = path.parent() else { continue };
+        if existing != Some(path) {
+            fs.create_dir_all(path).await?;
+        }
+        let parent = if parent.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            parent
+        };
+        match fs.sync_dir(parent).await {
+            // We did not make it: a place that others manage may not be ours to read.
+            Err(error) if existing == Some(path) && error.kind() == io::ErrorKind::PermissionDenied => {}
+            synced => synced?,
         }
     }
-    fs.create_dir_all(dir).await?;
-    for made in missing.iter().rev() {
-        let parent = match made.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => parent,
-            _ => Path::new("."),
-        };
-        fs.sync_dir(parent).await?;
-    }
-    Ok(())
+    fs.create_dir_all(dir).await
 }
 
 /// Puts `data` at `path` so that after a crash there is the old file or the new one, never a mixture:

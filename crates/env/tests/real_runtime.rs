@@ -328,3 +328,28 @@ fn a_task_that_is_always_ready_does_not_keep_others_from_running() {
         drop(ours);
     });
 }
+
+/// A lock protects against writes of its earlier holder that nobody waits for any more.
+#[test]
+fn a_lock_is_free_only_when_abandoned_writes_have_ended() {
+    both(async |world| {
+        let (fs, dir) = (&world.env.fs, tempfile::tempdir().unwrap());
+        let file = fs
+            .open(&dir.path().join("f"), tidemark_env::OpenMode::CreateNew)
+            .await
+            .unwrap();
+        for byte in 1..20u8 {
+            let lock = fs.lock_dir(dir.path()).await.unwrap();
+            {
+                let mut write = pin!(file.write_at(0, vec![Bytes::from(vec![byte; 4 << 20])]));
+                let _ = poll_fn(|context| Poll::Ready(write.as_mut().poll(context))).await;
+            }
+            drop(lock);
+            while fs.lock_dir(dir.path()).await.is_err() {
+                world.env.tasks.yield_now().await;
+            }
+            let last = file.read_at((4 << 20) - 4096, 4096).await.unwrap();
+            assert!(last.iter().all(|last| *last == byte));
+        }
+    });
+}

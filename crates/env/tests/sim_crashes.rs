@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tidemark_env::fs::create_dir_durable;
 use tidemark_env::sim::{FaultOp, Sim};
 use tidemark_env::{Bucket, BucketErrorKind, DirBucket, Env, File, OpenMode, Precondition};
 
@@ -448,4 +449,25 @@ fn a_directory_bucket_keeps_what_it_acknowledged() {
         cut_midway > 100 && unacknowledged_kept > 5,
         "{cut_midway} {unacknowledged_kept}"
     );
+}
+
+/// Directories made durable in runs that are killed at any step, and in one that is not, survive.
+#[test]
+fn a_durable_directory_is_durable_though_its_maker_was_killed_before() {
+    for seed in 0..200 {
+        let sim = Sim::new(seed);
+        let deep = Path::new("/a/b/c/d");
+        for _ in 0..3 {
+            let steps = 1 + sim.below(12);
+            sim.run_steps(steps, async |env: Env| {
+                create_dir_durable(&*env.fs, deep).await.unwrap()
+            });
+        }
+        sim.run(async |env: Env| create_dir_durable(&*env.fs, deep).await.unwrap());
+        sim.crash();
+        assert!(
+            sim.run(async |env: Env| env.fs.exists(deep).await.unwrap()),
+            "seed {seed}"
+        );
+    }
 }

@@ -9,13 +9,20 @@ use bytes::Bytes;
 use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 use std::cell::Cell;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 
-/// Writes up to this size are done at once.
-const INLINE_WRITE_BYTES_MAX: usize = 256 << 10;
+/// Writes up to this size go into the page cache at once; larger ones go to the driver.
+///
+/// The kernel hands every buffered write on ext4 to a worker thread, whether it would wait or not.
+/// Measured on ext4 (Linux 6.18, two busy cores; at once / ring, in microseconds per write): 4 KiB at
+/// depth 1 takes 19 / 28, and 9.9 / 14.4 of processor time; at depth 32, 9.4 / 13.0 of processor time;
+/// 64 KiB at depth 1 takes 42 / 54. So the ring never saves work. It saves the time of this thread (3
+/// to 5 per write whatever the size, against 10 for 4 KiB, 24 for 64 KiB and 45 for 256 KiB), which
+/// other guests' requests wait for: that decides for large writes.
+const INLINE_WRITE_BYTES_MAX: usize = 64 << 10;
 
 /// An open file.
 pub(super) struct RealFile {
@@ -134,8 +141,7 @@ impl File for RealFile {
             }
             self.runtime.pace().await;
             if left.bytes() <= INLINE_WRITE_BYTES_MAX {
-                let slices: Vec<IoSlice<'_>> = left.slices().map(IoSlice::new).collect();
-                let count = retry(|| rustix::io::pwritev(&*self.fd, &slices, offset))?;
+                let count = left.gather(|slices| retry(|| rustix::io::pwritev(&*self.fd, slices, offset)))?;
                 left.advance(count);
                 if left.is_done() {
                     return Ok(());

@@ -182,7 +182,10 @@ impl Stream {
             return Ok(());
         }
         self.runtime.pace().await;
-        let _turn = self.sending.lock().await;
+        let _turn = match self.sending.try_lock() {
+            Some(turn) => turn,
+            None => self.sending.lock().await,
+        };
         if self.broken.replace(true) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }

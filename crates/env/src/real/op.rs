@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 /// Pieces that one call may gather (the kernel's UIO_MAXIOV).
 const GATHER_MAX: usize = 1024;
+/// Pieces of a usual reply or record, for which no list is allocated.
+const GATHER_ON_STACK: usize = 8;
 /// Bytes asked for in one call; the kernel would cut at just below 2 GiB.
 pub(super) const CALL_BYTES_MAX: usize = 1 << 30;
 
@@ -72,6 +74,19 @@ impl Pieces {
                 &piece[..]
             }
         })
+    }
+
+    /// Hands what one call may take to `call`.
+    pub(super) fn gather<T>(&self, call: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+        let count = self.pieces.len() - self.first;
+        if count > GATHER_ON_STACK {
+            return call(&self.slices().map(IoSlice::new).collect::<Vec<_>>());
+        }
+        let mut slices = [IoSlice::new(&[]); GATHER_ON_STACK];
+        self.slices()
+            .zip(&mut slices)
+            .for_each(|(slice, place)| *place = IoSlice::new(slice));
+        call(&slices[..count])
     }
 
     /// Whether one piece is all that is left.
@@ -199,8 +214,7 @@ impl Op {
                 count.inspect(|count| unsafe { grow(buf, *count) })
             }
             Self::Write { fd, offset, left } => {
-                let slices: Vec<IoSlice<'_>> = left.slices().map(IoSlice::new).collect();
-                rustix::io::pwritev(&**fd, &slices, *offset)
+                left.gather(|slices| rustix::io::pwritev(&**fd, slices, *offset))
             }
             Self::Sync { fd } => rustix::fs::fdatasync(&**fd).map(|()| 0),
             Self::Recv { fd, buf, max } => {
@@ -210,9 +224,10 @@ impl Op {
                 count.inspect(|count| unsafe { grow(buf, *count) })
             }
             Self::Send { fd, left } => {
-                let slices: Vec<IoSlice<'_>> = left.slices().map(IoSlice::new).collect();
                 let flags = send | SendFlags::NOSIGNAL;
-                rustix::net::sendmsg(&**fd, &slices, &mut SendAncillaryBuffer::default(), flags)
+                left.gather(|slices| {
+                    rustix::net::sendmsg(&**fd, slices, &mut SendAncillaryBuffer::default(), flags)
+                })
             }
         };
         answer.map_err(io::Error::from)
