@@ -18,7 +18,7 @@ use tidemark_env::real::RealEnv;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
 use tidemark_units::{ChunkIndex, DiskId};
-use tidemark_volume::{Volume, VolumeConfig};
+use tidemark_volume::{ChunkSource, Volume, VolumeConfig};
 use tokio::sync::{Notify, broadcast};
 
 /// Chunks fetched at once in the background; the vault reads ahead by itself.
@@ -53,7 +53,7 @@ impl DiskHost {
         events: broadcast::Sender<Event>,
     ) -> Result<Rc<Self>, NodeError> {
         let root = Volume::source_of(&real.env, &dir).await?;
-        let source = root.map(|root| VaultSource::new(vault.clone(), &root));
+        let source = root.map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), &root)) });
         let volume = Volume::open(&real.env, &dir, source, &VolumeConfig::default()).await?;
         let host = Rc::new(Self {
             real,
@@ -76,8 +76,8 @@ impl DiskHost {
     }
 
     /// A source for the content of an encoded root.
-    pub fn source(&self, root: &[u8]) -> Rc<dyn tidemark_volume::ChunkSource> {
-        VaultSource::new(self.vault.clone(), root)
+    pub fn source(&self, root: &[u8]) -> Rc<dyn ChunkSource> {
+        Rc::new(VaultSource::new(self.vault.clone(), root))
     }
 
     /// Lets clients in, or ends their connections and waits until no request is under way.

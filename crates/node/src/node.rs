@@ -638,15 +638,9 @@ impl Node {
 impl Disk {
     /// Closes the volume and waits for its thread.
     async fn end(&self) {
-        match self
-            .remote
-            .call(|host| async move { host.volume.close().await })
-            .await
-        {
-            Ok(Err(e)) => {
-                tracing::warn!(error = %e, "closing a volume; its log is replayed at the next open")
-            }
-            Ok(Ok(())) | Err(_) => {}
+        let closed = self.remote.call(|host| async move { host.volume.close().await }).await;
+        if let Ok(Err(e)) = closed {
+            tracing::warn!(error = %e, "closing a volume; its log is replayed at the next open");
         }
         self.remote.end();
         let thread = lock(&self.thread).take();

@@ -5,7 +5,6 @@ use crate::vault::VaultHost;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::ops::Range;
-use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_env::LocalFuture;
 use tidemark_units::ChunkIndex;
@@ -20,11 +19,11 @@ pub struct VaultSource {
 
 impl VaultSource {
     /// A source for the content of `root`, as the vault encodes it.
-    pub fn new(vault: Remote<VaultHost>, root: &[u8]) -> Rc<dyn ChunkSource> {
-        Rc::new(Self {
+    pub fn new(vault: Remote<VaultHost>, root: &[u8]) -> Self {
+        Self {
             vault,
             root: root.into(),
-        })
+        }
     }
 }
 

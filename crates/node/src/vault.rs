@@ -37,7 +37,7 @@ pub struct VaultHost {
 }
 
 impl VaultHost {
-    /// Opens the vault, making it on first use. The data directory's lock keeps a second node away.
+    /// Opens the vault, making it on first use. A lock keeps a second node away from the data.
     pub async fn open(
         real: RealEnv,
         config: NodeConfig,
