@@ -6,6 +6,7 @@
 use crate::LocalFuture;
 use bytes::Bytes;
 use std::ops::Range;
+use std::path::Path;
 
 /// What a put demands of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,13 @@ pub trait Bucket {
     /// Stores an object whole.
     fn put(&self, key: &str, body: Vec<Bytes>, pre: Precondition)
     -> LocalFuture<'_, Result<(), BucketError>>;
+    /// Stores a local file under a key where nothing may be, without copying its bytes, if the bucket can:
+    /// `false` means that it cannot and nothing was changed. The file must be synced and must never
+    /// change again; its own name may be removed afterwards.
+    fn adopt(&self, key: &str, file: &Path) -> LocalFuture<'_, Result<bool, BucketError>> {
+        let _ = (key, file);
+        Box::pin(async { Ok(false) })
+    }
     /// An object's bytes.
     fn get(&self, key: &str) -> LocalFuture<'_, Result<Bytes, BucketError>>;
     /// Bytes `range` of an object; a range past its end is [`BucketErrorKind::Other`], never a short answer.

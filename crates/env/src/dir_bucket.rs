@@ -263,6 +263,30 @@ impl Bucket for DirBucket {
         })
     }
 
+    fn adopt(&self, key: &str, file: &Path) -> LocalFuture<'_, Result<bool, BucketError>> {
+        let (path, key, file) = (self.path("adopt", key), key.to_owned(), file.to_owned());
+        Box::pin(async move {
+            let path = path?;
+            let dir = path.parent().unwrap_or(&self.root);
+            let unchanged = |error: io::Error| failed(kind_of(&error), "adopt", &key, error);
+            self.make_durable(dir).await.map_err(unchanged)?;
+            let linked = self.fs().link_new(&file, &path).await;
+            match &linked {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    // Another file system, or one without links: the caller has to copy.
+                    tracing::debug!(%error, %key, "a file is not adopted but copied");
+                    return Ok(false);
+                }
+                _ => {}
+            }
+            self.fs()
+                .sync_dir(dir)
+                .await
+                .map_err(|error| failed(BucketErrorKind::Unknown, "adopt", &key, error))?;
+            linked.map(|()| true).map_err(unchanged)
+        })
+    }
+
     fn get(&self, key: &str) -> LocalFuture<'_, Result<Bytes, BucketError>> {
         let (path, key) = (self.path("get", key), key.to_owned());
         Box::pin(async move {

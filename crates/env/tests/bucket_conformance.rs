@@ -5,6 +5,7 @@ mod common;
 use bytes::Bytes;
 use common::everywhere;
 use futures_util::future::join_all;
+use tidemark_env::fs::write_atomic;
 use tidemark_env::{Bucket, BucketError, BucketErrorKind, DirBucket, ObjectInfo, Precondition};
 
 fn body(text: &'static str) -> Vec<Bytes> {
@@ -39,6 +40,27 @@ fn what_was_put_is_got() {
         bucket.put("empty", vec![], Precondition::Absent).await.unwrap();
         assert_eq!(bucket.get("empty").await.unwrap(), "");
         assert!(bucket.describe().contains("vault"));
+    });
+}
+
+#[test]
+fn an_adopted_file_outlives_its_own_name() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env.clone(), dir.join("vault"));
+        let file = dir.join("sealed");
+        write_atomic(&*env.fs, &file, Bytes::from_static(b"content"))
+            .await
+            .unwrap();
+        assert!(bucket.adopt("packs/ab/cd", &file).await.unwrap());
+        assert_eq!(
+            kind(bucket.adopt("packs/ab/cd", &file).await),
+            BucketErrorKind::Exists
+        );
+        env.fs.remove_file(&file).await.unwrap();
+        assert_eq!(bucket.get("packs/ab/cd").await.unwrap(), "content");
+        // What cannot be linked is left to the caller, who will copy it or learn why not.
+        assert!(!bucket.adopt("packs/ab/ef", &file).await.unwrap());
+        assert_eq!(kind(bucket.get("packs/ab/ef").await), BucketErrorKind::Missing);
     });
 }
 

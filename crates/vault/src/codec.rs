@@ -48,28 +48,44 @@ impl Codec {
 const ZSTD_LEVEL: i32 = 1;
 
 thread_local! {
-    // A compression context is a megabyte that is worth keeping between chunks.
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> = const { RefCell::new(None) };
+    // A context is a megabyte that is worth keeping between chunks, and so is room for the worst case.
+    static COMPRESSOR: RefCell<Option<Compressor>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+struct Compressor {
+    context: zstd::bulk::Compressor<'static>,
+    room: Vec<u8>,
+}
+
+impl Compressor {
+    fn compress(&mut self, plain: &[u8]) -> Option<Bytes> {
+        // No more room than what pays: more is a failure, and the chunk goes raw.
+        self.room.resize(plain.len() - plain.len() / 32, 0);
+        let packed = self
+            .context
+            .compress_to_buffer(plain, self.room.as_mut_slice())
+            .ok()?;
+        Some(Bytes::copy_from_slice(&self.room[..packed]))
+    }
 }
 
 /// Compresses `plain` if that pays.
 pub(crate) fn encode(plain: &Bytes) -> (Codec, Bytes) {
-    let enough = plain.len() - plain.len() / 32;
     let packed = COMPRESSOR.with_borrow_mut(|slot| {
         if slot.is_none() {
-            *slot = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok();
+            let context = zstd::bulk::Compressor::new(ZSTD_LEVEL).ok()?;
+            *slot = Some(Compressor {
+                context,
+                room: Vec::new(),
+            });
         }
-        // A compressor that cannot be had or fails costs space only: the chunk goes raw.
-        slot.as_mut()?.compress(plain).ok()
+        // A compressor that cannot be had costs space only.
+        slot.as_mut()?.compress(plain)
     });
     match packed {
-        Some(mut packed) if packed.len() < enough => {
-            // The buffer was made for the worst case; a pack of them waits in memory.
-            packed.shrink_to_fit();
-            (Codec::Zstd, Bytes::from(packed))
-        }
-        _ => (Codec::Raw, plain.clone()),
+        Some(packed) => (Codec::Zstd, packed),
+        None => (Codec::Raw, plain.clone()),
     }
 }
 

@@ -282,6 +282,11 @@ impl Spool {
         self.write(&FileKind::Tree.name(pack), footer).await
     }
 
+    /// Where a sealed pack is.
+    pub(super) fn pack_path(&self, pack: PackId) -> PathBuf {
+        self.dir.join(FileKind::Pack.name(pack))
+    }
+
     /// A sealed pack, whole.
     pub(super) async fn read_pack(&self, pack: PackId) -> Result<Bytes> {
         self.read(&FileKind::Pack.name(pack), PACK_BYTES_MAX).await

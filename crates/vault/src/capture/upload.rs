@@ -54,7 +54,9 @@ impl State {
             Some(body) => body,
             None => self.checked_body(pack).await?,
         };
-        self.put_pack(PackKind::Data, pack, &body).await?;
+        if !self.adopted(pack).await {
+            self.put_pack(PackKind::Data, pack, &body).await?;
+        }
         let footer = body.last().cloned().unwrap_or_default();
         self.spool.retire(pack, footer).await?;
         let mut core = self.core.borrow_mut();
@@ -67,6 +69,16 @@ impl State {
         drop(core);
         self.signal.notify();
         Ok(())
+    }
+
+    /// Whether the bucket took the spool's own file, which costs a name instead of a copy.
+    async fn adopted(&self, pack: PackId) -> bool {
+        let (key, file) = (key::pack(PackKind::Data, pack), self.spool.pack_path(pack));
+        match self.vault.store().bucket.adopt(&key, &file).await {
+            Ok(taken) => taken,
+            // Pack ids are random: what is there came from this very file.
+            Err(error) => error.kind == BucketErrorKind::Exists,
+        }
     }
 
     /// Stores a pack, with patience.

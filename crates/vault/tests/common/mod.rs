@@ -214,6 +214,21 @@ impl Bucket for Bad {
         })
     }
 
+    fn adopt(&self, key: &str, file: &Path) -> LocalFuture<'_, std::result::Result<bool, BucketError>> {
+        let (key, file) = (key.to_owned(), file.to_owned());
+        Box::pin(async move {
+            // Some buckets cannot.
+            if self.sim.seed().is_multiple_of(2) {
+                return Ok(false);
+            }
+            let done = self.day("adopt", &key, self.inner.adopt(&key, &file)).await;
+            if let Ok(true) = done {
+                self.puts.borrow_mut().push(key);
+            }
+            done
+        })
+    }
+
     fn get(&self, key: &str) -> LocalFuture<'_, std::result::Result<Bytes, BucketError>> {
         let key = key.to_owned();
         Box::pin(async move {
