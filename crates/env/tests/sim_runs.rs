@@ -132,3 +132,18 @@ fn a_lock_is_freed_by_its_drop_and_by_the_end_of_the_run() {
     });
     sim.run(async |env: Env| drop(env.fs.lock_dir(Path::new("d")).await.unwrap()));
 }
+
+#[test]
+fn a_task_that_only_yields_does_not_stop_time() {
+    Sim::new(11).run(async |env: Env| {
+        let ended = Rc::new(Cell::new(false));
+        let (set, clock) = (ended.clone(), env.clock.clone());
+        env.spawn(async move {
+            clock.sleep(Duration::from_secs(5)).await;
+            set.set(true);
+        });
+        while !ended.get() {
+            env.tasks.yield_now().await;
+        }
+    });
+}

@@ -38,6 +38,10 @@ use std::time::Duration;
 /// The wall clock of a new world: 2030-01-01 UTC.
 const WALL_START: UnixMillis = 1_893_456_000_000;
 
+/// Steps after which time goes on although a task is ready: one that only yields until something
+/// happens would otherwise keep it from happening.
+const BUSY_STEPS_MAX: u32 = 1000;
+
 /// A simulated world. Clones are the same world.
 #[derive(Clone)]
 pub struct Sim(Rc<World>);
@@ -195,16 +199,18 @@ impl Sim {
             let (flag, waker) = tasks.flag();
             let mut main = pin!(main(outside::env(world, &tasks)));
             let mut context = Context::from_waker(&waker);
-            let mut steps = 0;
+            let (mut steps, mut busy) = (0, 0);
             loop {
                 let ready = tasks.ready_count() as u64;
                 let choices = ready + u64::from(flag.is_raised());
-                if choices == 0 {
+                if choices == 0 || busy == BUSY_STEPS_MAX && world.next_event().is_some() {
+                    busy = 0;
                     if !world.advance(limit.time) {
                         break None;
                     }
                     continue;
                 }
+                busy = (busy + 1).min(BUSY_STEPS_MAX);
                 if steps == limit.steps || limit.time.is_some_and(|end| world.now.get() >= end) {
                     break None;
                 }
@@ -232,9 +238,7 @@ impl World {
     /// # Panics
     /// When there is no event: nothing will ever happen again.
     fn advance(&self, end: Option<Duration>) -> bool {
-        let effect = self.effects.borrow().first_key_value().map(|(key, _)| key.0);
-        let next = effect.into_iter().chain(self.timers.first()).min();
-        let next = match (next, end) {
+        let next = match (self.next_event(), end) {
             (Some(next), Some(end)) if next >= end => None,
             (None, None) => panic!("seed {}: every task waits and nothing will wake one", self.seed),
             (next, _) => next,
@@ -248,6 +252,11 @@ impl World {
         // Effects come first: an operation that ends now has had its effect.
         self.timers.fire(self.now.get());
         true
+    }
+
+    fn next_event(&self) -> Option<Duration> {
+        let effect = self.effects.borrow().first_key_value().map(|(key, _)| key.0);
+        effect.into_iter().chain(self.timers.first()).min()
     }
 
     fn take_effect(&self) {
