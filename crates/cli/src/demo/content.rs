@@ -148,16 +148,19 @@ fn plant(tree: &Path) -> Result<(usize, u64)> {
     Ok((files, size))
 }
 
-/// A day's work in the tree: a file changed, one removed, one added.
+/// A day's work in the tree: a log, a part of a large file and some settings change. Lengths stay, so
+/// that the file system lays out both versions alike, as it would have done in place.
 fn work(tree: &Path) -> Result<()> {
     let log = tree.join("var/log/service-3.log");
     let text = fs::read_to_string(&log)?.replace("served", "failed");
     fs::write(&log, text)?;
-    fs::remove_file(tree.join("srv/media/5.bin"))?;
-    fs::write(
-        tree.join("srv/media/new.bin"),
-        bytes("new media", 2 * MIB as usize),
-    )?;
+    let media = File::options().write(true).open(tree.join("srv/media/5.bin"))?;
+    media.write_all_at(&bytes("another scene", MIB as usize), MIB)?;
+    for part in fs::read_dir(tree.join("etc/app-7"))? {
+        let path = part?.path();
+        let text = fs::read_to_string(&path)?.replace("value", "VALUE");
+        fs::write(&path, text)?;
+    }
     Ok(())
 }
 
@@ -207,6 +210,7 @@ fn patterns(versions: &[PathBuf; 2]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tidemark_units::CHUNK_BYTES;
 
     #[test]
     fn the_area_is_what_the_writes_left() {
@@ -221,20 +225,37 @@ mod tests {
         assert!(area_after(SLOTS + 4) != area);
     }
 
+    /// Bytes of 64 KiB chunks that are not the same in both files.
+    fn changed_bytes(versions: &[PathBuf; 2]) -> u64 {
+        let [one, two] = [&versions[0], &versions[1]].map(|v| File::open(v).unwrap());
+        assert_eq!(
+            (one.metadata().unwrap().len(), two.metadata().unwrap().len()),
+            (IMAGE_BYTES, IMAGE_BYTES)
+        );
+        let (mut a, mut b) = (vec![0; CHUNK_BYTES as usize], vec![0; CHUNK_BYTES as usize]);
+        let mut changed = 0;
+        for at in (0..IMAGE_BYTES).step_by(CHUNK_BYTES as usize) {
+            one.read_exact_at(&mut a, at).unwrap();
+            two.read_exact_at(&mut b, at).unwrap();
+            changed += if a == b { 0 } else { CHUNK_BYTES };
+        }
+        changed
+    }
+
+    #[test]
+    fn the_second_version_is_the_first_after_some_work() {
+        let dir = tempfile::tempdir().unwrap();
+        let images = Images::make(dir.path()).unwrap();
+        assert_eq!(images.file_system, find_tool("mke2fs").is_some());
+        let changed = changed_bytes(&images.versions);
+        assert!((MIB..8 * MIB).contains(&changed), "{changed} bytes changed");
+    }
+
     #[test]
     fn patterns_fit_the_image_and_change_a_little() {
         let dir = tempfile::tempdir().unwrap();
         let versions = [dir.path().join("1"), dir.path().join("2")];
         patterns(&versions).unwrap();
-        let mut changed = 0;
-        let [one, two] = versions.map(|v| File::open(v).unwrap());
-        assert_eq!(one.metadata().unwrap().len(), IMAGE_BYTES);
-        let (mut a, mut b) = (vec![0; MIB as usize], vec![0; MIB as usize]);
-        for piece in 0..64 {
-            one.read_exact_at(&mut a, piece * 15 * MIB).unwrap();
-            two.read_exact_at(&mut b, piece * 15 * MIB).unwrap();
-            changed += usize::from(a != b);
-        }
-        assert_eq!(changed, 4);
+        assert_eq!(changed_bytes(&versions), 4 * MIB);
     }
 }

@@ -169,7 +169,7 @@ impl Api {
                 lines.add_row([column.title.to_string(), value]);
             }
         }
-        print(&lines.trim_fmt())
+        print(&left_aligned(&lines))
     }
 
     /// Prints what a command did: a sentence, or with `--json` an object.
@@ -298,7 +298,17 @@ fn table(columns: &[Column], rows: &[Value]) -> String {
             }
         }));
     }
-    table.trim_fmt()
+    left_aligned(&table)
+}
+
+/// The table's lines without the space that stands before a frame, and none at their end.
+fn left_aligned(table: &Table) -> String {
+    let text = table.trim_fmt();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix(' ').unwrap_or(line))
+        .collect();
+    lines.join("\n")
 }
 
 /// Prints a result.
@@ -339,7 +349,7 @@ mod tests {
             Column::number("size", |r| text(r, "Size")),
         ];
         let out = table(&columns, &[json!({"Id":"d-1","Size":8}), json!({"Id":"d-22"})]);
-        let lines: Vec<_> = out.lines().map(str::trim).collect();
+        let lines: Vec<_> = out.lines().collect();
         assert_eq!(lines, ["ID    SIZE", "d-1      8", "d-22     -"]);
         assert!(!out.contains('\u{1b}'));
     }

@@ -24,7 +24,7 @@ impl DataDir {
         make(path)
             .and_then(|()| make(&path.join("run")))
             .with_context(|| format!("cannot make the data directory {}", path.display()))?;
-        let lock_path = path.join("lock");
+        let lock_path = path.join("service.lock");
         let mut lock = File::options()
             .read(true)
             .write(true)

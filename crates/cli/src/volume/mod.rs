@@ -3,7 +3,7 @@
 //! The directory is a volume's own (in a service's data directory: `volumes/<disk-id>`). It has one
 //! owner at a time; what a service has open is refused.
 
-mod export;
+mod directory;
 mod serve;
 
 use crate::people::print;

@@ -4,7 +4,7 @@
 //! then passes their sockets over. On SIGTERM or SIGINT the clients' requests under way are finished,
 //! the volume is closed and the socket removed.
 
-use super::export::{Only, VolumeExport, describe};
+use super::directory::Only;
 use anyhow::{Context, Result, bail};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt;
@@ -16,6 +16,7 @@ use std::time::Duration;
 use tidemark_env::real::RealEnv;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{NegotiateLimits, ServeLimits, Stop, negotiate, serve};
+use tidemark_node::VolumeExport;
 use tidemark_volume::{Volume, VolumeConfig};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -50,9 +51,9 @@ async fn serve_clients(
     export: String,
     socket: &Path,
 ) -> Result<()> {
-    let info = describe(&export, volume);
+    let served = Rc::new(VolumeExport::new(&export, volume.clone()));
     let (events, mut inbox) = mpsc::unbounded_channel();
-    let only = Arc::new(Only(info.clone()));
+    let only = Arc::new(Only(served.info.clone()));
     let thread = std::thread::Builder::new().name("accept".into()).spawn(move || {
         let end = accept(listener, only, &events);
         // The volume's thread is gone only when it has ended for a reason of its own.
@@ -63,10 +64,6 @@ async fn serve_clients(
         socket.display()
     ))?;
 
-    let export = Rc::new(VolumeExport {
-        info,
-        volume: volume.clone(),
-    });
     let stop = Stop::new();
     // Each connection holds a sender; the end of the last one ends the receiver.
     let (alive, mut all_gone) = mpsc::channel::<()>(1);
@@ -75,7 +72,7 @@ async fn serve_clients(
             Some(Event::Client(fd, mut negotiated)) => {
                 volume.note_connected().await?;
                 let leftover = std::mem::take(&mut negotiated.leftover);
-                let (stream, export, env) = (real.net.stream(fd), export.clone(), real.env.clone());
+                let (stream, export, env) = (real.net.stream(fd), served.clone(), real.env.clone());
                 let (stop, alive) = (stop.clone(), alive.clone());
                 real.env.spawn(async move {
                     let outcome = serve(
