@@ -2,7 +2,8 @@
 //!
 //! What must stay true: a file under an object's name is whole and synced before it gets that name;
 //! names are given by rename (replacing) or link (create-only, decided by the file system); a put or
-//! delete returns once its directory is synced. Directories on the way to a key are synced into
+//! delete returns once its directory is synced. An adopted file (one that its owner has synced and
+//! never changes again) gets its key as a further name. Directories on the way to a key are synced into
 //! their parents at the first put of this handle, also those that exist: who made them may have been
 //! killed before syncing. Likewise an [`BucketErrorKind::Exists`] is said only once what exists is
 //! durable. A reader may see an object a moment before its put returns; a power cut can take such a
@@ -272,10 +273,14 @@ impl Bucket for DirBucket {
             self.make_durable(dir).await.map_err(unchanged)?;
             let linked = self.fs().link_new(&file, &path).await;
             match &linked {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    // Another file system, or one without links: the caller has to copy.
+                Err(error) if refuses_link(error) => {
                     tracing::debug!(%error, %key, "a file is not adopted but copied");
                     return Ok(false);
+                }
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return linked
+                        .map(|()| true)
+                        .map_err(|error| failed(BucketErrorKind::Unknown, "adopt", &key, error));
                 }
                 _ => {}
             }
@@ -389,6 +394,18 @@ fn failed(kind: BucketErrorKind, step: &'static str, key: &str, error: io::Error
         key: key.to_owned(),
         cause: Box::new(error),
     }
+}
+
+/// Another file system, one without links, or no such file: certainly nothing changed, so the caller may copy.
+fn refuses_link(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::CrossesDevices
+            | ErrorKind::TooManyLinks
+            | ErrorKind::PermissionDenied
+            | ErrorKind::Unsupported
+            | ErrorKind::NotFound
+    )
 }
 
 /// No object has that name: nothing there, a directory, or below an object.
