@@ -1,6 +1,7 @@
 """Content to put on disks, and ways to compare it."""
 
 import hashlib
+import json
 import os
 import pathlib
 import random
@@ -53,9 +54,14 @@ def same_bytes(first, second, length, step=8 * MIB):
                 raise AssertionError(f"{first} and {second} differ from byte {at + where} on")
 
 
-def compare(one, other):
-    """Two images, files or NBD URIs, hold the same bytes (`qemu-img compare`, strict about size)."""
-    compared = run("qemu-img", "compare", "-s", "-f", "raw", "-F", "raw", one, other, check=False)
+def compare(one, other, format="raw"):
+    """An image in `format` and a raw one, files or NBD URIs, have the same size and hold the same bytes."""
+    sizes = []
+    for kind, image in ((format, one), ("raw", other)):
+        info = run("qemu-img", "info", "--output=json", "-f", kind, image)
+        sizes.append(json.loads(info.stdout)["virtual-size"])
+    assert sizes[0] == sizes[1], f"{one} has {sizes[0]} bytes, {other} {sizes[1]}"
+    compared = run("qemu-img", "compare", "-f", format, "-F", "raw", one, other, check=False)
     assert compared.returncode == 0, compared.stdout + compared.stderr
 
 

@@ -45,8 +45,7 @@ def test_qemu_img(service, exports, scratch, which):
     info = json.loads(run("qemu-img", "info", "--output=json", "-f", "raw", service.uri(export)).stdout)
     assert info["virtual-size"] == 2 * GIB
     run("qemu-img", "convert", "-f", "raw", "-O", "qcow2", service.uri(export), scratch / "copy.qcow2")
-    compared = run("qemu-img", "compare", "-s", "-F", "raw", scratch / "copy.qcow2", service.uri(export), check=False)
-    assert compared.returncode == 0, compared.stdout + compared.stderr
+    data.compare(scratch / "copy.qcow2", service.uri(export), format="qcow2")
     # Holes are seen as holes: the copy is about as large as what was written.
     assert (scratch / "copy.qcow2").stat().st_size < 24 * MIB
     run("qemu-img", "convert", "-f", "qcow2", "-O", "raw", scratch / "copy.qcow2", scratch / "copy.raw")

@@ -37,7 +37,7 @@ def fio(service, scratch):
         process = subprocess.Popen(
             ["fio", "--name=load", "--ioengine=nbd", f"--uri={service.uri(disk)}", "--rw=randwrite", "--bs=16k"]
             + [f"--offset={FIO_OFFSET}", "--size=256m", "--iodepth=8", "--time_based", "--runtime=300"]
-            + ["--rate_iops=2000"],
+            + ["--rate_iops=2000", "--thread"],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             cwd=scratch,
