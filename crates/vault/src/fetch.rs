@@ -2,8 +2,8 @@
 //!
 //! Wanted things that lie close together in a pack come in one ranged GET. A thing that somebody is
 //! fetching already is waited for, not fetched again. A fetch is a task of its own: a caller that goes
-//! away takes nothing with it. What arrives is decoded and checked against its name off the thread;
-//! when the hinted place does not have it, the packs' own footers are asked ([`crate::locate`]).
+//! away takes nothing with it. What arrives is decoded and checked against its name, one thing at a
+//! time; when the hinted place does not have it, the packs' own footers are asked ([`crate::locate`]).
 //!
 //! Invariant: nothing leaves here, or enters the cache, that does not match its name.
 
@@ -272,19 +272,20 @@ impl<N: Name> Cache<N> {
                 return span.into_iter().map(|(id, at)| (id, at, Err(name(id)))).collect();
             }
         };
-        let decode = move || {
-            let one = |(id, at): (N, Location)| {
-                let start = (u64::from(at.offset) - from) as usize;
-                let stored = bytes.slice(start..start + at.stored_len as usize);
-                let result = id.decode(&at, stored).map_err(|cause| {
-                    let subject = format!("{} {id}: pack {} at {}", N::WORD, at.pack, at.offset);
-                    VaultError::corrupt("read pack", subject, cause)
-                });
-                (id, at, result)
-            };
-            span.into_iter().map(one).collect()
-        };
-        self.store.env.compute(decode).await
+        // Here and not off the thread: a guest waits for this, and the helpers of `compute` run only when
+        // the machine has nothing better to do. Others get their turn after each thing.
+        let mut decoded = Vec::with_capacity(span.len());
+        for (id, at) in span {
+            let start = (u64::from(at.offset) - from) as usize;
+            let stored = bytes.slice(start..start + at.stored_len as usize);
+            let result = id.decode(&at, stored).map_err(|cause| {
+                let subject = format!("{} {id}: pack {} at {}", N::WORD, at.pack, at.offset);
+                VaultError::corrupt("read pack", subject, cause)
+            });
+            decoded.push((id, at, result));
+            self.store.env.tasks.yield_now().await;
+        }
+        decoded
     }
 
     /// Asks the packs' footers where it is; `error` says why the hint did not help.
