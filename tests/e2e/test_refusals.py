@@ -109,7 +109,7 @@ def test_states_of_disk_and_instance(v3, refused, attached):
     [
         ("SnapshotName", "x", "InvalidSnapshotName.Malformed", 400),
         ("SnapshotName", "1starts-with-a-digit", "InvalidSnapshotName.Malformed", 400),
-        ("SnapshotName", "autumn", "InvalidSnapshotName.Malformed", 400),
+        ("SnapshotName", "automatic", "InvalidSnapshotName.Malformed", 400),
         ("SnapshotName", "http://name", "InvalidSnapshotName.Malformed", 400),
         ("SnapshotName", "n" * 129, "InvalidSnapshotName.Malformed", 400),
         ("SnapshotName", "no spaces", "InvalidSnapshotName.Malformed", 400),
@@ -247,7 +247,9 @@ def test_wrong_keys(service, sdk):
     assert (failure.value.code, failure.value.status) == ("InvalidAccessKeyId.NotFound", 404)
     with pytest.raises(EcsError) as failure:
         sdk(service, secret="wrong").call("DescribeRegions")
-    assert (failure.value.code, failure.value.status) == ("SignatureDoesNotMatch", 400)
+    # The V1 SDK compares our string-to-sign with its own; finding them equal, it blames the secret by this code.
+    code = "SignatureDoesNotMatch" if sdk is clients.V3 else "InvalidAccessKeySecret"
+    assert (failure.value.code, failure.value.status) == (code, 400)
 
 
 def test_plain_requests(service):
