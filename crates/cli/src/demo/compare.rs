@@ -1,9 +1,9 @@
 //! Comparing an export with what must be on it: every byte, and the hashes of both sides.
 
-use super::content::{AREA_BYTES, DISK_BYTES, IMAGE_BYTES, area_after, last_write};
+use super::content::{AREA_BYTES, DISK_BYTES, IMAGE_BYTES, Image, area_after, last_write};
 use super::nbd::Connection;
 use crate::people::progress::{Progress, Unit};
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::fs::File;
 use std::ops::RangeInclusive;
 use std::os::unix::fs::FileExt;
@@ -49,13 +49,13 @@ pub fn compare(socket: &Path, export: &str, expected: &Expected<'_>, copy: Optio
         );
     }
 
-    let image = File::open(expected.image).with_context(|| format!("{}", expected.image.display()))?;
+    let image = Image::open(expected.image)?;
     let (mut wanted_hash, mut found_hash) = (blake3::Hasher::new(), blake3::Hasher::new());
     let (mut wanted, mut found) = (vec![0; STEP], vec![0; STEP]);
     for at in (0..IMAGE_BYTES).step_by(STEP) {
         let length = STEP.min((IMAGE_BYTES - at) as usize);
         let (wanted, found) = (&mut wanted[..length], &mut found[..length]);
-        image.read_exact_at(wanted, at)?;
+        image.read(at, wanted)?;
         connection.read(at, found)?;
         check(export, at, wanted, found)?;
         wanted_hash.update(wanted);

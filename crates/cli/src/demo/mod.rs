@@ -19,10 +19,9 @@ use crate::people::{Api, print};
 use crate::size::human;
 use anyhow::{Context, Result, bail};
 use compare::{Expected, Same, compare};
-use content::{IMAGE_BYTES, Images};
+use content::{AREA_BYTES, IMAGE_BYTES, Image, Images};
 use nbd::Connection as Nbd;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tidemark_units::{CHUNK_BYTES, MIB};
@@ -92,17 +91,23 @@ impl Tour {
         ))?;
 
         self.title("A full snapshot, while the guest goes on writing")?;
-        let writer = Writer::start(&self.socket, &disk, 1)?;
+        let writer = Writer::start(&self.socket, &disk)?;
         std::thread::sleep(Duration::from_millis(300));
         let first = self.snapshot(&disk, "demo-full", &writer)?;
 
         self.title("Some work on the disk, then an incremental snapshot: it stores only what changed")?;
         let changed = self.write_image(&disk, &images.versions[1], Some(&images.versions[0]))?;
-        print(&format!("   {} of the file system changed", human(changed)))?;
-        let second = self.snapshot(&disk, "demo-incremental", &writer)?;
-        let total = writer.stop()?;
         print(&format!(
-            "   the guest made {total} writes meanwhile, none of them waited for the snapshots"
+            "   {} of the file system changed, and up to {} by the guest's writes",
+            human(changed),
+            human(AREA_BYTES)
+        ))?;
+        let second = self.snapshot(&disk, "demo-incremental", &writer)?;
+        let done = writer.stop()?;
+        print(&format!(
+            "   the guest made {} writes of 4 KiB meanwhile, through both snapshots; the slowest took {}",
+            done.writes,
+            millis(done.slowest)
         ))?;
 
         self.title("Both snapshots, read back in full through their read-only exports")?;
@@ -221,23 +226,25 @@ impl Tour {
 
     /// Writes the chunks of an image that are not zero, or not as in `before`; returns how many bytes.
     fn write_image(&self, disk: &str, image: &Path, before: Option<&Path>) -> Result<u64> {
-        let image = File::open(image)?;
-        let before = before.map(File::open).transpose()?;
+        let image = Image::open(image)?;
+        let before = before.map(Image::open).transpose()?;
         let mut connection = Nbd::open(&self.socket, disk)?;
         let mut progress = Progress::new(format!("write {disk}"), Unit::Bytes, IMAGE_BYTES);
-        let step = CHUNK_BYTES as usize;
+        let (step, chunk) = (MIB as usize, CHUNK_BYTES as usize);
         let (mut data, mut old) = (vec![0; step], vec![0; step]);
         let mut written = 0;
         for at in (0..IMAGE_BYTES).step_by(step) {
-            image.read_exact_at(&mut data, at)?;
+            image.read(at, &mut data)?;
             if let Some(before) = &before {
-                before.read_exact_at(&mut old, at)?;
+                before.read(at, &mut old)?;
             }
-            if data != old {
-                connection.write(at, &data)?;
-                written += CHUNK_BYTES;
+            for (index, (data, old)) in data.chunks(chunk).zip(old.chunks(chunk)).enumerate() {
+                if data != old {
+                    connection.write(at + index as u64 * CHUNK_BYTES, data)?;
+                    written += CHUNK_BYTES;
+                }
             }
-            progress.show(at + CHUNK_BYTES, None);
+            progress.show(at + MIB, None);
         }
         connection.flush()?;
         progress.finish();

@@ -6,12 +6,12 @@
 
 use super::content::{IMAGE_BYTES, SLOT_BYTES, slot, stamp};
 use super::nbd::Connection;
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Writes between two flushes.
 const FLUSH_EVERY: u64 = 64;
@@ -25,38 +25,34 @@ struct Shared {
     acknowledged: AtomicU64,
 }
 
-/// A running writer.
+/// A running writer; stops when dropped.
 pub struct Writer {
     shared: Arc<Shared>,
-    thread: JoinHandle<Result<()>>,
+    thread: Option<JoinHandle<Result<Duration>>>,
+}
+
+/// What a writer did.
+pub struct Done {
+    /// The number of its last write, which is durable.
+    pub writes: u64,
+    /// The longest that a write took.
+    pub slowest: Duration,
 }
 
 impl Writer {
-    /// Connects and starts writing with number `first` (from 1).
-    pub fn start(socket: &Path, disk: &str, first: u64) -> Result<Self> {
-        let mut connection = Connection::open(socket, disk)?;
+    /// Connects and starts writing.
+    pub fn start(socket: &Path, disk: &str) -> Result<Self> {
+        let connection = Connection::open(socket, disk)?;
         let shared = Arc::new(Shared::default());
-        shared.issued.store(first - 1, Ordering::SeqCst);
-        shared.acknowledged.store(first - 1, Ordering::SeqCst);
         let theirs = shared.clone();
+        let write = move || keep_writing(connection, &theirs);
         let thread = std::thread::Builder::new()
             .name("demo-writer".into())
-            .spawn(move || {
-                for count in first.. {
-                    if theirs.stop.load(Ordering::SeqCst) {
-                        break;
-                    }
-                    theirs.issued.store(count, Ordering::SeqCst);
-                    connection.write(IMAGE_BYTES + slot(count) * SLOT_BYTES, &stamp(count))?;
-                    theirs.acknowledged.store(count, Ordering::SeqCst);
-                    if count.is_multiple_of(FLUSH_EVERY) {
-                        connection.flush()?;
-                    }
-                    std::thread::sleep(PAUSE);
-                }
-                connection.flush()
-            })?;
-        Ok(Self { shared, thread })
+            .spawn(write)?;
+        Ok(Self {
+            shared,
+            thread: Some(thread),
+        })
     }
 
     /// Writes answered so far.
@@ -69,12 +65,42 @@ impl Writer {
         self.shared.issued.load(Ordering::SeqCst)
     }
 
-    /// Ends it; the number of its last write, which is durable.
-    pub fn stop(self) -> Result<u64> {
+    /// Ends it and tells what it did.
+    pub fn stop(mut self) -> Result<Done> {
         self.shared.stop.store(true, Ordering::SeqCst);
-        self.thread
-            .join()
-            .map_err(|_| anyhow!("the writer ended early"))??;
-        Ok(self.shared.acknowledged.load(Ordering::SeqCst))
+        let thread = self.thread.take().context("the writer was stopped before")?;
+        let slowest = thread.join().map_err(|_| anyhow!("the writer ended early"))??;
+        Ok(Done {
+            writes: self.acknowledged(),
+            slowest,
+        })
     }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Writes until told to stop; the longest that a write took.
+fn keep_writing(mut connection: Connection, shared: &Shared) -> Result<Duration> {
+    let mut slowest = Duration::ZERO;
+    for count in 1.. {
+        if shared.stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let block = stamp(count);
+        shared.issued.store(count, Ordering::SeqCst);
+        let sent = Instant::now();
+        connection.write(IMAGE_BYTES + slot(count) * SLOT_BYTES, &block)?;
+        slowest = slowest.max(sent.elapsed());
+        shared.acknowledged.store(count, Ordering::SeqCst);
+        if count.is_multiple_of(FLUSH_EVERY) {
+            connection.flush()?;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    connection.flush()?;
+    Ok(slowest)
 }

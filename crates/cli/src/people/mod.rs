@@ -38,7 +38,7 @@ pub struct Api {
 }
 
 /// First and longest pause between two looks at a resource.
-const POLL: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const POLL: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 impl Api {
     /// Connects nothing yet; fails when it is not known where the server is.

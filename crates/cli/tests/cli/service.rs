@@ -1,8 +1,6 @@
 //! `tidemark up` and what talks to it: `ecs` in the documented walkthrough, the commands for people.
 
-mod common;
-
-use common::{Ran, run, signal, tidemark};
+use crate::common::{Ran, run, signal, tidemark};
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;

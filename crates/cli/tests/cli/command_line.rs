@@ -1,8 +1,6 @@
 //! Help, refusals and completions: what a newcomer meets first.
 
-mod common;
-
-use common::{run, tidemark};
+use crate::common::{Ran, run, tidemark};
 use std::net::TcpListener;
 
 const GROUPS: &[&str] = &[
@@ -139,7 +137,7 @@ fn up_refuses_before_it_touches_anything() {
         );
     }
     let mut half = tidemark(dir.path(), &["up"]);
-    let ran = common::Ran::from(half.env("TIDEMARK_ACCESS_KEY_ID", "k").output().unwrap());
+    let ran = Ran::from(half.env("TIDEMARK_ACCESS_KEY_ID", "k").output().unwrap());
     assert!(
         ran.code == Some(1) && ran.err.contains("TIDEMARK_ACCESS_KEY_SECRET"),
         "{}",

@@ -1,8 +1,6 @@
 //! `tidemark volume`: one volume without a service.
 
-mod common;
-
-use common::{run, signal, tidemark};
+use crate::common::{run, signal, tidemark};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;

@@ -1,0 +1,6 @@
+//! The real binary, run as a user runs it.
+
+mod command_line;
+mod common;
+mod service;
+mod volume;
