@@ -133,15 +133,6 @@ CREATE TABLE links (
     source_disk_id TEXT NOT NULL UNIQUE
 );
 
--- While a row is here, the disk may still need chunks of the snapshot, so the snapshot's data stays.
-CREATE TABLE hydrations (
-    disk_id     TEXT   NOT NULL,
-    snapshot_id TEXT   NOT NULL,
-    ordinal     BIGINT NOT NULL,
-    PRIMARY KEY (disk_id, snapshot_id)
-);
-CREATE INDEX hydrations_by_snapshot ON hydrations (snapshot_id);
-
 CREATE TABLE tags (
     account       TEXT NOT NULL,
     resource_type TEXT NOT NULL,

@@ -15,10 +15,9 @@ pub(crate) async fn listen(control: Control, mut events: broadcast::Receiver<Eve
         };
         match event {
             // The job that follows the snapshot asks the node for the rest; jobs that wait for a
-            // capture or a hydration to end look again.
-            Ok(Event::Accomplished(..) | Event::CaptureFailed(..) | Event::Hydrated(_)) => {
-                control.jobs().hurry()
-            }
+            // capture to end look again.
+            Ok(Event::Accomplished(..) | Event::CaptureFailed(..)) => control.jobs().hurry(),
+            Ok(Event::Hydrated(_)) => {}
             Ok(Event::Connected(disk)) => note_use(&control, disk.as_str()).await,
             Err(RecvError::Lagged(_)) => control.jobs().hurry(),
             Err(RecvError::Closed) => return,

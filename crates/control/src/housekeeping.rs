@@ -7,7 +7,7 @@ use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::{nonces, tokens};
 use crate::clock::DAY_MS;
-use crate::rules::remove_snapshot;
+use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
 use crate::store::{StoreError, Transaction};
 use tidemark_ecs::ApiError;
@@ -74,8 +74,11 @@ fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
+        if rules::in_transfer(t, &row.id)?.is_some() {
+            continue; // the next round
+        }
         tracing::info!(snapshot = %row.id, "its time is over");
-        remove_snapshot(t, row, SnapshotCause::Expired, now)?;
+        rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;
     }
     for instance in InstanceRow::select(t, "WHERE auto_release_ms <= $1", &[now.into()])? {
         if !INSTANCE.allows(instance.status, InstanceCause::ForceDelete) {

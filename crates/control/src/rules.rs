@@ -186,6 +186,19 @@ impl Token {
     }
 }
 
+/// The disk that is about to get its content from the snapshot, if there is one: until it has, the
+/// node needs the snapshot itself, and not only its data.
+pub(crate) fn in_transfer(t: &mut dyn Transaction, snapshot: &str) -> Result<Option<String>, StoreError> {
+    let making = "SELECT id FROM disks WHERE source_snapshot_id = $1 AND status = 'Creating' LIMIT 1";
+    let resetting = "SELECT subject FROM jobs WHERE kind = 'reset_disk' AND arguments = $1 LIMIT 1";
+    for sql in [making, resetting] {
+        if let Some(row) = t.query_one(sql, &[snapshot.into()])? {
+            return row.text(0).map(Some);
+        }
+    }
+    Ok(None)
+}
+
 /// Takes a snapshot off the lists and starts its removal; cancels one in creation.
 pub(crate) fn remove_snapshot(
     t: &mut dyn Transaction,

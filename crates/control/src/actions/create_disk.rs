@@ -1,7 +1,6 @@
 //! CreateDisk: a data disk, empty or from a snapshot.
 
 use crate::catalogue::disks::{DiskKind, DiskRow};
-use crate::catalogue::hydrations;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::error::node_refusal;
@@ -95,9 +94,6 @@ fn insert(
         detached_ms: None,
     };
     row.insert(t)?;
-    if let Some(snapshot) = &request.snapshot_id {
-        hydrations::begin(t, &row.id, snapshot)?;
-    }
     tags::set(t, &caller.account, ResourceType::Disk, &row.id, &request.tags)?;
     let response = Response {
         disk_id: row.id.clone(),

@@ -9,8 +9,8 @@ use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::delete_snapshot::{Request, Response};
 
 impl Control {
-    /// The snapshot is off the lists when this answers. Its data goes when no disk is still being
-    /// filled from it.
+    /// The snapshot is off the lists when this answers. Disks that are still being filled
+    /// from it keep what they need.
     pub async fn delete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| delete(t, &control, &caller, &request);
@@ -29,14 +29,8 @@ fn delete(
 ) -> Result<i64, ApiError> {
     control.check_region(request.region_id.as_deref())?;
     let row = rules::snapshot(t, caller, &request.snapshot_id)?;
-    let sql = "SELECT disks.id FROM hydrations JOIN disks ON disks.id = hydrations.disk_id \
-               WHERE hydrations.snapshot_id = $1 AND disks.status IN ('Creating', 'ReIniting') LIMIT 1";
-    if let Some(busy) = t.query_one(sql, &[(&row.id).into()])? {
-        let message = format!(
-            "The disk {} is being made from the snapshot {}.",
-            busy.text(0)?,
-            row.id
-        );
+    if let Some(disk) = rules::in_transfer(t, &row.id)? {
+        let message = format!("The disk {disk} is being made from the snapshot {}.", row.id);
         return Err(ApiError::new(403, "Operation.Conflict", message));
     }
     if !request.force && disks::any_from(t, &row.id)? {

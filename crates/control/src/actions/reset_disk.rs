@@ -1,7 +1,6 @@
 //! ResetDisk: rolls a disk back, in place, to one of its own snapshots.
 
 use super::create_snapshot::unfinished;
-use crate::catalogue::hydrations;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
 use crate::rules;
@@ -93,7 +92,6 @@ fn reset(
         return Err(ApiError::dry_run());
     }
     let now = control.now_ms();
-    hydrations::begin(t, &disk.id, &snapshot.id)?;
     disk.status_before = disk.status.word().into();
     disk.step(t, DiskCause::ResetDisk)?;
     let lane = disk.instance_id.as_ref().unwrap_or(&disk.id);

@@ -7,7 +7,6 @@
 use super::attach_disk::SYSTEM_DEVICE;
 use super::create_disk::source_size;
 use crate::catalogue::disks::{DiskKind, DiskRow};
-use crate::catalogue::hydrations;
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::tags::{self, ResourceType};
@@ -322,9 +321,6 @@ fn insert_disks(
             ..blank(t, control, instance)?
         };
         insert_disk(t, request, &row)?;
-        if let Some(snapshot) = &disk.snapshot_id {
-            hydrations::begin(t, &row.id, snapshot)?;
-        }
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! Repositories on a real catalogue file.
 
 use super::disks::{DiskKind, DiskRow};
-use super::hydrations::{self, Hydration};
 use super::jobs::{self, JobKind};
 use super::snapshots::{self, SnapshotRow, SnapshotType};
 use super::tags::{self, ResourceType};
@@ -359,22 +358,6 @@ async fn a_chain_lives_as_long_as_one_of_its_snapshots() {
         assert_eq!(snapshots::link(t, "d-1", "sl-new")?, second.link_id);
         second.step(t, SnapshotCause::Deleted)?;
         assert_eq!(snapshots::link(t, "d-1", "sl-new")?, "sl-new");
-        Ok(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn an_older_hydration_does_not_end_a_newer_one() {
-    on_fresh(|t| {
-        hydrations::begin(t, "d-1", "s-1")?;
-        let old: Vec<Hydration> = hydrations::of_snapshot(t, "s-1")?;
-        hydrations::begin(t, "d-1", "s-1")?;
-        hydrations::end(t, &old[0])?;
-        let left = hydrations::of_snapshot(t, "s-1")?;
-        assert_eq!(left.len(), 1);
-        hydrations::end(t, &left[0])?;
-        assert!(hydrations::of_snapshot(t, "s-1")?.is_empty());
         Ok(())
     })
     .await;

@@ -6,7 +6,6 @@
 use super::{JobError, Step, is_final};
 use crate::Control;
 use crate::catalogue::disks::DiskRow;
-use crate::catalogue::hydrations;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
@@ -81,7 +80,6 @@ pub(super) async fn make_volume(
 /// Removes all that the catalogue knows about a disk that was never made.
 pub(super) fn take_back(t: &mut dyn Transaction, mut disk: DiskRow) -> Result<(), StoreError> {
     tags::clear(t, ResourceType::Disk, &disk.id)?;
-    hydrations::forget_disk(t, &disk.id)?;
     tokens::take_back(t, &disk.id)?;
     disk.step(t, DiskCause::CreateFailed).map(drop)
 }
@@ -176,11 +174,10 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
     }
     let done = conclude(control, job, DiskStatus::Deleting, |t, mut disk| {
         tags::clear(t, ResourceType::Disk, &disk.id)?;
-        hydrations::forget_disk(t, &disk.id)?;
         disk.step(t, DiskCause::Deleted).map(drop)
     })
     .await?;
-    // Deletions of snapshots may have waited for this disk.
+    // A snapshot that was cancelled while this disk was not open can go now.
     control.jobs().hurry();
     Ok(done)
 }

@@ -4,14 +4,13 @@ use super::disk::{disk_id, snapshot_id};
 use super::{JobError, Step};
 use crate::Control;
 use crate::catalogue::disks::DiskRow;
-use crate::catalogue::hydrations::{self, Hydration};
 use crate::catalogue::jobs::{self, JobRow};
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
-use crate::states::{DiskStatus, SnapshotCause, SnapshotStatus};
+use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
-use tidemark_node::{NodeErrorKind, SnapshotStatus as Capture};
+use tidemark_node::SnapshotStatus as Capture;
 
 /// progressing → accomplished or failed; or gone, when a crash came before the mark.
 pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
@@ -122,25 +121,15 @@ pub(crate) fn forget(t: &mut dyn Transaction, mut row: SnapshotRow) -> Result<()
     row.step(t, SnapshotCause::NotMarked).map(drop)
 }
 
-/// deleting → gone, as soon as no disk needs the snapshot's data any more.
+/// deleting → gone. Disks that are still being filled from it keep what they need: the node frees no
+/// data that a volume refers to.
 pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     let id = job.subject.clone();
-    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
-        let Some(row) = SnapshotRow::get(t, &id)? else {
-            return Ok(None);
-        };
-        let mut needed = Vec::new();
-        for hydration in hydrations::of_snapshot(t, &id)? {
-            let disk = DiskRow::get(t, &hydration.disk_id)?;
-            needed.push((hydration, disk.map(|disk| disk.status)));
-        }
-        Ok(Some((row, needed)))
-    };
-    if let Some((row, needed)) = control.store().read(read).await? {
-        for (hydration, disk) in needed {
-            if !is_complete(control, job, hydration, disk).await? {
-                return Ok(Step::Again(control.poll()));
-            }
+    let found = control.store().read(move |t| SnapshotRow::get(t, id)).await?;
+    if let Some(row) = found {
+        // A mark whose disk is not open cannot be withdrawn, and would be captured at the next open.
+        if row.percent < 100 && !is_answerable(control, job, &row).await? {
+            return Ok(Step::Again(control.poll()));
         }
         let (disk, snapshot) = (disk_id(job, &row.source_disk_id)?, snapshot_id(job, &row.id)?);
         control.node().delete_snapshot(&disk, &snapshot).await?;
@@ -158,34 +147,4 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
     // A rollback or a deletion of the disk may have waited for the capture's end.
     control.jobs().hurry();
     Ok(Step::Done)
-}
-
-/// Whether the disk holds all that it took from the snapshot; notes it if so.
-async fn is_complete(
-    control: &Control,
-    job: &JobRow,
-    hydration: Hydration,
-    disk: Option<DiskStatus>,
-) -> Result<bool, JobError> {
-    let complete = match disk {
-        None => true,
-        Some(DiskStatus::Creating | DiskStatus::ReIniting) => false,
-        Some(_) => match control
-            .node()
-            .disk_status(&disk_id(job, &hydration.disk_id)?)
-            .await
-        {
-            Ok(status) => status.absent_bytes == 0,
-            // A volume that is gone needs nothing; one that is not open may.
-            Err(error) if error.kind == NodeErrorKind::Missing => disk == Some(DiskStatus::Deleting),
-            Err(_) => false,
-        },
-    };
-    if complete {
-        control
-            .store()
-            .write(move |t| hydrations::end(t, &hydration))
-            .await?;
-    }
-    Ok(complete)
 }

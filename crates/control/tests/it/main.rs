@@ -1,5 +1,7 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
+mod data;
+mod guest;
 mod instances;
 mod lists;
 mod refusals;

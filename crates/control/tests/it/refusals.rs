@@ -23,9 +23,11 @@ async fn snapshots_need_a_disk_and_an_instance_at_rest() {
     let world = World::new().await;
     let (instance, disk) = world.attached_disk().await;
     for status in ["Creating", "Attaching", "Detaching", "ReIniting"] {
-        world.sql(&format!(
-            "UPDATE disks SET status = '{status}' WHERE id = '{disk}'"
-        ));
+        world
+            .sql(&format!(
+                "UPDATE disks SET status = '{status}' WHERE id = '{disk}'"
+            ))
+            .await;
         let refusal = call!(world, create_snapshot, "DiskId={disk}").expect_err(status);
         assert_eq!(
             (refusal.status, refusal.code.as_ref()),
@@ -37,11 +39,15 @@ async fn snapshots_need_a_disk_and_an_instance_at_rest() {
             refusal.message
         );
     }
-    world.sql(&format!("UPDATE disks SET status = 'In_use' WHERE id = '{disk}'"));
+    world
+        .sql(&format!("UPDATE disks SET status = 'In_use' WHERE id = '{disk}'"))
+        .await;
     for status in ["Pending", "Starting", "Stopping"] {
-        world.sql(&format!(
-            "UPDATE instances SET status = '{status}' WHERE id = '{instance}'"
-        ));
+        world
+            .sql(&format!(
+                "UPDATE instances SET status = '{status}' WHERE id = '{instance}'"
+            ))
+            .await;
         let refusal = call!(world, create_snapshot, "DiskId={disk}").expect_err(status);
         assert_eq!(
             (refusal.status, refusal.code.as_ref()),
@@ -54,9 +60,11 @@ async fn snapshots_need_a_disk_and_an_instance_at_rest() {
         );
     }
     for status in ["Running", "Stopped"] {
-        world.sql(&format!(
-            "UPDATE instances SET status = '{status}' WHERE id = '{instance}'"
-        ));
+        world
+            .sql(&format!(
+                "UPDATE instances SET status = '{status}' WHERE id = '{instance}'"
+            ))
+            .await;
         world.snapshot(&disk).await;
     }
     assert_eq!(
@@ -75,9 +83,11 @@ async fn what_a_snapshot_in_creation_forbids() {
     let done = world.snapshot(&disk).await;
     let id = world.snapshot(&disk).await;
     // In creation, and so far that nobody can ask the node about it.
-    world.sql(&format!(
-        "UPDATE snapshots SET status = 'progressing', marked = 0 WHERE id = '{id}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET status = 'progressing', marked = 0 WHERE id = '{id}'"
+        ))
+        .await;
     world.detach(&instance, &disk).await;
     let before = world.everything().await;
     let reset = format!("DiskId={disk}&SnapshotId");
@@ -128,9 +138,11 @@ async fn a_failed_snapshot_is_of_no_use_but_in_nobodys_way() {
     let world = World::new().await;
     let (instance, disk) = world.attached_disk().await;
     let id = world.snapshot(&disk).await;
-    world.sql(&format!(
-        "UPDATE snapshots SET status = 'failed', percent = 40 WHERE id = '{id}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET status = 'failed', percent = 40 WHERE id = '{id}'"
+        ))
+        .await;
     world.detach(&instance, &disk).await;
     let make = code(call!(
         world,
@@ -152,7 +164,9 @@ async fn several_snapshots_in_creation_have_another_code() {
     let (_, disk) = world.attached_disk().await;
     world.snapshot(&disk).await;
     world.snapshot(&disk).await;
-    world.sql("UPDATE snapshots SET status = 'progressing', marked = 0");
+    world
+        .sql("UPDATE snapshots SET status = 'progressing', marked = 0")
+        .await;
     let refusal = code(call!(world, create_snapshot, "DiskId={disk}"));
     assert_eq!(refusal, (403, "QuotaExceed.ConcurrentSnapshotQuota".into()));
 }
@@ -203,16 +217,20 @@ async fn attaching_and_detaching_name_what_is_wrong() {
     ] {
         assert_eq!(refusal, (expected.0, expected.1.into()));
     }
-    world.sql(&format!(
-        "UPDATE disks SET status = 'Detaching' WHERE id = '{disk}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE disks SET status = 'Detaching' WHERE id = '{disk}'"
+        ))
+        .await;
     let again = code(call!(world, detach_disk, "{}", pair(&instance, &disk)));
     assert_eq!(again, (403, "InvalidOperation.DiskDetachingFromThisEcs".into()));
     let busy = code(call!(world, delete_instance, "InstanceId={instance}&Force=true"));
     assert_eq!(busy, (409, "OperationConflict".into()));
-    world.sql(&format!(
-        "UPDATE instances SET status = 'Starting' WHERE id = '{other}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE instances SET status = 'Starting' WHERE id = '{other}'"
+        ))
+        .await;
     let early = code(call!(world, attach_disk, "{}", pair(&other, &free)));
     assert_eq!(early, (400, "IncorrectInstanceStatus".into()));
 }
@@ -223,9 +241,11 @@ async fn a_security_lock_forbids_what_the_contract_lists() {
     let (instance, disk) = world.attached_disk().await;
     let free = world.disk().await;
     let id = world.snapshot(&disk).await;
-    world.sql(&format!(
-        "UPDATE instances SET security_lock = 1 WHERE id = '{instance}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE instances SET security_lock = 1 WHERE id = '{instance}'"
+        ))
+        .await;
     let locked = (403, "InstanceLockedForSecurity".to_owned());
     assert_eq!(code(call!(world, create_snapshot, "DiskId={disk}")), locked);
     assert_eq!(

@@ -167,11 +167,7 @@ async fn a_deletion_is_finished() {
         .restart_after(&format!("{row}{}", job("delete_snapshot", &id, &id, "")))
         .await;
     world.snapshot_is(&id, "").await;
-    let left = async || {
-        let file = rusqlite::Connection::open(world.dir.path().join("control/catalogue.db")).expect("opens");
-        let count = file.query_row("SELECT COUNT(*) FROM snapshots", [], |row| row.get::<_, i64>(0));
-        count.expect("counts").to_string()
-    };
+    let left = async || world.count("snapshots").to_string();
     world.eventually(left, "rows of deleted snapshots", "0").await;
     assert_eq!(
         tidemark_node::SnapshotStatus::Unknown,
@@ -208,7 +204,7 @@ async fn a_client_that_hangs_up_does_not_part_row_and_mark() {
 #[tokio::test]
 async fn a_catalogue_from_the_future_is_refused() {
     let world = World::new().await;
-    world.sql("PRAGMA user_version = 99");
+    world.sql("PRAGMA user_version = 99").await;
     let config = tidemark_control::ControlConfig::new(world.dir.path().join("control"));
     let error = tidemark_control::Control::open(config, world.node.clone())
         .await

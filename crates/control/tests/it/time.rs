@@ -25,9 +25,11 @@ async fn a_failed_snapshot_stays_for_a_week() {
     let world = World::new().await;
     let (_, disk) = world.attached_disk().await;
     let id = world.snapshot(&disk).await;
-    world.sql(&format!(
-        "UPDATE snapshots SET status = 'failed' WHERE id = '{id}'"
-    ));
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET status = 'failed' WHERE id = '{id}'"
+        ))
+        .await;
     world.advance_days(6);
     world.control.keep_house().await.expect("done");
     assert!(world.find_snapshot(&id).await.is_some());

@@ -78,7 +78,7 @@ async fn a_request_that_is_still_worked_on_says_so() {
     let (_, disk) = world.attached_disk().await;
     let ask = format!("DiskId={disk}&ClientToken=T");
     call!(world, create_snapshot, "{ask}").expect("begun");
-    world.sql("UPDATE client_tokens SET processing = 1");
+    world.sql("UPDATE client_tokens SET processing = 1").await;
     assert_eq!(
         code(call!(world, create_snapshot, "{ask}")),
         (403, "IdempotentProcessing".into())

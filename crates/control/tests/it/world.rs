@@ -114,9 +114,18 @@ impl World {
         }
     }
 
-    /// Changes the catalogue behind the control plane's back.
-    pub fn sql(&self, sql: &str) {
+    /// Changes the catalogue behind the control plane's back, once no job is left to meddle with it.
+    pub async fn sql(&self, sql: &str) {
+        let left = async || self.count("jobs").to_string();
+        self.eventually(left, "jobs left", "0").await;
         self_sql(&self.dir, sql);
+    }
+
+    /// Rows of one of the catalogue's tables.
+    pub fn count(&self, table: &str) -> i64 {
+        let file = rusqlite::Connection::open(self.dir.path().join("control/catalogue.db")).expect("opens");
+        let sql = format!("SELECT COUNT(*) FROM {table}");
+        file.query_row(&sql, [], |row| row.get(0)).expect("counts")
     }
 
     pub fn advance_days(&self, days: i64) {
