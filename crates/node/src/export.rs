@@ -45,6 +45,10 @@ fn failed(error: VolumeError) -> ExportError {
         VolumeErrorKind::Full => Errno::NoSpc,
         _ => Errno::Io,
     };
+    if errno == Errno::Io {
+        // The client learns that it failed; an operator must learn what and where.
+        tracing::error!(error = %error, "a request of a client failed");
+    }
     ExportError::new(errno, error.message)
 }
 

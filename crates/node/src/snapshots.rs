@@ -30,7 +30,9 @@ struct SnapshotExport {
     reader: Rc<Reader>,
 }
 
+/// The client learns that it failed; an operator must learn what and where: the error names the object.
 fn failed(e: VaultError) -> ExportError {
+    tracing::error!(error = %e, "a read of a snapshot was refused");
     ExportError::new(Errno::Io, e.to_string())
 }
 
