@@ -53,7 +53,8 @@ impl DiskHost {
         events: broadcast::Sender<Event>,
     ) -> Result<Rc<Self>, NodeError> {
         let root = Volume::source_of(&real.env, &dir).await?;
-        let source = root.map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), &root)) });
+        let source =
+            root.map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), &root)) });
         let volume = Volume::open(&real.env, &dir, source, &VolumeConfig::default()).await?;
         let host = Rc::new(Self {
             real,

@@ -262,8 +262,28 @@ impl Node {
 
     async fn open_locked(&self, disk: &DiskId) -> Result<(), NodeError> {
         let shared = &self.shared;
-        if lock(&shared.disks).contains_key(disk) {
-            return Ok(());
+        let open = lock(&shared.disks).get(disk).cloned();
+        if let Some(open) = open {
+            let poisoned = open
+                .remote
+                .call(|host| async move { host.volume.info().poisoned })
+                .await;
+            if matches!(poisoned, Ok(None)) {
+                return Ok(());
+            }
+            // It stopped serving. What it acknowledged is in its log, which the opening below replays.
+            let _changing = open.changing.lock().await;
+            open.exported.store(false, Ordering::Release);
+            if open
+                .remote
+                .call(|host| async move { host.set_exported(false).await })
+                .await
+                .is_err()
+            {
+                tracing::warn!(%disk, "the thread of a disk that stopped serving has ended by itself");
+            }
+            lock(&shared.disks).remove(disk);
+            open.end().await;
         }
         let dir = shared.dir(disk);
         let there = dir.clone();
@@ -638,7 +658,10 @@ impl Node {
 impl Disk {
     /// Closes the volume and waits for its thread.
     async fn end(&self) {
-        let closed = self.remote.call(|host| async move { host.volume.close().await }).await;
+        let closed = self
+            .remote
+            .call(|host| async move { host.volume.close().await })
+            .await;
         if let Ok(Err(e)) = closed {
             tracing::warn!(error = %e, "closing a volume; its log is replayed at the next open");
         }

@@ -19,6 +19,10 @@ use tidemark_env::{Env, File};
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 use tokio::sync::{Notify, oneshot};
 
+/// Written bytes after which a sync is started although nobody asked: a mark or a flush that comes then has
+/// little left to wait for, however much the guest writes without ever flushing.
+const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+
 /// A record to append. Payload length is a multiple of a block and fits the record's kind.
 pub struct Append {
     /// What it does.
@@ -67,6 +71,7 @@ struct State {
     growing: bool,
     growth_failed: bool,
     unsynced: Vec<Rc<Segment>>,
+    unsynced_bytes: u64,
     sync_waiters: Vec<oneshot::Sender<Result<()>>>,
     poisoned: Option<String>,
     closed: bool,
@@ -148,6 +153,7 @@ impl Log {
             growing: false,
             growth_failed: false,
             unsynced: Vec::new(),
+            unsynced_bytes: 0,
             sync_waiters: Vec::new(),
             poisoned: None,
             closed: false,
@@ -427,6 +433,10 @@ impl Log {
             state.next_lsn = batch.last_lsn().next();
             state.written = batch.last_lsn();
             state.current = Some((Rc::clone(&segment), at + batch.blocks()));
+            state.unsynced_bytes += u64::from(batch.blocks()) * BLOCK_BYTES;
+            if state.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+                self.inner.sync_work.notify_one();
+            }
             if !state.unsynced.iter().any(|s| s.sequence == segment.sequence) {
                 state.unsynced.push(Rc::clone(&segment));
             }
@@ -544,9 +554,11 @@ impl Log {
             loop {
                 let (waiters, segments, upto) = {
                     let mut state = self.inner.state.borrow_mut();
-                    if state.sync_waiters.is_empty() || state.poisoned.is_some() {
+                    let due = !state.sync_waiters.is_empty() || state.unsynced_bytes >= UNSYNCED_BYTES_MAX;
+                    if !due || state.poisoned.is_some() {
                         break;
                     }
+                    state.unsynced_bytes = 0;
                     (
                         std::mem::take(&mut state.sync_waiters),
                         std::mem::take(&mut state.unsynced),

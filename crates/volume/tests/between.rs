@@ -1,0 +1,285 @@
+//! What comes between two steps: a power cut, a failing or full medium, a slow source, a log that is full.
+//!
+//! Each test is one sequence of events that a random history meets too rarely.
+
+mod common;
+
+use bytes::Bytes;
+use common::{DISK, config};
+use roaring::RoaringBitmap;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_env::sim::{FaultOp, Sim};
+use tidemark_env::{Env, LocalFuture};
+use tidemark_units::{CHUNK_BYTES, ChunkIndex, SnapshotId};
+use tidemark_volume::{ChunkSource, CreateOptions, Volume};
+
+/// Far longer than anything here takes.
+const LONG: Duration = Duration::from_secs(120);
+
+/// A source whose every chunk is filled with one byte, after a while.
+struct Slow {
+    env: Env,
+    fill: u8,
+    millis: u64,
+}
+
+impl ChunkSource for Slow {
+    fn read_chunk(&self, _: ChunkIndex) -> LocalFuture<'_, Result<Option<Bytes>, String>> {
+        Box::pin(async move {
+            self.env.clock.sleep(Duration::from_millis(self.millis)).await;
+            Ok(Some(vec![self.fill; CHUNK_BYTES as usize].into()))
+        })
+    }
+
+    fn nonzero(&self, range: std::ops::Range<u32>) -> LocalFuture<'_, Result<RoaringBitmap, String>> {
+        Box::pin(async move { Ok(range.collect()) })
+    }
+}
+
+fn source(env: &Env, fill: u8, millis: u64) -> Rc<dyn ChunkSource> {
+    Rc::new(Slow {
+        env: env.clone(),
+        fill,
+        millis,
+    })
+}
+
+async fn create(env: &Env, source: Option<(Vec<u8>, u64)>) {
+    let options = CreateOptions {
+        name: "d-1".into(),
+        size_bytes: DISK,
+        source,
+    };
+    Volume::create(env, Path::new("v"), &options, &config())
+        .await
+        .unwrap();
+}
+
+async fn open(env: &Env, source: Option<Rc<dyn ChunkSource>>) -> Volume {
+    Volume::open(env, Path::new("v"), source, &config())
+        .await
+        .unwrap()
+}
+
+fn id(name: &str) -> SnapshotId {
+    SnapshotId::new(name).unwrap()
+}
+
+fn chunks(of: &[u32]) -> RoaringBitmap {
+    of.iter().copied().collect()
+}
+
+async fn write_chunk(volume: &Volume, chunk: u64, fill: u8) {
+    let data = vec![fill; CHUNK_BYTES as usize].into();
+    volume.write(chunk * CHUNK_BYTES, data, true).await.unwrap();
+}
+
+async fn byte_of_chunk(volume: &Volume, chunk: u64) -> u8 {
+    let bytes = volume
+        .read(chunk * CHUNK_BYTES, CHUNK_BYTES)
+        .await
+        .unwrap()
+        .concat();
+    assert!(bytes.iter().all(|b| *b == bytes[0]), "a chunk of one fill");
+    bytes[0]
+}
+
+/// The latest snapshots are deleted while the last one's mark is still only in the log.
+#[test]
+fn changes_that_a_deleted_snapshot_held_are_known_after_a_crash() {
+    let sim = Sim::new(1);
+    sim.run(|env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        write_chunk(&volume, 3, 1).await;
+        volume.mark(&id("s-1")).await.unwrap();
+        volume.commit(&id("s-1"), b"s-1".to_vec(), None).await.unwrap();
+        volume.checkpoint().await.unwrap();
+        write_chunk(&volume, 5, 1).await;
+        volume.mark(&id("s-2")).await.unwrap();
+        volume.commit(&id("s-2"), b"s-2".to_vec(), None).await.unwrap();
+        // Both snapshots go: the next one starts from nothing and has to hold both chunks.
+        volume.reparent(None, &chunks(&[3, 5])).await.unwrap();
+    });
+    sim.crash();
+    sim.run(|env| async move {
+        let volume = open(&env, None).await;
+        // The mark is in the log's tail; its snapshot is gone, so its changes belong to the next.
+        volume.fail(&id("s-2")).await.unwrap();
+        assert_eq!(volume.parent(), None);
+        assert_eq!(volume.changed_chunks(), chunks(&[3, 5]));
+    });
+}
+
+/// A fetch from the old content is under way when the disk is rolled back.
+#[test]
+fn what_was_fetched_before_a_rollback_does_not_land_after_it() {
+    let sim = Sim::new(2);
+    sim.run(|env| async move {
+        create(&env, Some((b"old".to_vec(), DISK))).await;
+        let volume = open(&env, Some(source(&env, 1, 1000))).await;
+        let fetching = volume.clone();
+        env.spawn(async move {
+            let _ = fetching.hydrate(ChunkIndex(4)).await;
+        });
+        env.clock.sleep(Duration::from_millis(100)).await;
+        volume
+            .rollback(b"new".to_vec(), &chunks(&[4, 5]), source(&env, 2, 1))
+            .await
+            .unwrap();
+        assert_eq!(
+            byte_of_chunk(&volume, 4).await,
+            2,
+            "a read joins no fetch of old content"
+        );
+        env.clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(byte_of_chunk(&volume, 4).await, 2);
+        assert_eq!(byte_of_chunk(&volume, 5).await, 2);
+    });
+}
+
+/// A fetch is under way when the volume is closed, and its directory has another owner when it ends.
+#[test]
+fn nothing_lands_after_a_close() {
+    let sim = Sim::new(3);
+    sim.run(|env| async move {
+        create(&env, Some((b"old".to_vec(), DISK))).await;
+        let volume = open(&env, Some(source(&env, 1, 1000))).await;
+        let fetching = volume.clone();
+        env.spawn(async move {
+            let _ = fetching.hydrate(ChunkIndex(4)).await;
+        });
+        env.clock.sleep(Duration::from_millis(100)).await;
+        volume.close().await.unwrap();
+        let volume = open(&env, Some(source(&env, 1, 1))).await;
+        write_chunk(&volume, 4, 9).await;
+        volume.checkpoint().await.unwrap();
+        env.clock.sleep(Duration::from_secs(5)).await;
+        assert_eq!(byte_of_chunk(&volume, 4).await, 9);
+    });
+}
+
+#[test]
+fn failing_superblock_writes_never_cost_both_slots() {
+    for seed in 0..20 {
+        let sim = Sim::new(seed);
+        sim.run(|env| {
+            let sim = sim.clone();
+            async move {
+                create(&env, None).await;
+                let volume = open(&env, None).await;
+                write_chunk(&volume, 3, 7).await;
+                for n in 0..3u8 {
+                    volume.reparent(Some(vec![n; 9000]), &chunks(&[])).await.unwrap();
+                }
+                sim.fail_always(FaultOp::Sync, |path| path.to_string_lossy().contains("super."));
+                for n in 3..6u8 {
+                    let done = volume.reparent(Some(vec![n; 9000]), &chunks(&[])).await;
+                    assert!(done.is_err());
+                }
+            }
+        });
+        sim.clear_faults();
+        sim.crash();
+        sim.run(|env| async move {
+            let volume = open(&env, None).await;
+            assert_eq!(byte_of_chunk(&volume, 3).await, 7);
+        });
+    }
+}
+
+#[test]
+fn one_write_larger_than_the_log_completes() {
+    let sim = Sim::new(4);
+    let done = sim.run_for(LONG, |env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        volume
+            .write(0, vec![5; DISK as usize].into(), true)
+            .await
+            .unwrap();
+        assert_eq!(byte_of_chunk(&volume, 31).await, 5);
+    });
+    assert!(done.is_some(), "the write waits for ever");
+}
+
+#[test]
+fn a_quiet_disk_with_many_snapshots_does_not_gather_layers() {
+    let sim = Sim::new(5);
+    sim.run(|env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        for n in 0..20u8 {
+            let snapshot = id(&format!("s-{n}"));
+            volume.write(0, vec![n; 4096].into(), false).await.unwrap();
+            volume.mark(&snapshot).await.unwrap();
+            volume.commit(&snapshot, vec![n], None).await.unwrap();
+        }
+        env.clock.sleep(Duration::from_secs(1)).await;
+        let info = volume.info();
+        assert!(
+            info.checkpoint_lsn.0 > 20,
+            "checkpointed up to {} of {}",
+            info.checkpoint_lsn,
+            info.last_lsn
+        );
+    });
+}
+
+#[test]
+fn zeros_that_shall_keep_their_space_on_a_full_file_system_stall_nothing() {
+    let sim = Sim::new(6);
+    let done = sim.run_for(LONG, |env| {
+        let sim = sim.clone();
+        async move {
+            create(&env, None).await;
+            let volume = open(&env, None).await;
+            write_chunk(&volume, 3, 7).await;
+            volume.checkpoint().await.unwrap();
+            sim.set_capacity(Some(1 << 20));
+            volume.zero(0, DISK, false, true).await.unwrap();
+            volume.checkpoint().await.unwrap();
+            assert_eq!(byte_of_chunk(&volume, 3).await, 0);
+            volume.close().await.unwrap();
+        }
+    });
+    assert!(done.is_some(), "the checkpoint waits for ever");
+}
+
+#[test]
+fn a_volume_closes_while_its_log_is_full_and_a_capture_needs_the_base() {
+    let sim = Sim::new(7);
+    let done = sim.run_for(LONG, |env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        for chunk in 0..DISK / CHUNK_BYTES {
+            write_chunk(&volume, chunk, 1).await;
+        }
+        volume.mark(&id("s-1")).await.unwrap();
+        // Nobody takes a chunk, so the base cannot change and the log fills up.
+        for chunk in 0..DISK / CHUNK_BYTES {
+            let volume = volume.clone();
+            env.spawn(async move {
+                let data = vec![2; CHUNK_BYTES as usize].into();
+                let _ = volume.write(chunk * CHUNK_BYTES, data, false).await;
+            });
+        }
+        let large = volume.clone();
+        env.spawn(async move {
+            let _ = large.write(0, vec![2; DISK as usize].into(), false).await;
+        });
+        env.clock.sleep(Duration::from_secs(10)).await;
+        let _ = volume.close().await;
+        // Whatever was not acknowledged may be there or not; what was marked is still to be captured.
+        let volume = open(&env, None).await;
+        assert_eq!(volume.pending_marks().len(), 1);
+        let frozen = volume.read_frozen(&id("s-1"), ChunkIndex(9)).await.unwrap();
+        assert_eq!(
+            frozen,
+            tidemark_volume::FrozenChunk::Data(vec![1; CHUNK_BYTES as usize].into())
+        );
+    });
+    assert!(done.is_some(), "close waits for ever");
+}
