@@ -9,11 +9,12 @@ use crate::error::{Result, VaultError};
 use crate::fetch::Name;
 use crate::id::{ChunkId, PackId};
 use crate::key;
-use crate::pack::{EntryKind, Footer, PackKind};
+use crate::pack::{EntryKind, Footer, HeaderWire, PackKind};
 use crate::vault::back_off;
 use bytes::Bytes;
 use std::rc::Rc;
 use tidemark_env::{BucketErrorKind, Precondition};
+use zerocopy::IntoBytes;
 
 /// Tries before an outright refusal is believed.
 const REFUSALS_MAX: u32 = 6;
@@ -118,6 +119,13 @@ impl State {
             if body.len() as u64 != u64::from(footer.body_end) {
                 let cause = format!("its body has {} bytes, not {}", body.len(), footer.body_end);
                 return Err(VaultError::corrupt("upload pack", subject, cause));
+            }
+            if !body.starts_with(HeaderWire::new(PackKind::Data, pack).as_bytes()) {
+                return Err(VaultError::corrupt(
+                    "upload pack",
+                    subject,
+                    "its header is not its own",
+                ));
             }
             for entry in &footer.entries {
                 let (EntryKind::Stored { index }, Some(at)) = (entry.kind, entry.at) else {
