@@ -8,6 +8,8 @@ use super::migrations::Migration;
 use super::{Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::mpsc;
 
@@ -21,10 +23,8 @@ pub(super) fn start(
     path: &Path,
     migrations: &[Migration],
 ) -> Result<(mpsc::Sender<Work>, mpsc::Sender<Work>), StoreError> {
-    let mut writer = open(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE,
-    )?;
+    make_private(path)?;
+    let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut writer, migrations)?;
     let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     reader
@@ -42,6 +42,19 @@ pub(super) fn start(
         }
     })?;
     Ok((writes, reads))
+}
+
+/// Makes the file if there is none. It holds the keys' secrets, so only its owner may read it; SQLite
+/// gives its side files the same mode.
+fn make_private(path: &Path) -> Result<(), StoreError> {
+    let made = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path);
+    made.map(drop)
+        .map_err(|e| StoreError::new(StoreErrorKind::Io, format!("open {}", path.display()), e))
 }
 
 fn spawn(

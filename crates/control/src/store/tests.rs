@@ -122,3 +122,15 @@ fn what_is_no_catalogue_is_refused_and_left_alone() {
         Some(StoreErrorKind::Corrupt)
     );
 }
+
+#[test]
+fn only_the_owner_may_read_the_secrets() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("temp dir");
+    let _store = open(dir.path());
+    for entry in std::fs::read_dir(dir.path()).expect("lists") {
+        let entry = entry.expect("an entry");
+        let mode = entry.metadata().expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
+    }
+}

@@ -9,5 +9,6 @@ mod restart;
 mod snapshots;
 mod tags;
 mod time;
+mod together;
 mod tokens;
 mod world;
