@@ -98,7 +98,7 @@ impl Tour {
         self.title("Some work on the disk, then an incremental snapshot: it stores only what changed")?;
         let changed = self.write_image(&disk, &images.versions[1], Some(&images.versions[0]))?;
         print(&format!(
-            "   {} of the file system changed, and up to {} by the guest's writes",
+            "   {} of the image changed, and up to {} by the guest's writes",
             human(changed),
             human(AREA_BYTES)
         ))?;
