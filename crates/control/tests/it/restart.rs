@@ -3,6 +3,7 @@
 //! Rows are set to what a crash would have left: the state and the job that one transaction had
 //! committed, without what was to follow.
 
+use crate::guest::Guest;
 use crate::world::{World, ZONE, call, code};
 
 /// A job row, as its action commits it.
@@ -199,6 +200,45 @@ async fn a_client_that_hangs_up_does_not_part_row_and_mark() {
             .eventually(settled, "snapshots of callers who hung up", "true")
             .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_cannot_be_opened_is_alone_with_it_and_comes_back() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let (other, kept) = (world.disk().await, world.snapshot(&disk).await);
+    let volume = format!("node/volumes/{disk}");
+    let world = world
+        .restart_with(|dir| {
+            std::fs::rename(dir.path().join(&volume), dir.path().join("aside")).expect("moved away");
+        })
+        .await;
+    // The mark cannot be made: a refusal without a trace, whose token is free again.
+    let before = world.everything().await;
+    let refusal = code(call!(world, create_snapshot, "DiskId={disk}&ClientToken=T"));
+    assert_eq!(refusal, (403, "IncorrectDiskStatus.Invalid".into()));
+    assert_eq!(world.everything().await, before);
+    assert_eq!(
+        (
+            world.count("jobs"),
+            world.count("client_tokens"),
+            world.count("snapshots")
+        ),
+        (0, 0, 1)
+    );
+    // Everything else serves, and the export of that disk is refused, not made up.
+    assert!(Guest::connect(&world, &disk).is_none());
+    world.attach(&instance, &other).await;
+    assert!(Guest::connect(&world, &other).is_some());
+    world.disk_from(&format!("SnapshotId={kept}")).await;
+
+    std::fs::rename(world.dir.path().join("aside"), world.dir.path().join(&volume)).expect("moved back");
+    world.control.keep_house().await.expect("done");
+    assert!(
+        Guest::connect(&world, &disk).is_some(),
+        "opened and exported by itself"
+    );
+    call!(world, create_snapshot, "DiskId={disk}&ClientToken=T").expect("works again");
 }
 
 #[tokio::test]

@@ -72,27 +72,17 @@ impl World {
 
     /// Ends everything and starts it again on the same files.
     pub async fn restart(self) -> World {
-        self.control.shutdown().await;
-        self.node.shutdown().await;
-        let World {
-            dir,
-            caller,
-            ahead_ms,
-            ..
-        } = self;
-        let (control, node) = open(&dir, &ahead_ms, |_| {}).await;
-        World {
-            dir,
-            control,
-            node,
-            caller,
-            ahead_ms,
-        }
+        self.restart_with(|_| {}).await
     }
 
     /// As [`Self::restart`], with a change to the catalogue while nothing runs: what a crash may have
     /// left there.
     pub async fn restart_after(self, sql: &str) -> World {
+        self.restart_with(|dir| self_sql(dir, sql)).await
+    }
+
+    /// As [`Self::restart`], with a change to the files while nothing runs.
+    pub async fn restart_with(self, change: impl FnOnce(&TempDir)) -> World {
         self.control.shutdown().await;
         self.node.shutdown().await;
         let World {
@@ -103,7 +93,7 @@ impl World {
             node,
         } = self;
         drop((control, node));
-        self_sql(&dir, sql);
+        change(&dir);
         let (control, node) = open(&dir, &ahead_ms, |_| {}).await;
         World {
             dir,
