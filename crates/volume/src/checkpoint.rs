@@ -16,8 +16,10 @@ use crate::reserve::is_full;
 use crate::volume::Volume;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::select;
 use futures_util::stream;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 use tidemark_units::{BLOCK_BYTES, BlockRange, MIB};
@@ -26,8 +28,6 @@ use tidemark_units::{BLOCK_BYTES, BlockRange, MIB};
 const RUN_BYTES_MAX: u64 = MIB;
 /// Base writes under way at once.
 const RUNS_AT_ONCE: usize = 8;
-/// Frozen layers at which the base should catch up: each one costs every read a look-up.
-const LAYERS_MAX: usize = 6;
 
 impl Volume {
     /// Brings the base up to date with everything acknowledged so far.
@@ -57,7 +57,8 @@ impl Volume {
     /// Runs checkpoints when there is reason to, until the volume closes.
     pub(crate) async fn run_checkpointer(self) {
         loop {
-            self.inner.core.checkpoint_wanted.notified().await;
+            let wanted = pin!(self.inner.core.checkpoint_wanted.notified());
+            select(wanted, pin!(self.inner.log.starved())).await;
             if self.inner.closing.get() {
                 return;
             }
@@ -80,9 +81,11 @@ impl Volume {
             let due = {
                 let mut state = self.inner.core.state.borrow_mut();
                 let (used, capacity) = self.inner.log.usage();
-                let full = used * 100 >= capacity * self.inner.config.checkpoint_percent;
-                let large = state.layers.extent_count() >= self.inner.config.extents_max;
-                let due = full || large || state.layers.frozen_count() > LAYERS_MAX;
+                // What waits to be written counts: nobody may come and ask again once it is.
+                let filled = used + self.inner.log.queued_bytes();
+                let full = filled * 100 >= capacity * self.inner.config.checkpoint_percent;
+                let crowded = state.layers.is_crowded(self.inner.config.extents_max);
+                let due = full || crowded || self.inner.log.is_starved();
                 if due && state.layers.frozen_count() == 0 && state.layers.active().first_segment != 0 {
                     let interval = state.tracker.open_interval();
                     state.layers.freeze(interval);
@@ -198,9 +201,13 @@ impl Volume {
             Content::Zero { punch } => {
                 let len = run.blocks.count() * BLOCK_BYTES;
                 self.inner.base.punch(offset, len).await?;
-                match punch {
-                    true => Ok(()),
-                    false => self.inner.base.allocate(offset, len).await,
+                if punch {
+                    return Ok(());
+                }
+                match self.inner.base.allocate(offset, len).await {
+                    // Nobody reserved this space, and zeros need none; what was taken of it is given back.
+                    Err(e) if is_full(&e) => self.inner.base.punch(offset, len).await,
+                    other => other,
                 }
             }
         }
@@ -247,6 +254,12 @@ impl Volume {
                 state.layers.drop_oldest();
             }
         }
+        self.persist_or_poison().await
+    }
+
+    /// Writes the superblock, waiting for room if need be; any other failure stops the volume.
+    pub(crate) async fn persist_or_poison(&self) -> Result<()> {
+        let inner = &self.inner;
         while let Err(e) = self.persist().await {
             match e.kind {
                 VolumeErrorKind::Full => {
@@ -268,6 +281,7 @@ impl Volume {
     pub async fn close(&self) -> Result<()> {
         let inner = &self.inner;
         inner.closing.set(true);
+        inner.log.stop_taking();
         inner.log.barrier().await;
         inner.core.checkpoint_wanted.notify_one();
         inner.core.taken.notify_waiters();
@@ -278,10 +292,12 @@ impl Volume {
                 other => other,
             },
         };
-        inner.reserve.release().await?;
+        let released = inner.reserve.release().await;
         inner.log.close();
+        // Nothing lands any more once this was held: the base may soon be another owner's.
+        drop(inner.landing.lock().await);
         inner.lock.take();
-        outcome
+        outcome.and(released)
     }
 }
 

@@ -4,6 +4,7 @@
 //! only blocks that are not valid, and makes the chunk present afterwards; a checkpoint of a chunk that is not
 //! present holds the same lock while it writes and validates. Readers need no lock: states only move
 //! towards present. A crash between landing and the next superblock only means fetching again.
+//! A rollback replaces the source: what was fetched before it (an older epoch) neither lands nor answers later readers.
 //! Concurrent readers of one chunk share one fetch.
 
 use crate::error::{Result, VolumeError, VolumeErrorKind};
@@ -20,10 +21,13 @@ use tokio::sync::oneshot;
 
 type Fetched = Result<Option<Bytes>>;
 
-/// Fetches under way, and who waits for them.
+/// Who waits for a chunk.
+type Waiting = Vec<oneshot::Sender<Fetched>>;
+
+/// Fetches under way, by epoch and chunk, and who waits for them.
 #[derive(Default)]
 pub(crate) struct Fetches {
-    waiting: RefCell<HashMap<u32, Vec<oneshot::Sender<Fetched>>>>,
+    waiting: RefCell<HashMap<(u64, u32), Waiting>>,
 }
 
 impl Volume {
@@ -37,14 +41,15 @@ impl Volume {
         let receiver = {
             let mut waiting = self.inner.fetches.waiting.borrow_mut();
             let (done, receiver) = oneshot::channel();
-            let first = !waiting.contains_key(&chunk.0);
-            waiting.entry(chunk.0).or_default().push(done);
+            let epoch = self.epoch();
+            let first = !waiting.contains_key(&(epoch, chunk.0));
+            waiting.entry((epoch, chunk.0)).or_default().push(done);
             if first {
                 let volume = self.clone();
                 // A task of its own: a reader that goes away must not take the others' answer with it.
                 self.inner
                     .env
-                    .spawn(async move { volume.fetch_and_land(chunk).await });
+                    .spawn(async move { volume.fetch_and_land(chunk, epoch).await });
             }
             receiver
         };
@@ -57,8 +62,9 @@ impl Volume {
         receiver.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    async fn fetch_and_land(&self, chunk: ChunkIndex) {
-        let fetched = match self.source() {
+    async fn fetch_and_land(&self, chunk: ChunkIndex, epoch: u64) {
+        let source = self.source().filter(|_| self.epoch() == epoch);
+        let fetched = match source {
             Some(source) => source.read_chunk(chunk).await.map_err(|e| {
                 VolumeError::new(
                     VolumeErrorKind::Unavailable,
@@ -76,26 +82,33 @@ impl Volume {
             .fetches
             .waiting
             .borrow_mut()
-            .remove(&chunk.0)
+            .remove(&(epoch, chunk.0))
             .unwrap_or_default();
         for reader in waiting {
             let _ = reader.send(fetched.clone());
         }
         if let Ok(content) = fetched
-            && let Err(e) = self.land(chunk, content).await
+            && let Err(e) = self.land(chunk, content, epoch).await
         {
             tracing::warn!(volume = self.name(), chunk = chunk.0, error = %e, "fetched data could not be kept");
         }
     }
 
-    /// Puts a chunk's content under whatever is valid of it, and makes it present.
-    async fn land(&self, chunk: ChunkIndex, content: Option<Bytes>) -> Result<()> {
+    /// Which content absent chunks have: a rollback starts a new one.
+    fn epoch(&self) -> u64 {
+        self.inner.core.state.borrow().epoch
+    }
+
+    /// Puts a chunk's content, as it was in `epoch`, under whatever is valid of it, and makes it present.
+    async fn land(&self, chunk: ChunkIndex, content: Option<Bytes>, epoch: u64) -> Result<()> {
         let _landing = self.inner.landing.lock().await;
+        // After a close the base may be another owner's.
+        self.check_serving()?;
         let end = self.size_bytes() / BLOCK_BYTES;
         let blocks = chunk.blocks().intersect(BlockRange { start: 0, end });
         let valid = {
             let state = self.inner.core.state.borrow();
-            if state.states.is_present(chunk) {
+            if state.epoch != epoch || state.states.is_present(chunk) {
                 return Ok(());
             }
             state.states.valid(chunk)
@@ -155,7 +168,8 @@ impl Volume {
         if self.inner.core.state.borrow().states.is_present(chunk) {
             return Ok(());
         }
+        let epoch = self.epoch();
         let content = self.fetch(chunk).await?;
-        self.land(chunk, content).await
+        self.land(chunk, content, epoch).await
     }
 }

@@ -11,6 +11,9 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 
+/// Frozen layers at which the base should catch up: each one costs every read a look-up.
+const LAYERS_MAX: usize = 6;
+
 /// Records `..= last` that came after the layer below, as a map.
 #[derive(Default, Debug)]
 pub struct Layer {
@@ -156,6 +159,11 @@ impl Layers {
     /// Extents in all layers.
     pub fn extent_count(&self) -> usize {
         self.frozen.iter().map(|l| l.map.len()).sum::<usize>() + self.active.map.len()
+    }
+
+    /// Whether there are more layers, or extents, than reads and memory should bear.
+    pub fn is_crowded(&self, extents_max: usize) -> bool {
+        self.frozen.len() > LAYERS_MAX || self.extent_count() >= extents_max
     }
 
     /// The first segment that some layer needs, if any does.

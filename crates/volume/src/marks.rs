@@ -57,7 +57,8 @@ impl Volume {
         self.inner.core.state.borrow().parent.clone()
     }
 
-    /// The roots (opaque here) that the volume still needs: its parent, and where absent chunks come from.
+    /// The roots (opaque here) that the volume still needs: its parent, and where absent chunks come from. Those
+    /// of the last superblock too, as long as it is the last.
     pub fn roots(&self) -> Vec<Vec<u8>> {
         let state = self.inner.core.state.borrow();
         // What is durable counts: a crash would bring an absent chunk back.
@@ -65,7 +66,11 @@ impl Volume {
             .source_root
             .clone()
             .filter(|_| !state.durable_states.all_present());
-        state.parent.clone().into_iter().chain(source).collect()
+        let mut roots: Vec<_> = state.parent.clone().into_iter().chain(source).collect();
+        roots.extend(state.durable_roots.iter().cloned());
+        roots.sort();
+        roots.dedup();
+        roots
     }
 
     /// The root that absent chunks come from.
@@ -197,6 +202,7 @@ impl Volume {
         };
         *inner.source.borrow_mut() = Some(source);
         inner.log.set_epoch(epoch);
-        self.persist().await
+        // What comes next is written over the new content: it must not meet the old one after a crash.
+        self.persist_or_poison().await
     }
 }

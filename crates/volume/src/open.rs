@@ -186,11 +186,15 @@ impl Volume {
             live: end.live,
             free: end.free,
         };
-        let apply_to = Rc::clone(&core);
+        let (apply_to, extents_max) = (Rc::clone(&core), config.extents_max);
         let apply = Box::new(move |written: Written<'_>| {
             apply_to
                 .apply(written)
                 .expect("a record that was just built is well formed");
+            // The log's fill says nothing of discards and marks: they cost memory and look-ups all the same.
+            if apply_to.state.borrow().layers.is_crowded(extents_max) {
+                apply_to.checkpoint_wanted.notify_one();
+            }
         });
         let log = Log::start(
             env.clone(),
@@ -243,9 +247,7 @@ impl Volume {
 impl Volume {
     /// The roots (opaque here) that a closed volume still needs: its parent, and where absent chunks come from.
     pub async fn roots_of(env: &Env, dir: &Path) -> Result<Vec<Vec<u8>>> {
-        let superblock = Superblock::load(env, dir).await?;
-        let source = superblock.source.filter(|_| !superblock.states.all_present());
-        Ok(superblock.parent.into_iter().chain(source).collect())
+        Ok(Superblock::load(env, dir).await?.roots())
     }
 }
 

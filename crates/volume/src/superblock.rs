@@ -58,6 +58,12 @@ pub struct Superblock {
 }
 
 impl Superblock {
+    /// The roots that the volume needs: its parent, and where absent chunks come from.
+    pub fn roots(&self) -> Vec<Vec<u8>> {
+        let source = self.source.clone().filter(|_| !self.states.all_present());
+        self.parent.clone().into_iter().chain(source).collect()
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
         w.blob(self.name.as_bytes());

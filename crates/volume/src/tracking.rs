@@ -270,9 +270,12 @@ impl Tracker {
         true
     }
 
-    /// Counts `chunks` as changed since the last mark.
+    /// Counts `chunks` as changed since the last mark. In every interval: a superblock saves the bits of the first one
+    /// whose mark is not checkpointed, and a replay carries them on from there. No mark may be pending.
     pub fn touch(&mut self, chunks: &RoaringBitmap) {
-        self.open_mut().checkpointed |= chunks;
+        for interval in &mut self.intervals {
+            interval.checkpointed |= chunks;
+        }
     }
 
     /// Chunks changed since the last mark by checkpointed records.

@@ -84,6 +84,8 @@ pub(crate) struct CoreState {
     pub generation: u64,
     pub parent: Option<Vec<u8>>,
     pub source_root: Option<Vec<u8>>,
+    /// The roots that the last superblock needs: a crash would bring them back.
+    pub durable_roots: Vec<Vec<u8>>,
     pub ever_connected: bool,
     /// Chunks that the checkpointer waits for.
     pub wanted: RoaringBitmap,
@@ -103,6 +105,7 @@ impl Core {
             generation: superblock.generation,
             parent: superblock.parent.clone(),
             source_root: superblock.source.clone(),
+            durable_roots: superblock.roots(),
             ever_connected: superblock.ever_connected,
             wanted: RoaringBitmap::new(),
         };
@@ -220,8 +223,7 @@ impl Volume {
         let inner = &self.inner;
         let _one = inner.persisting.lock().await;
         let superblock = {
-            let mut state = inner.core.state.borrow_mut();
-            state.generation += 1;
+            let state = inner.core.state.borrow();
             let (dirty, pending) = state.tracker.saved(state.checkpoint);
             let first = state.layers.first_segment().unwrap_or(u64::MAX);
             Superblock {
@@ -230,7 +232,8 @@ impl Volume {
                 size_bytes: inner.identity.size_bytes,
                 segment_bytes: inner.identity.segment_bytes,
                 segments_max: inner.identity.segments_max,
-                generation: state.generation,
+                // Not counted before it is written: another attempt after a failure must not touch the slot that is valid.
+                generation: state.generation + 1,
                 epoch: state.epoch,
                 checkpoint: state.checkpoint,
                 first_sequence: first.min(inner.log.synced_sequence()),
@@ -243,6 +246,11 @@ impl Volume {
             }
         };
         superblock.store(&inner.env, &inner.dir).await?;
+        {
+            let mut state = inner.core.state.borrow_mut();
+            state.generation = superblock.generation;
+            state.durable_roots = superblock.roots();
+        }
         inner.log.release_before(superblock.first_sequence);
         Ok(())
     }

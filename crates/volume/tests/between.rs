@@ -13,7 +13,7 @@ use std::time::Duration;
 use tidemark_env::sim::{FaultOp, Sim};
 use tidemark_env::{Env, LocalFuture};
 use tidemark_units::{CHUNK_BYTES, ChunkIndex, SnapshotId};
-use tidemark_volume::{ChunkSource, CreateOptions, Volume};
+use tidemark_volume::{ChunkSource, CreateOptions, Volume, VolumeConfig};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -47,12 +47,16 @@ fn source(env: &Env, fill: u8, millis: u64) -> Rc<dyn ChunkSource> {
 }
 
 async fn create(env: &Env, source: Option<(Vec<u8>, u64)>) {
+    create_with(env, source, &config()).await;
+}
+
+async fn create_with(env: &Env, source: Option<(Vec<u8>, u64)>, config: &VolumeConfig) {
     let options = CreateOptions {
         name: "d-1".into(),
         size_bytes: DISK,
         source,
     };
-    Volume::create(env, Path::new("v"), &options, &config())
+    Volume::create(env, Path::new("v"), &options, config)
         .await
         .unwrap();
 }
@@ -209,7 +213,11 @@ fn one_write_larger_than_the_log_completes() {
 fn a_quiet_disk_with_many_snapshots_does_not_gather_layers() {
     let sim = Sim::new(5);
     sim.run(|env| async move {
-        create(&env, None).await;
+        let roomy = VolumeConfig {
+            segments_max: Some(64),
+            ..config()
+        };
+        create_with(&env, None, &roomy).await;
         let volume = open(&env, None).await;
         for n in 0..20u8 {
             let snapshot = id(&format!("s-{n}"));

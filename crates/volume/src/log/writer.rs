@@ -75,6 +75,10 @@ struct State {
     sync_waiters: Vec<oneshot::Sender<Result<()>>>,
     poisoned: Option<String>,
     closed: bool,
+    /// No record is taken any more; what is queued is still written if there is room.
+    stopping: bool,
+    /// A record waits for a segment, and no new one is being made.
+    starved: bool,
     /// Records ever queued, and ever applied (or refused): what a barrier waits for.
     queued_count: u64,
     settled_count: u64,
@@ -115,6 +119,7 @@ struct Inner {
     sync_work: Notify,
     space: Notify,
     settled: Notify,
+    starving: Notify,
     apply: Box<dyn Fn(Written<'_>)>,
 }
 
@@ -157,6 +162,8 @@ impl Log {
             sync_waiters: Vec::new(),
             poisoned: None,
             closed: false,
+            stopping: false,
+            starved: false,
             queued_count: 0,
             settled_count: 0,
             synced_sequence,
@@ -173,6 +180,7 @@ impl Log {
                 sync_work: Notify::new(),
                 space: Notify::new(),
                 settled: Notify::new(),
+                starving: Notify::new(),
                 apply,
             }),
         };
@@ -195,6 +203,10 @@ impl Log {
         let mut state = self.inner.state.borrow_mut();
         if let Some(why) = &state.poisoned {
             let _ = done.send(Err(poisoned(why)));
+            return receiver;
+        }
+        if state.stopping {
+            let _ = done.send(Err(poisoned("it is being closed")));
             return receiver;
         }
         let bytes: u64 = append.payload.iter().map(|p| p.len() as u64).sum();
@@ -347,6 +359,22 @@ impl Log {
         self.inner.epoch.set(epoch);
     }
 
+    /// Completes when a record waits for a segment that only a checkpoint can free.
+    pub async fn starved(&self) {
+        self.inner.starving.notified().await;
+    }
+
+    /// Whether a record waits for a segment that only a checkpoint can free.
+    pub fn is_starved(&self) -> bool {
+        self.inner.state.borrow().starved
+    }
+
+    /// Refuses new records from now on, and queued ones that find no room: nobody will make any.
+    pub fn stop_taking(&self) {
+        self.inner.state.borrow_mut().stopping = true;
+        self.inner.space.notify_waiters();
+    }
+
     /// Ends the tasks once the queue is empty.
     pub fn close(&self) {
         self.inner.state.borrow_mut().closed = true;
@@ -390,7 +418,11 @@ impl Log {
         };
         let mut header = None;
         if room(&self.inner.state.borrow()) < needed {
-            header = Some(self.next_segment().await?);
+            header = self.next_segment().await?;
+            if header.is_none() {
+                self.refuse_queued();
+                return Ok(());
+            }
         }
         let (segment, at, batch, taken) = {
             let mut state = self.inner.state.borrow_mut();
@@ -426,6 +458,13 @@ impl Log {
             }
             return Err(VolumeError::new(VolumeErrorKind::Poisoned, why));
         }
+        if let Some(why) = self.poisoned() {
+            // A sync failed meanwhile: what was written before this may be gone.
+            for queued in taken {
+                let _ = queued.done.send(Err(poisoned(&why)));
+            }
+            return Ok(());
+        }
         let payload_start = at + Batch::header_blocks(batch.records.len()) as u32;
         {
             let mut state = self.inner.state.borrow_mut();
@@ -460,8 +499,26 @@ impl Log {
         Ok(())
     }
 
+    /// The log is full and will stay so.
+    fn refuse_queued(&self) {
+        let queue = {
+            let mut state = self.inner.state.borrow_mut();
+            let queue = std::mem::take(&mut state.queue);
+            state.queued_bytes = 0;
+            state.settled_count += queue.len() as u64;
+            queue
+        };
+        for queued in queue {
+            let _ = queued
+                .done
+                .send(Err(poisoned("it is being closed and its log is full")));
+        }
+        self.inner.settled.notify_waiters();
+    }
+
     /// Makes a free segment the current one, waiting for one if need be; gives its header, still to be written.
-    async fn next_segment(&self) -> Result<SegmentHeader> {
+    /// `None`: there is none, and the volume is being closed.
+    async fn next_segment(&self) -> Result<Option<SegmentHeader>> {
         loop {
             // Registered before looking, so that a release in between is not missed.
             let space = self.inner.space.notified();
@@ -472,10 +529,22 @@ impl Log {
                 }
                 state.reclaim();
                 if let Some((slot, file)) = state.free.pop() {
-                    return Ok(self.begin_segment(&mut state, slot, file));
+                    state.starved = false;
+                    return Ok(Some(self.begin_segment(&mut state, slot, file)));
                 }
             }
             self.maybe_grow();
+            {
+                let mut state = self.inner.state.borrow_mut();
+                state.starved = !state.growing || state.growth_failed;
+                if state.starved && state.stopping {
+                    state.starved = false;
+                    return Ok(None);
+                }
+                if state.starved {
+                    self.inner.starving.notify_one();
+                }
+            }
             // A reader's pin is dropped without a word; look again soon.
             let again = self.inner.env.clock.sleep(Duration::from_millis(2));
             futures_util::future::select(std::pin::pin!(space), again).await;
