@@ -59,7 +59,7 @@ impl Vault {
             .collect();
         let mut found = BTreeMap::new();
         for disk in disks {
-            let head = self.head_log(&disk).await?;
+            let head = self.look_at_head_log(&disk).await?;
             for (id, _) in live_snapshots(&head.entries()) {
                 let record = match records.get(&id) {
                     Some(record) => Some(record.clone()),
@@ -72,7 +72,7 @@ impl Vault {
                     found.insert(id, record);
                     continue;
                 }
-                head.refresh().await?;
+                head.look().await?;
                 if matches!(head.snapshot(&id), Some(Some(_))) {
                     let cause = "the head log has it, its record is gone or of another disk";
                     return Err(VaultError::corrupt(step, format!("snapshot {id}"), cause));

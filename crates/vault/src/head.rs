@@ -14,7 +14,7 @@ use crate::{key, text};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use tidemark_units::{DiskId, SnapshotId};
 
 const KIND: &str = "head";
@@ -99,11 +99,20 @@ pub fn live_snapshots(entries: &[HeadEntry]) -> Vec<(SnapshotId, Root)> {
     live
 }
 
+/// Makes the entry at `key` durable, and with it all before it.
+pub(crate) async fn settle(store: &Store, key: &str) -> Result<()> {
+    let step = "settle head log";
+    let object = store.get(step, key).await?;
+    store.put_if_absent(step, key, object).await.map(drop)
+}
+
 /// One disk's head log, as far as it has been read.
 pub struct HeadLog {
     store: Store,
     disk: DiskId,
     entries: RefCell<Vec<HeadEntry>>,
+    /// How many of them are durable.
+    settled: Cell<u64>,
 }
 
 impl HeadLog {
@@ -112,6 +121,7 @@ impl HeadLog {
             store,
             disk,
             entries: RefCell::default(),
+            settled: Cell::new(0),
         }
     }
 
@@ -148,16 +158,32 @@ impl HeadLog {
         found
     }
 
-    /// Reads what others have appended since.
+    /// Reads what others have appended since. What it finds is durable when this returns: a reader may
+    /// see an entry a moment before its writer's put is done, and that writer may have been killed in
+    /// that moment; but a create-only put that is refused is a promise that what is there stays there.
     pub async fn refresh(&self) -> Result<()> {
-        if self.is_empty() {
-            return self.read_all().await;
+        self.look().await?;
+        let known = self.len();
+        if known > self.settled.get() {
+            settle(&self.store, &key::head(&self.disk, known - 1)).await?;
+            self.settled.set(known.max(self.settled.get()));
+        }
+        Ok(())
+    }
+
+    /// As [`HeadLog::refresh`], but what it finds may be a moment away from being durable: good for
+    /// listing, not for acting upon.
+    pub(crate) async fn look(&self) -> Result<()> {
+        let known = self.len();
+        if known == 0 {
+            self.read_all().await?;
         }
         // The usual case is that there is nothing new: one look instead of listing the whole log.
-        while let Some(object) = self
-            .store
-            .get_opt("read head log", &key::head(&self.disk, self.len()))
-            .await?
+        while known > 0
+            && let Some(object) = self
+                .store
+                .get_opt("read head log", &key::head(&self.disk, self.len()))
+                .await?
         {
             self.learn(self.len(), &object)?;
         }
@@ -206,6 +232,7 @@ impl HeadLog {
         {
             PutIfAbsent::Done => {
                 self.learn(seq, &object)?;
+                self.settled.set(self.settled.get().max(seq + 1));
                 Ok(seq)
             }
             PutIfAbsent::Exists(other) => {

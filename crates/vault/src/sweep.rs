@@ -183,6 +183,10 @@ impl Vault {
             while let Some((seq, object)) = objects.next().await {
                 entries.push(head::decode(disk, seq, &object?)?);
             }
+            // A drop that a power cut could still take back must not cost a pack.
+            if let Some(last) = (entries.len() as u64).checked_sub(1) {
+                head::settle(self.store(), &key::head(disk, last)).await?;
+            }
             roots.extend(head::live_snapshots(&entries).into_iter().map(|(_, root)| root));
         }
         Ok(roots)

@@ -166,6 +166,14 @@ impl Vault {
         Ok(log)
     }
 
+    /// The disk's head log for looking only: see [`HeadLog::look`].
+    pub(crate) async fn look_at_head_log(&self, disk: &DiskId) -> Result<Rc<HeadLog>> {
+        let log = self.open_head_log(disk);
+        let log = log.unwrap_or_else(|| Rc::new(HeadLog::new(self.0.store.clone(), disk.clone())));
+        log.look().await?;
+        Ok(log)
+    }
+
     fn open_head_log(&self, disk: &DiskId) -> Option<Rc<HeadLog>> {
         self.0.heads.borrow().get(disk).and_then(Weak::upgrade)
     }
@@ -276,8 +284,8 @@ impl Store {
             .await
     }
 
-    /// Stores an object where none may be. An answer that got lost is settled by reading: `object`
-    /// must hold something that no other writer's would.
+    /// Stores an object where none may be. An answer that got lost is settled by trying again and
+    /// reading: `object` must hold something that no other writer's would.
     pub(crate) async fn put_if_absent(
         &self,
         step: &'static str,
@@ -295,7 +303,8 @@ impl Store {
                 Ok(()) => return Ok(PutIfAbsent::Done),
                 Err(error) => error,
             };
-            if matches!(error.kind, BucketErrorKind::Exists | BucketErrorKind::Unknown) {
+            // Only a refusal proves that what is there is durable: a lost answer is asked for again.
+            if error.kind == BucketErrorKind::Exists {
                 match self.get_opt(step, key).await? {
                     Some(found) if found == object => return Ok(PutIfAbsent::Done),
                     Some(found) => return Ok(PutIfAbsent::Exists(found)),

@@ -210,7 +210,8 @@ fn crash_story(seed: u64) {
 
 #[test]
 fn no_crash_loses_a_taken_chunk_or_a_snapshot() {
-    for seed in 0..30 {
+    // 149: killed right after the head entry had its name, then a power cut after the next life saw it.
+    for seed in (0..30).chain([149]) {
         crash_story(seed);
     }
 }

@@ -158,6 +158,14 @@ impl Spool {
             spool.remove_dir().await?;
             return Ok(None);
         }
+        // A process that was killed may have left names that a power cut could still take away: nothing is
+        // removed or told as taken because of such a one.
+        spool
+            .env
+            .fs
+            .sync_dir(dir)
+            .await
+            .map_err(|e| spool.error(step, "", e))?;
         let spec = spool.read_spec().await?;
         let mut packs: BTreeMap<PackId, Vec<FileKind>> = BTreeMap::new();
         for entry in there {
@@ -176,13 +184,6 @@ impl Spool {
             let kind = kinds.into_iter().max().unwrap_or(FileKind::Foot);
             found.push(spool.load_pack(pack, kind).await?);
         }
-        // A process that was killed may have left names that a power cut could still take away.
-        spool
-            .env
-            .fs
-            .sync_dir(dir)
-            .await
-            .map_err(|e| spool.error(step, "", e))?;
         Ok(Some((spool, spec, found)))
     }
 
