@@ -19,7 +19,10 @@ pub const CHUNK_BYTES: u64 = 64 * KIB;
 /// Blocks in a chunk; a chunk's valid mask is one bit for each.
 pub const BLOCKS_PER_CHUNK: u64 = CHUNK_BYTES / BLOCK_BYTES;
 
-const _: () = assert!(CHUNK_BYTES.is_multiple_of(BLOCK_BYTES), "a block never straddles chunks");
+const _: () = assert!(
+    CHUNK_BYTES.is_multiple_of(BLOCK_BYTES),
+    "a block never straddles chunks"
+);
 const _: () = assert!(BLOCKS_PER_CHUNK == 16, "a chunk's valid mask is a u16");
 
 /// Position of a 4 KiB block on a disk, counted from 0.
@@ -56,7 +59,10 @@ impl ChunkIndex {
     /// The chunk's blocks.
     pub const fn blocks(self) -> BlockRange {
         let start = self.0 as u64 * BLOCKS_PER_CHUNK;
-        BlockRange { start, end: start + BLOCKS_PER_CHUNK }
+        BlockRange {
+            start,
+            end: start + BLOCKS_PER_CHUNK,
+        }
     }
 }
 
@@ -72,7 +78,10 @@ pub struct BlockRange {
 impl BlockRange {
     /// Blocks `start .. start + count`.
     pub const fn new(start: u64, count: u64) -> Self {
-        Self { start, end: start + count }
+        Self {
+            start,
+            end: start + count,
+        }
     }
 
     /// How many blocks.
@@ -98,7 +107,10 @@ impl BlockRange {
     /// The part that lies in both.
     pub fn intersect(self, other: BlockRange) -> BlockRange {
         let start = self.start.max(other.start);
-        BlockRange { start, end: self.end.min(other.end).max(start) }
+        BlockRange {
+            start,
+            end: self.end.min(other.end).max(start),
+        }
     }
 }
 

@@ -16,8 +16,17 @@ pub struct IdError {
 fn check(kind: &'static str, text: &str) -> Result<(), IdError> {
     let good = (1..=64).contains(&text.len())
         && !text.starts_with('.')
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if good { Ok(()) } else { Err(IdError { kind, text: text.chars().take(80).collect() }) }
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
+    if good {
+        Ok(())
+    } else {
+        Err(IdError {
+            kind,
+            text: text.chars().take(80).collect(),
+        })
+    }
 }
 
 macro_rules! id {
