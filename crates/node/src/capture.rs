@@ -6,6 +6,8 @@
 //! and the note there: [`resume`] goes on, and a commit that nobody saw is found by the writer or as a record.
 //! The note (`marks/<snapshot>.json`) keeps what only the caller knew; a mark without one was never answered
 //! and is withdrawn.
+//! After a crash the marks of a disk are resolved one after the other, oldest first: a replay brings marks back whose
+//! snapshots were committed or withdrawn, and what becomes of one decides what the next one has to capture.
 //! A vault that is slow or down slows the capture down; only when the guest's log is about to fill up because of
 //! it is the snapshot given up, loudly. The guest's writes never fail for a snapshot's sake.
 
@@ -146,6 +148,31 @@ impl VaultHost {
         });
     }
 
+    /// Goes on with the pending marks of a disk that was just opened, oldest first.
+    pub fn resume_captures(self: &Rc<Self>, disk: DiskId, remote: Remote<DiskHost>) {
+        let host = Rc::clone(self);
+        self.env().spawn(async move {
+            let mut before = None;
+            loop {
+                let pending = remote
+                    .call(|host| async move { host.volume.pending_marks() })
+                    .await;
+                let Some(oldest) = pending.ok().and_then(|marks| marks.into_iter().next()) else {
+                    return;
+                };
+                let mark = oldest.mark.clone();
+                if before.replace(mark.clone()) == Some(mark.clone()) {
+                    return; // It was paused.
+                }
+                host.start_capture(disk.clone(), remote.clone(), oldest);
+                let running = host.captures.running.borrow().get(&mark.snapshot).cloned();
+                if let Some(control) = running {
+                    control.ended.notified().await;
+                }
+            }
+        });
+    }
+
     /// Gives a running capture up and waits until it has ended, one way or the other.
     pub async fn cancel_capture(&self, snapshot: &SnapshotId) {
         self.end_capture(snapshot, |control| control.cancel.notify_one())
@@ -254,17 +281,17 @@ impl VaultHost {
         control: &Control,
     ) -> Result<SnapshotSummary, End> {
         let snapshot = &pending.mark.snapshot;
-        let note = match self.note(snapshot).await {
-            Ok(Some(note)) => note,
-            Ok(None) => return Err(End::Cancelled),
-            Err(e) => return Err(End::Failed(e.message)),
-        };
         let mut tries = 0;
         loop {
-            let tried = match self.already_committed(snapshot).await {
+            // First: the note of a snapshot that was committed before a crash is gone.
+            let tried = match self.already_committed(disk, pending).await {
                 Ok(Some(committed)) => Ok(committed),
-                Ok(None) => self.try_capture(disk, remote, pending, &note, control).await,
-                Err(e) => Err(Trouble::Vault(e)),
+                Ok(None) => match self.note(snapshot).await {
+                    Ok(Some(note)) => self.try_capture(disk, remote, pending, &note, control).await,
+                    Ok(None) => return Err(End::Cancelled),
+                    Err(e) => return Err(End::Failed(e.message)),
+                },
+                Err(trouble) => Err(trouble),
             };
             match tried {
                 Ok(committed) => return self.commit(remote, pending, committed).await,
@@ -286,14 +313,22 @@ impl VaultHost {
         }
     }
 
-    async fn already_committed(&self, snapshot: &SnapshotId) -> Result<Option<Committed>, VaultError> {
-        match self.vault.snapshot(snapshot).await {
+    async fn already_committed(
+        &self,
+        disk: &DiskId,
+        pending: &PendingMark,
+    ) -> Result<Option<Committed>, Trouble> {
+        match self.vault.snapshot(&pending.mark.snapshot).await {
+            // A second mark under the name of a snapshot that exists: its changes are not in that snapshot.
+            Ok(record) if record.lsn != pending.mark.lsn || record.disk != *disk => {
+                Err(Trouble::End(End::Cancelled))
+            }
             Ok(record) => Ok(Some(Committed {
                 root: record.root,
                 stats: record.stats,
             })),
             Err(e) if e.kind == VaultErrorKind::Missing => Ok(None),
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -350,7 +385,8 @@ impl VaultHost {
         note: &Note,
     ) -> Result<Committed, Trouble> {
         let snapshot = &pending.mark.snapshot;
-        let mut left = &pending.chunks - writer.taken();
+        // What it was begun with: that is complete relative to its parent.
+        let mut left = &writer.spec().pending - writer.taken();
         self.tell_taken(remote, snapshot, writer.taken()).await?;
         writer.drain_taken();
         let mut wanted = RoaringBitmap::new();

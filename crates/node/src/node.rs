@@ -19,7 +19,7 @@ use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
 use tidemark_vault::Root;
-use tidemark_volume::{CreateOptions, Volume, VolumeConfig};
+use tidemark_volume::{CreateOptions, Volume, VolumeConfig, VolumeErrorKind};
 use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, broadcast};
 use tokio::task::AbortHandle;
 
@@ -218,6 +218,10 @@ impl Node {
             Volume::create(host.env(), &path, &options, &VolumeConfig::default()).await
         });
         if let Err(e) = made.await? {
+            // These say that there is a volume, however it was missed above: it is nobody's to remove.
+            if matches!(e.kind, VolumeErrorKind::Invalid | VolumeErrorKind::Busy) {
+                return Err(e.into());
+            }
             let cleaned = shared
                 .vault
                 .call(move |host| async move { host.env().fs.remove_dir_all(&dir).await });
@@ -304,9 +308,13 @@ impl Node {
         let (size_bytes, pending) = remote
             .call(|host| async move { (host.volume.size_bytes(), host.volume.pending_marks()) })
             .await?;
-        for mark in pending {
-            self.start_capture(disk, &remote, mark);
+        for mark in &pending {
+            self.begin_progress(mark);
         }
+        let (id, for_captures) = (disk.clone(), remote.clone());
+        shared
+            .vault
+            .cast(move |host| async move { host.resume_captures(id, for_captures) });
         let opened = Disk {
             remote,
             size_bytes,
@@ -318,11 +326,15 @@ impl Node {
         Ok(())
     }
 
-    fn start_capture(&self, disk: &DiskId, remote: &Remote<DiskHost>, pending: tidemark_volume::PendingMark) {
-        // Known as progressing before anybody can ask.
+    /// Makes a capture known as progressing before anybody can ask.
+    fn begin_progress(&self, pending: &tidemark_volume::PendingMark) {
         self.shared
             .board
             .begin(&pending.mark.snapshot, pending.chunks.len() * CHUNK_BYTES);
+    }
+
+    fn start_capture(&self, disk: &DiskId, remote: &Remote<DiskHost>, pending: tidemark_volume::PendingMark) {
+        self.begin_progress(&pending);
         let (disk, remote) = (disk.clone(), remote.clone());
         self.shared
             .vault
@@ -575,7 +587,7 @@ impl Node {
             .await?;
         match done {
             // A capture that is relative to it goes on; what it needs is kept until it has ended.
-            Err(e) if e.kind == tidemark_volume::VolumeErrorKind::Busy => Ok(()),
+            Err(e) if e.kind == VolumeErrorKind::Busy => Ok(()),
             other => Ok(other?),
         }
     }
