@@ -13,7 +13,7 @@ use crate::vault::VaultHost;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
@@ -25,6 +25,10 @@ use tokio::task::AbortHandle;
 
 /// How long deletions are gathered before the vault is swept for them.
 const SWEEP_DELAY: Duration = Duration::from_secs(2);
+/// When a sweep that failed is tried again.
+const SWEEP_RETRY: Duration = Duration::from_secs(60);
+/// How long a shutdown waits for what clients have under way.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
 
@@ -47,7 +51,7 @@ pub struct Shared {
     events: broadcast::Sender<Event>,
     /// Read while a volume adopts a snapshot's content; written by a sweep.
     adopting: RwLock<()>,
-    sweep_wanted: Notify,
+    sweep_wanted: Arc<Notify>,
     tasks: Mutex<Vec<AbortHandle>>,
     vault_thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -117,8 +121,11 @@ impl Shared {
         let mut roots = Vec::new();
         let mut dirs = Vec::new();
         for (id, remote) in open {
-            roots.extend(remote.call(|host| async move { host.volume.roots() }).await?);
-            dirs.push(self.dir(&id));
+            // A disk whose thread has died counts as closed: its superblock says what it needs.
+            if let Ok(needed) = remote.call(|host| async move { host.volume.roots() }).await {
+                roots.extend(needed);
+                dirs.push(self.dir(&id));
+            }
         }
         self.vault
             .call(move |host| async move { host.sweep(roots, dirs).await })
@@ -126,14 +133,17 @@ impl Shared {
     }
 }
 
-/// Sweeps some time after something was deleted.
-async fn sweeper(shared: std::sync::Weak<Shared>) {
+/// Sweeps some time after something was deleted; again later if that failed.
+async fn sweeper(wanted: Arc<Notify>, shared: Weak<Shared>) {
     loop {
-        let Some(node) = shared.upgrade() else { return };
-        node.sweep_wanted.notified().await;
+        wanted.notified().await;
         tokio::time::sleep(SWEEP_DELAY).await;
+        let Some(node) = shared.upgrade() else { return };
         if let Err(e) = node.sweep().await {
-            tracing::warn!(error = %e, "the vault was not swept; nothing was freed, a later sweep tries again");
+            tracing::warn!(error = %e, "the vault was not swept; nothing was freed, trying again in a minute");
+            drop(node);
+            tokio::time::sleep(SWEEP_RETRY).await;
+            wanted.notify_one();
         }
     }
 }
@@ -175,12 +185,12 @@ impl Node {
             board,
             events,
             adopting: RwLock::new(()),
-            sweep_wanted: Notify::new(),
+            sweep_wanted: Arc::new(Notify::new()),
             tasks: Mutex::default(),
             vault_thread: Mutex::new(Some(thread)),
         });
         let accepting = tokio::spawn(nbd::accept(listener, Arc::downgrade(&shared)));
-        let sweeping = tokio::spawn(sweeper(Arc::downgrade(&shared)));
+        let sweeping = tokio::spawn(sweeper(Arc::clone(&shared.sweep_wanted), Arc::downgrade(&shared)));
         lock(&shared.tasks).extend([accepting.abort_handle(), sweeping.abort_handle()]);
         Ok(Node { shared })
     }
@@ -647,15 +657,20 @@ impl Node {
         let disks: Vec<_> = lock(&shared.disks).drain().collect();
         for (_, disk) in &disks {
             disk.exported.store(false, Ordering::Release);
-            let _ = disk
+            let ended = disk
                 .remote
-                .call(|host| async move { host.set_exported(false).await })
-                .await;
+                .call(|host| async move { host.set_exported(false).await });
+            // A request that waits for room on a full file system ends when its volume is closed, below.
+            if tokio::time::timeout(SHUTDOWN_PATIENCE, ended).await.is_err() {
+                tracing::warn!("clients still have requests under way; closing their disk all the same");
+            }
         }
-        let _ = shared
+        let paused = shared
             .vault
-            .call(|host| async move { host.pause_captures().await })
-            .await;
+            .call(|host| async move { host.pause_captures().await });
+        if tokio::time::timeout(SHUTDOWN_PATIENCE, paused).await.is_err() {
+            tracing::warn!("a capture does not stop; it is resumed at the next start");
+        }
         for (_, disk) in disks {
             disk.end().await;
         }

@@ -359,6 +359,12 @@ impl Volume {
             if percent >= inner.config.checkpoint_percent {
                 inner.core.checkpoint_wanted.notify_one();
             }
+            if percent >= STOP_PERCENT && inner.log.is_stuck() {
+                return Err(VolumeError::new(
+                    VolumeErrorKind::Full,
+                    "no space left for the disk's log",
+                ));
+            }
             if percent >= STOP_PERCENT {
                 space.await;
                 self.check_serving()?;

@@ -56,11 +56,15 @@ impl Volume {
             .await
             .map_err(failed)?;
         let _lock = env.fs.lock_dir(dir).await.map_err(failed)?;
-        if Superblock::load(env, dir).await.is_ok() {
-            return Err(VolumeError::invalid(format!(
-                "{} holds a volume already",
-                dir.display()
-            )));
+        match Superblock::load(env, dir).await {
+            Err(e) if e.kind == VolumeErrorKind::Corrupt => {} // nothing, or a making that was interrupted
+            Err(e) => return Err(e),
+            Ok(_) => {
+                return Err(VolumeError::invalid(format!(
+                    "{} holds a volume already",
+                    dir.display()
+                )));
+            }
         }
         let volume: [u8; 16] = env.random();
         Base::create(env, dir, size).await?;
@@ -139,7 +143,7 @@ impl Volume {
         let core = Rc::new(Core::new(&superblock));
         let files = store.open_all().await?;
         for (slot, file) in &files {
-            store.complete(*slot, &**file).await?;
+            store.complete(*slot, &**file, &superblock.volume).await?;
         }
         let replayed = Cell::new(0u64);
         let end = scan(

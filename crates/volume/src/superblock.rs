@@ -7,7 +7,7 @@
 
 use crate::chunks::ChunkStates;
 use crate::codec::{Reader, Writer};
-use crate::error::{Result, VolumeError};
+use crate::error::{Result, VolumeError, VolumeErrorKind};
 use crate::tracking::{Mark, PendingMark};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -199,7 +199,8 @@ impl Superblock {
         Ok(())
     }
 
-    /// The newest valid slot.
+    /// The newest valid slot. A slot that is missing or damaged leaves the other one; one that cannot be read now
+    /// might be the newer one, so that is an error.
     pub async fn load(env: &Env, dir: &Path) -> Result<Self> {
         let mut best: Option<Self> = None;
         let mut why = Vec::new();
@@ -209,20 +210,25 @@ impl Superblock {
                     best = Some(found)
                 }
                 Ok(_) => {}
-                Err(e) => why.push(format!("slot {slot}: {e}")),
+                Err(e) if e.kind == VolumeErrorKind::Corrupt => why.push(format!("slot {slot}: {e}")),
+                Err(e) => return Err(e),
             }
         }
-        best.ok_or_else(|| {
+        let nothing = || {
             VolumeError::corrupt(format!(
                 "{}: no valid superblock ({})",
                 dir.display(),
                 why.join("; ")
             ))
-        })
+        };
+        best.ok_or_else(nothing)
     }
 
     async fn load_slot(env: &Env, dir: &Path, slot: u32) -> Result<Self> {
-        let failed = |e: std::io::Error| VolumeError::io("reading", &e);
+        let failed = |e: std::io::Error| match e.kind() {
+            std::io::ErrorKind::NotFound => VolumeError::corrupt("it does not exist"),
+            _ => VolumeError::io(format!("reading superblock slot {slot}"), &e),
+        };
         let file = env
             .fs
             .open(&dir.join(format!("super.{slot}")), OpenMode::Read)
@@ -275,6 +281,41 @@ mod tests {
         let mut bytes = example().encode();
         bytes.extend_from_slice(&[0xaa; 100]);
         assert_eq!(Superblock::decode(&bytes).unwrap(), example());
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_read_is_not_taken_for_a_missing_one() {
+        use tidemark_env::sim::{FaultOp, Sim};
+        let sim = Sim::new(1);
+        sim.run(|env| async move {
+            let dir = Path::new("v");
+            env.fs.create_dir_all(dir).await.unwrap();
+            for generation in [4, 5] {
+                Superblock {
+                    generation,
+                    ..example()
+                }
+                .store(&env, dir)
+                .await
+                .unwrap();
+            }
+            assert_eq!(Superblock::load(&env, dir).await.unwrap().generation, 5);
+            env.fs.remove_file(&dir.join("super.0")).await.unwrap();
+            assert_eq!(Superblock::load(&env, dir).await.unwrap().generation, 5);
+        });
+        sim.fail_always(FaultOp::Read, |path| path.ends_with("super.1"));
+        sim.run(|env| async move {
+            // Falling back to generation 4 would undo what generation 5 promised.
+            Superblock {
+                generation: 4,
+                ..example()
+            }
+            .store(&env, Path::new("v"))
+            .await
+            .unwrap();
+            let refused = Superblock::load(&env, Path::new("v")).await.unwrap_err();
+            assert_eq!(refused.kind, VolumeErrorKind::Io);
+        });
     }
 
     #[test]

@@ -109,10 +109,14 @@ impl SegmentStore {
         Ok(found)
     }
 
-    /// Makes a file that is shorter than a segment (its making was interrupted) whole.
-    pub async fn complete(&self, slot: u32, file: &dyn File) -> Result<()> {
+    /// Makes a file whose making was interrupted whole. One that was in use is left as it is, however short: what
+    /// is missing of it is for the scan to judge.
+    pub async fn complete(&self, slot: u32, file: &dyn File, volume: &[u8; 16]) -> Result<()> {
         let failed = |e: std::io::Error| VolumeError::io(format!("log segment {slot}"), &e);
-        if file.size().await.map_err(failed)? < self.segment_bytes {
+        let size = file.size().await.map_err(failed)?;
+        let in_use = size >= BLOCK_BYTES
+            && SegmentHeader::decode(&read_blocks(file, 0, 1).await.map_err(failed)?, volume).is_some();
+        if size < self.segment_bytes && !in_use {
             self.zero_fill(file).await.map_err(failed)?;
             self.env.fs.sync_dir(&self.dir).await.map_err(failed)?;
         }

@@ -7,14 +7,13 @@
 //! acknowledged any more (poisoned), because what the medium holds is unknown.
 //! Not here: what a record does to the disk (the `apply` callback), when the base catches up (`checkpoint`).
 
-use super::layout::{BLOCK, Batch, PAYLOAD_BYTES_MAX, RECORDS_MAX, Record, RecordKind, Seed, SegmentHeader};
+use super::layout::{BLOCK, Batch, PAYLOAD_BYTES_MAX, RECORDS_MAX, Record, RecordKind, Seed};
 use super::segment::{Segment, SegmentStore};
 use crate::error::{Result, VolumeError, VolumeErrorKind};
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use std::time::Duration;
 use tidemark_env::{Env, File};
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 use tokio::sync::{Notify, oneshot};
@@ -49,41 +48,41 @@ pub struct Written<'a> {
     pub payload: &'a [Bytes],
 }
 
-struct Queued {
+pub(super) struct Queued {
     append: Append,
     bytes: u64,
     done: oneshot::Sender<Result<Lsn>>,
 }
 
-struct State {
-    queue: VecDeque<Queued>,
-    queued_bytes: u64,
-    next_lsn: Lsn,
-    written: Lsn,
-    durable: Lsn,
-    chain: u32,
-    sequence: u64,
-    current: Option<(Rc<Segment>, u32)>,
-    live: BTreeMap<u64, Rc<Segment>>,
-    retired: Vec<Rc<Segment>>,
-    free: Vec<(u32, Rc<dyn File>)>,
-    slots: u32,
-    growing: bool,
-    growth_failed: bool,
-    unsynced: Vec<Rc<Segment>>,
-    unsynced_bytes: u64,
-    sync_waiters: Vec<oneshot::Sender<Result<()>>>,
-    poisoned: Option<String>,
-    closed: bool,
+pub(super) struct State {
+    pub(super) queue: VecDeque<Queued>,
+    pub(super) queued_bytes: u64,
+    pub(super) next_lsn: Lsn,
+    pub(super) written: Lsn,
+    pub(super) durable: Lsn,
+    pub(super) chain: u32,
+    pub(super) sequence: u64,
+    pub(super) current: Option<(Rc<Segment>, u32)>,
+    pub(super) live: BTreeMap<u64, Rc<Segment>>,
+    pub(super) retired: Vec<Rc<Segment>>,
+    pub(super) free: Vec<(u32, Rc<dyn File>)>,
+    pub(super) slots: u32,
+    pub(super) growing: bool,
+    pub(super) growth_failed: bool,
+    pub(super) unsynced: Vec<Rc<Segment>>,
+    pub(super) unsynced_bytes: u64,
+    pub(super) sync_waiters: Vec<oneshot::Sender<Result<()>>>,
+    pub(super) poisoned: Option<String>,
+    pub(super) closed: bool,
     /// No record is taken any more; what is queued is still written if there is room.
-    stopping: bool,
+    pub(super) stopping: bool,
     /// A record waits for a segment, and no new one is being made.
-    starved: bool,
+    pub(super) starved: bool,
     /// Records ever queued, and ever applied (or refused): what a barrier waits for.
-    queued_count: u64,
-    settled_count: u64,
+    pub(super) queued_count: u64,
+    pub(super) settled_count: u64,
     /// The highest segment whose header a sync has covered: the latest that a superblock may name.
-    synced_sequence: u64,
+    pub(super) synced_sequence: u64,
 }
 
 /// Where appending starts.
@@ -105,22 +104,22 @@ pub struct LogStart {
 /// The appending side of a volume's log. Clones share it.
 #[derive(Clone)]
 pub struct Log {
-    inner: Rc<Inner>,
+    pub(super) inner: Rc<Inner>,
 }
 
-struct Inner {
-    env: Env,
-    store: SegmentStore,
-    volume: [u8; 16],
-    epoch: Cell<u64>,
-    slots_max: u32,
-    state: RefCell<State>,
-    work: Notify,
-    sync_work: Notify,
-    space: Notify,
-    settled: Notify,
-    starving: Notify,
-    apply: Box<dyn Fn(Written<'_>)>,
+pub(super) struct Inner {
+    pub(super) env: Env,
+    pub(super) store: SegmentStore,
+    pub(super) volume: [u8; 16],
+    pub(super) epoch: Cell<u64>,
+    pub(super) slots_max: u32,
+    pub(super) state: RefCell<State>,
+    pub(super) work: Notify,
+    pub(super) sync_work: Notify,
+    pub(super) space: Notify,
+    pub(super) settled: Notify,
+    pub(super) starving: Notify,
+    pub(super) apply: Box<dyn Fn(Written<'_>)>,
 }
 
 impl Log {
@@ -307,66 +306,15 @@ impl Log {
         self.inner.settled.notify_waiters();
     }
 
-    /// Log bytes that hold records which are still needed, and the most there can be at present.
-    pub fn usage(&self) -> (u64, u64) {
-        let state = self.inner.state.borrow();
-        let segment = u64::from(self.inner.store.segment_blocks()) * BLOCK_BYTES;
-        let mut used = state.live.len() as u64 * segment;
-        if let Some((current, next_block)) = &state.current
-            && state.live.contains_key(&current.sequence)
-        {
-            used -= segment - u64::from(*next_block) * BLOCK_BYTES;
-        }
-        let slots = if state.growth_failed {
-            state.slots
-        } else {
-            self.inner.slots_max
-        };
-        (used, u64::from(slots.max(1)) * segment)
-    }
-
-    /// The file of a segment that the index refers to, pinned for as long as the caller holds it.
-    pub fn segment(&self, sequence: u64) -> Rc<Segment> {
-        let state = self.inner.state.borrow();
-        Rc::clone(
-            state
-                .live
-                .get(&sequence)
-                .expect("the index only refers to live segments"),
-        )
-    }
-
     /// The latest segment that a superblock may name as the one to read first: a later one's header might
     /// not survive a crash.
     pub fn synced_sequence(&self) -> u64 {
         self.inner.state.borrow().synced_sequence
     }
 
-    /// Segments before `sequence` are no longer needed; a durable superblock says so.
-    pub fn release_before(&self, sequence: u64) {
-        let mut state = self.inner.state.borrow_mut();
-        let keep = state.live.split_off(&sequence);
-        let gone = std::mem::replace(&mut state.live, keep);
-        state.retired.extend(gone.into_values());
-        state.unsynced.retain(|s| s.sequence >= sequence);
-        state.reclaim();
-        drop(state);
-        self.inner.space.notify_waiters();
-    }
-
     /// Starts a new epoch for the segments to come (after a rollback).
     pub fn set_epoch(&self, epoch: u64) {
         self.inner.epoch.set(epoch);
-    }
-
-    /// Completes when a record waits for a segment that only a checkpoint can free.
-    pub async fn starved(&self) {
-        self.inner.starving.notified().await;
-    }
-
-    /// Whether a record waits for a segment that only a checkpoint can free.
-    pub fn is_starved(&self) -> bool {
-        self.inner.state.borrow().starved
     }
 
     /// Refuses new records from now on, and queued ones that find no room: nobody will make any.
@@ -516,107 +464,6 @@ impl Log {
         self.inner.settled.notify_waiters();
     }
 
-    /// Makes a free segment the current one, waiting for one if need be; gives its header, still to be written.
-    /// `None`: there is none, and the volume is being closed.
-    async fn next_segment(&self) -> Result<Option<SegmentHeader>> {
-        loop {
-            // Registered before looking, so that a release in between is not missed.
-            let space = self.inner.space.notified();
-            {
-                let mut state = self.inner.state.borrow_mut();
-                if let Some(why) = &state.poisoned {
-                    return Err(poisoned(why));
-                }
-                state.reclaim();
-                if let Some((slot, file)) = state.free.pop() {
-                    state.starved = false;
-                    return Ok(Some(self.begin_segment(&mut state, slot, file)));
-                }
-            }
-            self.maybe_grow();
-            {
-                let mut state = self.inner.state.borrow_mut();
-                state.starved = !state.growing || state.growth_failed;
-                if state.starved && state.stopping {
-                    state.starved = false;
-                    return Ok(None);
-                }
-                if state.starved {
-                    self.inner.starving.notify_one();
-                }
-            }
-            // A reader's pin is dropped without a word; look again soon.
-            let again = self.inner.env.clock.sleep(Duration::from_millis(2));
-            futures_util::future::select(std::pin::pin!(space), again).await;
-        }
-    }
-
-    fn begin_segment(&self, state: &mut State, slot: u32, file: Rc<dyn File>) -> SegmentHeader {
-        state.sequence += 1;
-        let salt = u64::from_le_bytes(self.inner.env.random());
-        let header = SegmentHeader {
-            seed: Seed {
-                volume: self.inner.volume,
-                sequence: state.sequence,
-                salt,
-            },
-            epoch: self.inner.epoch.get(),
-            first_lsn: state.next_lsn,
-            previous_lsn: state.written,
-            previous_crc: state.chain,
-            segment_blocks: self.inner.store.segment_blocks(),
-        };
-        let segment = Rc::new(Segment {
-            slot,
-            file,
-            sequence: state.sequence,
-            header: Cell::new(Some(header)),
-        });
-        state.live.insert(state.sequence, Rc::clone(&segment));
-        state.current = Some((segment, 1));
-        header
-    }
-
-    /// Makes another segment file in the background, when the ring may grow and the free ones run out.
-    fn maybe_grow(&self) {
-        let slot = {
-            let mut state = self.inner.state.borrow_mut();
-            let half = self.inner.store.segment_blocks() / 2;
-            let soon = state.current.as_ref().is_none_or(|(_, next)| *next > half);
-            if !soon
-                || !state.free.is_empty()
-                || state.growing
-                || state.slots >= self.inner.slots_max
-                || state.closed
-            {
-                return;
-            }
-            state.growing = true;
-            state.slots
-        };
-        let log = self.clone();
-        self.inner.env.spawn(async move {
-            let made = log.inner.store.create(slot).await;
-            let failed = made.is_err();
-            {
-                let mut state = log.inner.state.borrow_mut();
-                state.growth_failed = failed;
-                match made {
-                    Ok(file) => {
-                        state.free.push((slot, file));
-                        state.slots += 1;
-                    }
-                    Err(e) => tracing::warn!(error = %e, "the log cannot grow; it recycles what it has"),
-                }
-            }
-            log.inner.space.notify_waiters();
-            if failed {
-                log.inner.env.clock.sleep(Duration::from_secs(1)).await;
-            }
-            log.inner.state.borrow_mut().growing = false;
-        });
-    }
-
     async fn run_syncer(self) {
         loop {
             self.inner.sync_work.notified().await;
@@ -663,21 +510,6 @@ impl Log {
     }
 }
 
-impl State {
-    /// Moves retired segments that nobody reads any more to the free ones.
-    fn reclaim(&mut self) {
-        let mut at = 0;
-        while at < self.retired.len() {
-            if Rc::strong_count(&self.retired[at]) == 1 {
-                let segment = self.retired.swap_remove(at);
-                self.free.push((segment.slot, Rc::clone(&segment.file)));
-            } else {
-                at += 1;
-            }
-        }
-    }
-}
-
 fn segment_seed(segment: &Segment) -> Seed {
     segment
         .header
@@ -719,6 +551,6 @@ fn take_records(state: &mut State, room: u32, seed: Seed) -> (Vec<Record>, Vec<Q
     (records, taken, payload_blocks)
 }
 
-fn poisoned(why: &str) -> VolumeError {
+pub(super) fn poisoned(why: &str) -> VolumeError {
     VolumeError::new(VolumeErrorKind::Poisoned, format!("the volume stopped: {why}"))
 }
