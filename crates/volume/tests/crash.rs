@@ -58,16 +58,17 @@ async fn writer(env: Env, world: Rc<World>, volume: Volume, me: usize) {
         if done.is_err() {
             return;
         }
-        let mut model = world.model.borrow_mut();
-        model.acked(from, count);
-        if fua {
-            // The write itself and everything acknowledged before it was issued.
-            let mut durable = before;
-            let now = model.before_flush();
-            durable[from..from + count].copy_from_slice(&now[from..from + count]);
-            model.flushed(&durable);
+        {
+            let mut model = world.model.borrow_mut();
+            model.acked(from, count);
+            if fua {
+                // The write itself and everything acknowledged before it was issued.
+                let mut durable = before;
+                let now = model.before_flush();
+                durable[from..from + count].copy_from_slice(&now[from..from + count]);
+                model.flushed(&durable);
+            }
         }
-        drop(model);
         if sim.below(5) == 0 {
             let acked = world.model.borrow().before_flush();
             if volume.flush().await.is_err() {
