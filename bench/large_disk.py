@@ -45,7 +45,7 @@ def call_latency(options, service, cloud, disk, directory):
     connection = http.client.HTTPConnection("127.0.0.1", service.port)
     guest = subprocess.Popen(
         ["fio", "--name=busy", "--ioengine=nbd", f"--uri={service.uri(disk)}", "--rw=randwrite", "--bs=4k"]
-        + ["--iodepth=16", "--size=1024g", "--time_based", "--runtime=600", "--rate_iops=5000", "--norandommap", "--thread"],
+        + ["--iodepth=16", "--offset=500g", "--size=16g", "--time_based", "--runtime=600", "--rate_iops=5000", "--norandommap", "--thread"],
         stdout=subprocess.DEVNULL,
         cwd=directory,
     )
