@@ -26,11 +26,14 @@ use std::fmt::Write;
 use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where temporary files live; as every name that begins with a dot, it is no key.
 const TEMPORARY: &str = ".tmp";
 /// The file of [`Fs::lock_dir`]; not an object.
 const LOCK: &str = "lock";
+/// How long to wait for another handle that is preparing its place.
+const LOCK_RETRY: Duration = Duration::from_millis(1);
 /// Longest name between two `/`, as file systems have it.
 const COMPONENT_BYTES_MAX: usize = 255;
 
@@ -163,6 +166,8 @@ impl DirBucket {
     async fn temporary_dir(&self) -> io::Result<PathBuf> {
         let mut temporary = self.temporary.lock().await;
         if temporary.is_none() {
+            // One handle at a time: a place that was made and not locked yet looks like a left-over one.
+            let _one = self.lock_all_temporary().await?;
             self.remove_left_over().await?;
             *temporary = Some(self.take_temporary_dir().await?);
         }
@@ -172,13 +177,28 @@ impl DirBucket {
             .unwrap_or_default())
     }
 
+    async fn lock_all_temporary(&self) -> io::Result<Box<dyn DirLock>> {
+        let all = self.root.join(TEMPORARY);
+        self.fs().create_dir_all(&all).await?;
+        loop {
+            match self.fs().lock_dir(&all).await {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.env.clock.sleep(LOCK_RETRY).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
     /// Removes the directories of handles that are gone.
     async fn remove_left_over(&self) -> io::Result<()> {
         let all = self.root.join(TEMPORARY);
-        let found = match self.fs().list(&all).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            found => found?,
-        };
+        let found = self
+            .fs()
+            .list(&all)
+            .await?
+            .into_iter()
+            .filter(|entry| entry.is_dir);
         for entry in found {
             let dir = all.join(entry.name);
             // Held while removing. Taken by another, or removed by another: not ours to remove.
@@ -191,19 +211,10 @@ impl DirBucket {
     }
 
     async fn take_temporary_dir(&self) -> io::Result<Temporary> {
-        loop {
-            let dir = self.root.join(TEMPORARY).join(random_name(&self.env));
-            self.fs().create_dir_all(&dir).await?;
-            match self.fs().lock_dir(&dir).await {
-                // Another handle may have taken it for left over, before or just after our lock.
-                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::NotFound) => {}
-                Err(error) => return Err(error),
-                Ok(lock) if self.fs().exists(&dir.join(LOCK)).await? => {
-                    return Ok(Temporary { dir, _lock: lock });
-                }
-                Ok(_) => {}
-            }
-        }
+        let dir = self.root.join(TEMPORARY).join(random_name(&self.env));
+        self.fs().create_dir_all(&dir).await?;
+        let lock = self.fs().lock_dir(&dir).await?;
+        Ok(Temporary { dir, _lock: lock })
     }
 
     async fn read(&self, path: &Path, range: Option<Range<u64>>) -> io::Result<Bytes> {
