@@ -29,6 +29,10 @@ const SWEEP_DELAY: Duration = Duration::from_secs(2);
 const SWEEP_RETRY: Duration = Duration::from_secs(60);
 /// How long a shutdown waits for what clients have under way.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(10);
+/// How often, and how far apart, a volume's lock is tried at its opening.
+const LOCK_TRIES: u32 = 40;
+/// See [`LOCK_TRIES`].
+const LOCK_WAIT: Duration = Duration::from_millis(25);
 /// Events that a slow reader may be behind.
 const EVENTS_KEPT: usize = 1024;
 
@@ -313,8 +317,19 @@ impl Node {
         }
         let (id, vault, events) = (disk.clone(), shared.vault.clone(), shared.events.clone());
         let options = RuntimeOptions { io: shared.config.io };
-        let make = move |real| DiskHost::open(real, id, dir, vault, events);
-        let (remote, thread) = Remote::start(format!("vol {disk}"), options, make).await?;
+        let mut tries = 0;
+        let (remote, thread) = loop {
+            let (id, dir, vault, events) = (id.clone(), dir.clone(), vault.clone(), events.clone());
+            let make = move |real| DiskHost::open(real, id, dir, vault, events);
+            match Remote::start::<NodeError, _>(format!("vol {disk}"), options.clone(), make).await {
+                // Who made or closed it a moment ago, on another thread, lets go of the lock a moment later.
+                Err(e) if e.kind == NodeErrorKind::Busy && tries < LOCK_TRIES => {
+                    tries += 1;
+                    tokio::time::sleep(LOCK_WAIT).await;
+                }
+                done => break done?,
+            }
+        };
         let (size_bytes, pending) = remote
             .call(|host| async move { (host.volume.size_bytes(), host.volume.pending_marks()) })
             .await?;
