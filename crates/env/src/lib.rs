@@ -14,6 +14,7 @@
 pub mod bucket;
 mod dir_bucket;
 pub mod fs;
+pub mod mutant;
 pub mod real;
 pub mod sim;
 mod tasks;
