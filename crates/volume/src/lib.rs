@@ -20,6 +20,9 @@ mod codec;
 mod config;
 mod error;
 mod fetch;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod index;
 mod io;
 mod layers;

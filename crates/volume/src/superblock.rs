@@ -64,7 +64,7 @@ impl Superblock {
         self.parent.clone().into_iter().chain(source).collect()
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut w = Writer::default();
         w.blob(self.name.as_bytes());
         w.u64(self.size_bytes);
@@ -102,7 +102,7 @@ impl Superblock {
         bytes
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         let bad = |what: &str| VolumeError::corrupt(format!("superblock: {what}"));
         if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
             return Err(bad("not one"));

@@ -159,6 +159,15 @@ impl RecordKind {
             _ => return None,
         })
     }
+
+    /// Whether a record of `blocks` blocks of the disk can have so many blocks of payload.
+    fn fits(self, blocks: u64, payload_blocks: u32) -> bool {
+        match self {
+            RecordKind::Data => u64::from(payload_blocks) == blocks,
+            RecordKind::Zero | RecordKind::Trim => payload_blocks == 0,
+            RecordKind::Mark => payload_blocks == 1,
+        }
+    }
 }
 
 /// One record in a batch's table.
@@ -321,20 +330,25 @@ impl Batch {
         if crc != raw.crc.get() {
             return None;
         }
+        // The position after the last record exists too: new records start there.
+        raw.first_lsn.get().checked_add(count as u64)?;
         let mut records = Vec::with_capacity(count);
         for at in 0..count {
             let (entry, _) = RecordEntry::read_from_prefix(&table[at * size_of::<RecordEntry>()..]).ok()?;
+            let kind = RecordKind::from_code(entry.kind)?;
             let start = entry.start_block.get();
             let end = start.checked_add(entry.block_count.get())?;
             let payload_end = entry
                 .payload_block
                 .get()
                 .checked_add(entry.payload_blocks.get())?;
-            if payload_end > raw.payload_blocks.get() {
+            if payload_end > raw.payload_blocks.get()
+                || !kind.fits(entry.block_count.get(), entry.payload_blocks.get())
+            {
                 return None;
             }
             records.push(Record {
-                kind: RecordKind::from_code(entry.kind)?,
+                kind,
                 blocks: BlockRange { start, end },
                 payload_crc: entry.payload_crc.get(),
                 payload_block: entry.payload_block.get(),
@@ -409,6 +423,20 @@ mod tests {
             assert_eq!(Batch::claimed_header_blocks(&bytes), Some(bytes.len() / BLOCK));
             assert_eq!(Batch::decode(&bytes, &[7; 16]), Some((batch(records), crc)));
         }
+    }
+
+    #[test]
+    fn a_batch_whose_records_cannot_be_is_none_even_with_the_right_checksum() {
+        let refused = |change: fn(&mut Batch)| {
+            let mut batch = batch(3);
+            change(&mut batch);
+            assert_eq!(Batch::decode(&batch.encode().0, &[7; 16]), None, "{batch:?}");
+        };
+        refused(|b| b.first_lsn = Lsn(u64::MAX - 2));
+        refused(|b| b.records[1].blocks = BlockRange::new(7, 2));
+        refused(|b| b.records[1].kind = RecordKind::Trim);
+        refused(|b| b.records[2].payload_block = 3);
+        refused(|b| b.payload_blocks = 2);
     }
 
     #[test]
