@@ -19,7 +19,7 @@ use futures_util::future::{self, Either};
 use roaring::RoaringBitmap;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -49,7 +49,7 @@ pub struct Note {
 /// Captures under way on this thread.
 #[derive(Default)]
 pub struct Captures {
-    running: RefCell<HashMap<SnapshotId, Rc<Control>>>,
+    running: RefCell<BTreeMap<SnapshotId, Rc<Control>>>,
 }
 
 #[derive(Default)]
@@ -269,6 +269,7 @@ impl VaultHost {
     fn capture_options(&self) -> CaptureOptions {
         CaptureOptions {
             spool_quota_bytes: self.config.spool_bytes_max,
+            pack_bytes: self.config.pack_bytes,
             ..CaptureOptions::default()
         }
     }
@@ -424,11 +425,11 @@ impl VaultHost {
                 self.tell_taken(remote, snapshot, taken?).await?;
                 reading = Some(read?);
             }
-            self.board.update(snapshot, &writer.progress());
+            self.tell_progress(snapshot, writer);
         }
         let taken = writer.seal().await?;
         self.tell_taken(remote, snapshot, taken).await?;
-        self.board.update(snapshot, &writer.progress());
+        self.tell_progress(snapshot, writer);
         let parent = self.parent_snapshot(writer).await?;
         let draft = RecordDraft {
             created_ms: pending.mark.unix_millis,
@@ -437,6 +438,11 @@ impl VaultHost {
             meta: note.meta.clone(),
         };
         Ok(writer.finish(draft).await?)
+    }
+
+    fn tell_progress(&self, snapshot: &SnapshotId, writer: &SnapshotWriter) {
+        let now = self.env().clock.now();
+        self.board.update(snapshot, &writer.progress(), now);
     }
 
     /// The live snapshot of the disk whose content the capture is relative to, if there is one.

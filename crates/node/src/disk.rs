@@ -4,6 +4,7 @@
 //! until those that were have ended.
 
 use crate::export::VolumeExport;
+use crate::place::Place;
 use crate::remote::Remote;
 use crate::source::VaultSource;
 use crate::types::{Event, NodeError};
@@ -14,7 +15,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tidemark_env::real::RealEnv;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
 use tidemark_units::{ChunkIndex, DiskId};
@@ -29,7 +29,7 @@ const HYDRATE_STEP: usize = 512;
 /// The state of a volume's thread.
 pub struct DiskHost {
     /// The thread's world.
-    pub real: RealEnv,
+    pub place: Place,
     /// The disk.
     pub disk: DiskId,
     /// Its volume.
@@ -46,18 +46,19 @@ pub struct DiskHost {
 impl DiskHost {
     /// Opens the volume in `dir` and starts filling what is absent.
     pub async fn open(
-        real: RealEnv,
+        place: Place,
         disk: DiskId,
         dir: PathBuf,
+        config: VolumeConfig,
         vault: Remote<VaultHost>,
         events: broadcast::Sender<Event>,
     ) -> Result<Rc<Self>, NodeError> {
-        let root = Volume::source_of(&real.env, &dir).await?;
+        let root = Volume::source_of(&place.env, &dir).await?;
         let source =
             root.map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), &root)) });
-        let volume = Volume::open(&real.env, &dir, source, &VolumeConfig::default()).await?;
+        let volume = Volume::open(&place.env, &dir, source, &config).await?;
         let host = Rc::new(Self {
-            real,
+            place,
             disk,
             volume,
             vault,
@@ -101,7 +102,7 @@ impl DiskHost {
 
     /// Serves one client until it leaves. A disk that is not exported any more closes the connection.
     pub async fn serve(self: Rc<Self>, socket: OwnedFd, negotiated: Negotiated) {
-        let Some(stop) = self.stop.borrow().clone() else {
+        let (Some(stop), Some(net)) = (self.stop.borrow().clone(), &self.place.net) else {
             return;
         };
         if let Err(e) = self.volume.note_connected().await {
@@ -110,7 +111,7 @@ impl DiskHost {
         }
         let _ = self.events.send(Event::Connected(self.disk.clone()));
         self.clients.set(self.clients.get() + 1);
-        let stream = self.real.net.stream(socket);
+        let stream = net.stream(socket);
         let export = Rc::new(VolumeExport::new(self.disk.as_str(), self.volume.clone()));
         let leftover = negotiated.leftover.clone();
         let limits = ServeLimits::default();
@@ -119,7 +120,7 @@ impl DiskHost {
             leftover,
             negotiated,
             export,
-            self.real.env.clone(),
+            self.place.env.clone(),
             limits,
             stop,
         )
@@ -135,7 +136,7 @@ impl DiskHost {
             return;
         }
         let host = Rc::clone(self);
-        self.real.env.spawn(async move {
+        self.place.env.spawn(async move {
             host.hydrate().await;
             host.hydrating.set(false);
         });
@@ -163,7 +164,7 @@ impl DiskHost {
                     return;
                 }
                 tracing::warn!(disk = %self.disk, error = %e, "filling the disk from its snapshot; trying again");
-                self.real.env.clock.sleep(Duration::from_secs(2)).await;
+                self.place.env.clock.sleep(Duration::from_secs(2)).await;
             }
         }
     }

@@ -16,6 +16,7 @@ mod disk;
 mod export;
 mod nbd;
 mod node;
+pub mod place;
 mod progress;
 pub mod remote;
 mod snapshots;

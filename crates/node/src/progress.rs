@@ -3,14 +3,14 @@
 use crate::types::{SnapshotProgress, SnapshotStatus};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 use tidemark_units::{CHUNK_BYTES, SnapshotId};
 use tidemark_vault::Progress;
 
 struct Entry {
     status: SnapshotStatus,
-    /// When work began in this process, and how much was done before.
-    since: Option<(Instant, u64)>,
+    /// When work began in this process (the thread's time), and how much was done before.
+    since: Option<(Duration, u64)>,
 }
 
 /// Captures under way, and failed ones.
@@ -37,8 +37,8 @@ impl ProgressBoard {
         self.with(|entries| entries.insert(snapshot.clone(), entry));
     }
 
-    /// Notes how far the capture is.
-    pub fn update(&self, snapshot: &SnapshotId, progress: &Progress) {
+    /// Notes how far the capture is at the thread's time `now`.
+    pub fn update(&self, snapshot: &SnapshotId, progress: &Progress, now: Duration) {
         self.with(|entries| {
             let Some(entry) = entries.get_mut(snapshot) else {
                 return;
@@ -48,8 +48,8 @@ impl ProgressBoard {
             };
             known.done_bytes = known.done_bytes.max(progress.chunks_taken * CHUNK_BYTES);
             known.total_bytes = progress.chunks_total * CHUNK_BYTES;
-            let (start, before) = *entry.since.get_or_insert((Instant::now(), known.done_bytes));
-            let (seconds, done) = (start.elapsed().as_secs_f64(), known.done_bytes - before);
+            let (start, before) = *entry.since.get_or_insert((now, known.done_bytes));
+            let (seconds, done) = (now.saturating_sub(start).as_secs_f64(), known.done_bytes - before);
             if done > 0 && seconds > 0.2 {
                 let left = known.total_bytes.saturating_sub(known.done_bytes) as f64;
                 known.remaining_seconds = Some((left * seconds / done as f64).ceil() as u64);

@@ -4,12 +4,11 @@
 //! back by a channel. So nothing of the state is ever shared, and there is no list of messages to keep in step.
 //! Calls start in the order in which they were made and then run beside each other.
 
+use crate::place::{Place, SharedLauncher, Thread};
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
-use std::thread::JoinHandle;
 use tidemark_env::LocalFuture;
-use tidemark_env::real::{self, RealEnv, RuntimeOptions};
 use tokio::sync::{mpsc, oneshot};
 
 type Call<S> = Box<dyn FnOnce(Rc<S>) -> LocalFuture<'static, ()> + Send>;
@@ -36,19 +35,20 @@ impl<S> Clone for Remote<S> {
 impl<S: 'static> Remote<S> {
     /// Starts a thread, makes the state on it by `make`, and gives a way to call it; the error is `make`'s.
     pub async fn start<E, F>(
+        launcher: &SharedLauncher,
         name: String,
-        options: RuntimeOptions,
-        make: impl FnOnce(RealEnv) -> F + Send + 'static,
-    ) -> Result<(Self, JoinHandle<()>), E>
+        make: impl FnOnce(Place) -> F + Send + 'static,
+    ) -> Result<(Self, Thread), E>
     where
         E: Send + From<io::Error> + 'static,
-        F: Future<Output = Result<Rc<S>, E>>,
+        F: Future<Output = Result<Rc<S>, E>> + 'static,
     {
         let (calls, mut queue) = mpsc::unbounded_channel::<Option<Call<S>>>();
         let (ready, made) = oneshot::channel();
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            let outcome = real::try_run(options, |here| async move {
-                let state = match make(here.clone()).await {
+        let main = move |place: Place| -> LocalFuture<'static, ()> {
+            let making = make(place.clone());
+            Box::pin(async move {
+                let state = match making.await {
                     Ok(state) => state,
                     Err(e) => {
                         let _ = ready.send(Err(e));
@@ -59,16 +59,18 @@ impl<S: 'static> Remote<S> {
                     return;
                 }
                 while let Some(Some(call)) = queue.recv().await {
-                    here.env.tasks.spawn(call(Rc::clone(&state)));
+                    place.env.tasks.spawn(call(Rc::clone(&state)));
                 }
-            });
-            if let Err(e) = outcome {
-                tracing::error!(error = %e, "an engine thread could not start");
-            }
-        })?;
+            })
+        };
+        let thread = launcher.launch(name, Box::new(main))?;
         match made.await {
             Ok(Ok(())) => Ok((Self { calls }, thread)),
-            Ok(Err(e)) => Err(e),
+            Ok(Err(e)) => {
+                // Whoever tries again finds the thread's locks free.
+                thread.ended().await;
+                Err(e)
+            }
             Err(_) => Err(io::Error::other("the engine thread could not start").into()),
         }
     }

@@ -131,6 +131,7 @@ impl VaultHost {
         socket: OwnedFd,
         negotiated: Negotiated,
     ) {
+        let Some(net) = &self.place.net else { return };
         let record = match self.record(&snapshot).await {
             Ok(Some(record)) => record,
             Ok(None) => return,
@@ -141,7 +142,7 @@ impl VaultHost {
         };
         let info = describe(snapshot.as_str(), record.size_bytes);
         let reader = Rc::new(Reader::open_named(&self.vault, record.root, snapshot.clone()));
-        let stream = self.real.net.stream(socket);
+        let stream = net.stream(socket);
         let export = Rc::new(SnapshotExport { info, reader });
         let leftover = negotiated.leftover.clone();
         let (env, limits) = (self.env().clone(), ServeLimits::default());

@@ -2,9 +2,10 @@
 
 use crate::remote::Gone;
 use std::path::PathBuf;
+use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
-use tidemark_vault::{SnapshotStats, VaultError, VaultErrorKind};
-use tidemark_volume::{VolumeError, VolumeErrorKind};
+use tidemark_vault::{CaptureOptions, SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
 
 /// Where a node keeps things and how it may use the machine.
 #[derive(Clone, Debug)]
@@ -13,12 +14,32 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// The vault's directory.
     pub vault_dir: PathBuf,
-    /// The unix socket on which disks and snapshots are exported by NBD.
-    pub nbd_socket: PathBuf,
+    /// The unix socket on which disks and snapshots are exported by NBD; `None`: they are not.
+    pub nbd_socket: Option<PathBuf>,
     /// How files and sockets are driven.
-    pub io: tidemark_env::real::IoChoice,
+    pub io: IoChoice,
     /// Most bytes that captures may hold in the local spool before they wait for the vault.
     pub spool_bytes_max: u64,
+    /// Bytes at which a pack is closed and sent.
+    pub pack_bytes: u64,
+    /// How volumes use memory and space.
+    pub volume: VolumeConfig,
+}
+
+impl NodeConfig {
+    /// A node with its volumes in one directory and its vault in another, and no NBD socket.
+    pub fn new(data_dir: PathBuf, vault_dir: PathBuf) -> Self {
+        let capture = CaptureOptions::default();
+        Self {
+            data_dir,
+            vault_dir,
+            nbd_socket: None,
+            io: IoChoice::Auto,
+            spool_bytes_max: capture.spool_quota_bytes,
+            pack_bytes: capture.pack_bytes,
+            volume: VolumeConfig::default(),
+        }
+    }
 }
 
 /// What to snapshot, and what the vault's record keeps for rebuilding a catalogue.

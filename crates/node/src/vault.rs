@@ -1,6 +1,7 @@
 //! The vault's thread: what lives on it.
 
 use crate::capture::Captures;
+use crate::place::Place;
 use crate::progress::ProgressBoard;
 use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind, SweepReport};
 use std::cell::RefCell;
@@ -8,7 +9,6 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::real::RealEnv;
 use tidemark_env::{DirBucket, DirLock, Env};
 use tidemark_units::SnapshotId;
 use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
@@ -21,7 +21,7 @@ const READERS_MAX: usize = 64;
 /// The state of the vault's thread.
 pub struct VaultHost {
     /// The thread's world.
-    pub real: RealEnv,
+    pub place: Place,
     /// The vault.
     pub vault: Vault,
     /// The node's settings.
@@ -39,12 +39,12 @@ pub struct VaultHost {
 impl VaultHost {
     /// Opens the vault, making it on first use. A lock keeps a second node away from the data.
     pub async fn open(
-        real: RealEnv,
+        place: Place,
         config: NodeConfig,
         board: ProgressBoard,
         events: broadcast::Sender<Event>,
     ) -> Result<Rc<Self>, NodeError> {
-        let env = &real.env;
+        let env = &place.env;
         for dir in [
             &config.data_dir,
             &config.data_dir.join("spool"),
@@ -64,12 +64,15 @@ impl VaultHost {
                 ),
                 _ => NodeError::from(e),
             })?;
-        let bucket = Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone()));
+        let bucket = match &place.bucket {
+            Some(bucket) => Rc::clone(bucket),
+            None => Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone())),
+        };
         let vault = Vault::open_or_create(env, bucket).await?;
         Ok(Rc::new(Self {
             captures: Captures::default(),
             readers: RefCell::new(HashMap::new()),
-            real,
+            place,
             vault,
             config,
             board,
@@ -80,7 +83,7 @@ impl VaultHost {
 
     /// The thread's world, for jobs.
     pub fn env(&self) -> &Env {
-        &self.real.env
+        &self.place.env
     }
 
     /// The spool directory of a snapshot's capture.

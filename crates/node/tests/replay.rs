@@ -5,7 +5,6 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tidemark_env::real::IoChoice;
 use tidemark_node::{MarkRequest, Node, NodeConfig, SnapshotStatus};
 use tidemark_units::{DiskId, MIB, SnapshotId};
 
@@ -13,11 +12,9 @@ const DISK_BYTES: u64 = 8 * MIB;
 
 fn config(dir: &Path) -> NodeConfig {
     NodeConfig {
-        data_dir: dir.join("data"),
-        vault_dir: dir.join("vault"),
-        nbd_socket: dir.join("nbd.sock"),
-        io: IoChoice::Auto,
+        nbd_socket: Some(dir.join("nbd.sock")),
         spool_bytes_max: 64 * MIB,
+        ..NodeConfig::new(dir.join("data"), dir.join("vault"))
     }
 }
 

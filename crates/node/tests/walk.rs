@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use tidemark_env::real::IoChoice;
 use tidemark_node::{MarkRequest, Node, NodeConfig, NodeErrorKind, SnapshotStatus, SnapshotSummary};
 use tidemark_units::{DiskId, MIB, SnapshotId};
 
@@ -11,11 +10,9 @@ const DISK_BYTES: u64 = 96 * MIB;
 
 fn config(dir: &Path) -> NodeConfig {
     NodeConfig {
-        data_dir: dir.join("data"),
-        vault_dir: dir.join("vault"),
-        nbd_socket: dir.join("nbd.sock"),
-        io: IoChoice::Auto,
+        nbd_socket: Some(dir.join("nbd.sock")),
         spool_bytes_max: 64 * MIB,
+        ..NodeConfig::new(dir.join("data"), dir.join("vault"))
     }
 }
 

@@ -135,11 +135,9 @@ async fn serve(
 ) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
     let node = Node::start(NodeConfig {
-        data_dir: settings.data_dir.clone(),
-        vault_dir: settings.data_dir.join("vault"),
-        nbd_socket: settings.nbd_socket(),
-        io: tidemark_env::real::IoChoice::Auto,
+        nbd_socket: Some(settings.nbd_socket()),
         spool_bytes_max: SPOOL_BYTES_MAX,
+        ..NodeConfig::new(settings.data_dir.clone(), settings.data_dir.join("vault"))
     })
     .await
     .context("cannot start the node")?;

@@ -198,11 +198,9 @@ impl Drop for Server {
 
 async fn open(dir: &Path, clock: Clock) -> (Running, String) {
     let node = Node::start(NodeConfig {
-        data_dir: dir.to_owned(),
-        vault_dir: dir.join("vault"),
-        nbd_socket: dir.join("nbd.sock"),
-        io: tidemark_env::real::IoChoice::Auto,
+        nbd_socket: Some(dir.join("nbd.sock")),
         spool_bytes_max: 64 << 20,
+        ..NodeConfig::new(dir.to_owned(), dir.join("vault"))
     })
     .await
     .expect("a node");

@@ -258,11 +258,9 @@ async fn open(
     change: impl FnOnce(&mut ControlConfig),
 ) -> (Control, Node) {
     let node = Node::start(NodeConfig {
-        data_dir: dir.path().join("node"),
-        vault_dir: dir.path().join("vault"),
-        nbd_socket: dir.path().join("nbd.sock"),
-        io: tidemark_env::real::IoChoice::default(),
+        nbd_socket: Some(dir.path().join("nbd.sock")),
         spool_bytes_max: 1 << 30,
+        ..NodeConfig::new(dir.path().join("node"), dir.path().join("vault"))
     })
     .await
     .expect("the node starts");

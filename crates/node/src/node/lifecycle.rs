@@ -1,0 +1,242 @@
+//! Disks come and go: made, opened after a restart or after they stopped, deleted.
+//!
+//! What must stay true: one maker, opener or deleter per disk at a time; a failed making leaves nothing behind, and
+//! never removes what somebody else made; a deletion leaves a whole disk or none, whatever the moment of a crash.
+
+use super::{Disk, Node, lock};
+use crate::disk::DiskHost;
+use crate::remote::Remote;
+use crate::types::{NodeError, NodeErrorKind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
+use tidemark_volume::{CreateOptions, PendingMark, Volume, VolumeErrorKind};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// How often, and how far apart, a volume's lock is tried at its opening.
+const LOCK_TRIES: u32 = 40;
+/// See [`LOCK_TRIES`].
+const LOCK_WAIT: Duration = Duration::from_millis(25);
+
+impl Node {
+    /// Makes a disk of `size_bytes`: empty, or with a snapshot's content (usable at once, filled lazily).
+    /// The disk is open when this returns. Larger than the snapshot: the tail reads as zeros.
+    pub async fn create_disk(
+        &self,
+        disk: &DiskId,
+        size_bytes: u64,
+        source: Option<&SnapshotId>,
+    ) -> Result<(), NodeError> {
+        let shared = &self.shared;
+        let opening = shared.opening(disk);
+        let _one = opening.lock().await;
+        if lock(&shared.disks).contains_key(disk) {
+            return Ok(());
+        }
+        let _adopting = shared.adopting.read().await;
+        let options = CreateOptions {
+            name: disk.to_string(),
+            size_bytes,
+            source: match source {
+                Some(snapshot) => Some(self.content_of(snapshot, size_bytes).await?),
+                None => None,
+            },
+        };
+        let dir = shared.dir(disk);
+        let path = dir.clone();
+        let config = shared.config.volume.clone();
+        // Made on the vault's thread: it is not guest I/O, and the volume's own thread starts with the open.
+        let made = shared.vault.call(move |host| async move {
+            if Volume::roots_of(host.env(), &path).await.is_ok() {
+                return Ok(()); // made before a crash
+            }
+            Volume::create(host.env(), &path, &options, &config).await
+        });
+        if let Err(e) = made.await? {
+            // These say that there is a volume, however it was missed above: it is nobody's to remove.
+            if matches!(e.kind, VolumeErrorKind::Invalid | VolumeErrorKind::Busy) {
+                return Err(e.into());
+            }
+            let cleaned = shared
+                .vault
+                .call(move |host| async move { host.env().fs.remove_dir_all(&dir).await });
+            if let Err(e) = cleaned.await? {
+                tracing::warn!(%disk, error = %e, "removing a half-made disk");
+            }
+            return Err(e.into());
+        }
+        self.open_locked(disk).await
+    }
+
+    /// A snapshot's root, encoded, and how much of it a disk of that size takes.
+    pub(super) async fn content_of(
+        &self,
+        snapshot: &SnapshotId,
+        size_bytes: u64,
+    ) -> Result<(Vec<u8>, u64), NodeError> {
+        let id = snapshot.clone();
+        let record = self
+            .shared
+            .vault
+            .call(move |host| async move { host.record(&id).await })
+            .await??;
+        let Some(record) = record else {
+            return Err(NodeError::new(
+                NodeErrorKind::Missing,
+                format!("there is no snapshot {snapshot}"),
+            ));
+        };
+        if size_bytes < record.size_bytes {
+            let message = format!(
+                "a disk of {size_bytes} bytes is too small for snapshot {snapshot} of {} bytes",
+                record.size_bytes
+            );
+            return Err(NodeError::new(NodeErrorKind::Invalid, message));
+        }
+        Ok((record.root.to_bytes(), record.size_bytes))
+    }
+
+    /// Opens a disk after a restart: recovers its log and resumes its captures and its hydration.
+    pub async fn open_disk(&self, disk: &DiskId) -> Result<(), NodeError> {
+        let opening = self.shared.opening(disk);
+        let _one = opening.lock().await;
+        self.open_locked(disk).await
+    }
+
+    async fn open_locked(&self, disk: &DiskId) -> Result<(), NodeError> {
+        let shared = &self.shared;
+        let open = lock(&shared.disks).get(disk).cloned();
+        if let Some(open) = open {
+            let poisoned = open
+                .remote
+                .call(|host| async move { host.volume.info().poisoned })
+                .await;
+            if matches!(poisoned, Ok(None)) {
+                return Ok(());
+            }
+            // It stopped serving. What it acknowledged is in its log, which the opening below replays.
+            let _changing = open.changing.lock().await;
+            open.exported.store(false, Ordering::Release);
+            if open
+                .remote
+                .call(|host| async move { host.set_exported(false).await })
+                .await
+                .is_err()
+            {
+                tracing::warn!(%disk, "the thread of a disk that stopped serving has ended by itself");
+            }
+            lock(&shared.disks).remove(disk);
+            open.end().await;
+        }
+        let dir = shared.dir(disk);
+        let there = dir.clone();
+        let exists = shared
+            .vault
+            .call(move |host| async move { host.env().fs.exists(&there).await })
+            .await??;
+        if !exists {
+            return Err(NodeError::new(
+                NodeErrorKind::Missing,
+                format!("disk {disk} has no data on this node"),
+            ));
+        }
+        let (id, vault, events) = (disk.clone(), shared.vault.clone(), shared.events.clone());
+        let mut tries = 0;
+        let (remote, thread) = loop {
+            let (id, dir, vault, events) = (id.clone(), dir.clone(), vault.clone(), events.clone());
+            let config = shared.config.volume.clone();
+            let make = move |place| DiskHost::open(place, id, dir, config, vault, events);
+            match Remote::start::<NodeError, _>(&shared.launcher, format!("vol {disk}"), make).await {
+                // Who made or closed it a moment ago, on another thread, lets go of the lock a moment later.
+                Err(e) if e.kind == NodeErrorKind::Busy && tries < LOCK_TRIES => {
+                    tries += 1;
+                    shared.sleep(LOCK_WAIT).await;
+                }
+                done => break done?,
+            }
+        };
+        let (size_bytes, pending) = remote
+            .call(|host| async move { (host.volume.size_bytes(), host.volume.pending_marks()) })
+            .await?;
+        for mark in &pending {
+            self.begin_progress(mark);
+        }
+        let (id, for_captures) = (disk.clone(), remote.clone());
+        shared
+            .vault
+            .cast(move |host| async move { host.resume_captures(id, for_captures) });
+        let opened = Disk {
+            remote,
+            size_bytes,
+            exported: AtomicBool::new(false),
+            changing: AsyncMutex::new(()),
+            thread: Mutex::new(Some(thread)),
+        };
+        lock(&shared.disks).insert(disk.clone(), Arc::new(opened));
+        Ok(())
+    }
+
+    /// Makes a capture known as progressing before anybody can ask.
+    fn begin_progress(&self, pending: &PendingMark) {
+        self.shared
+            .board
+            .begin(&pending.mark.snapshot, pending.chunks.len() * CHUNK_BYTES);
+    }
+
+    pub(super) fn start_capture(&self, disk: &DiskId, remote: &Remote<DiskHost>, pending: PendingMark) {
+        self.begin_progress(&pending);
+        let (disk, remote) = (disk.clone(), remote.clone());
+        self.shared
+            .vault
+            .cast(move |host| async move { host.start_capture(disk, remote, pending) });
+    }
+
+    /// Closes and removes a disk's local data. Its snapshots stay. Refused (`Busy`) while a capture runs.
+    pub async fn delete_disk(&self, disk: &DiskId) -> Result<(), NodeError> {
+        let shared = &self.shared;
+        let opening = shared.opening(disk);
+        let _one = opening.lock().await;
+        let found = lock(&shared.disks).get(disk).cloned();
+        if let Some(open) = found {
+            let _changing = open.changing.lock().await;
+            let pending = open
+                .remote
+                .call(|host| async move { host.volume.pending_marks() })
+                .await?;
+            if let Some(pending) = pending.first() {
+                let message = format!(
+                    "snapshot {} of disk {disk} is being captured",
+                    pending.mark.snapshot
+                );
+                return Err(NodeError::new(NodeErrorKind::Busy, message));
+            }
+            open.exported.store(false, Ordering::Release);
+            open.remote
+                .call(|host| async move { host.set_exported(false).await })
+                .await?;
+            lock(&shared.disks).remove(disk);
+            open.end().await;
+        }
+        let (dir, gone) = (
+            shared.dir(disk),
+            shared.config.data_dir.join("volumes").join(format!(".{disk}")),
+        );
+        let removed = shared.vault.call(move |host| async move {
+            let fs = &host.env().fs;
+            if !fs.exists(&dir).await? {
+                return Ok(());
+            }
+            // Renamed first: after a crash there is a whole disk or none.
+            fs.rename(&dir, &gone).await?;
+            if let Some(parent) = gone.parent() {
+                fs.sync_dir(parent).await?;
+            }
+            fs.remove_dir_all(&gone).await
+        });
+        removed.await??;
+        // The disk may have been the last to need some of the vault's data.
+        shared.sweep_wanted.notify_one();
+        Ok(())
+    }
+}

@@ -1,0 +1,223 @@
+//! Snapshots of one disk: marked, asked about, deleted, rolled back to.
+//!
+//! What must stay true: the answer to a mark means that it is durable together with its note; a deletion first makes
+//! the disk independent of the snapshot; one change of a disk's marks at a time (`changing`).
+
+use super::{Disk, Node, lock};
+use crate::capture::Note;
+use crate::types::{MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary};
+use std::sync::atomic::Ordering;
+use tidemark_units::{DiskId, SnapshotId};
+use tidemark_vault::Root;
+use tidemark_volume::VolumeErrorKind;
+
+impl Node {
+    /// Fixes a point in time of the disk, durable when this returns, and starts capturing it in the background.
+    pub async fn mark(&self, disk: &DiskId, request: MarkRequest) -> Result<Marked, NodeError> {
+        let shared = &self.shared;
+        let open = shared.disk(disk)?;
+        let _changing = open.changing.lock().await;
+        let snapshot = request.snapshot;
+        let (id, note) = (
+            snapshot.clone(),
+            Note {
+                disk: disk.clone(),
+                meta: request.meta,
+            },
+        );
+        let noting = shared
+            .vault
+            .call(move |host| async move { host.keep_note(&id, &note).await });
+        let id = snapshot.clone();
+        let marking = open.remote.call(move |host| async move {
+            let mark = host.volume.mark(&id).await?;
+            let pending = host.volume.pending_marks();
+            Ok::<_, tidemark_volume::VolumeError>((mark, pending))
+        });
+        // Side by side: a mark without its note was never answered, and the next open withdraws it.
+        let (noted, marked) = tokio::join!(noting, marking);
+        let (mark, pending) = match (noted?, marked?) {
+            (Ok(()), Ok(marked)) => marked,
+            (noted, marked) => {
+                let (id, remote) = (snapshot.clone(), open.remote.clone());
+                let made = marked.is_ok();
+                let undo = shared.vault.call(move |host| async move {
+                    if made {
+                        host.withdraw(&remote, &id, None).await;
+                    } else {
+                        host.drop_note(&id).await;
+                    }
+                });
+                undo.await?;
+                return Err(marked
+                    .err()
+                    .map(NodeError::from)
+                    .or(noted.err())
+                    .unwrap_or_else(|| {
+                        NodeError::new(
+                            NodeErrorKind::Other,
+                            format!("snapshot {snapshot} could not be marked"),
+                        )
+                    }));
+            }
+        };
+        if let Some(pending) = pending.into_iter().find(|p| p.mark.snapshot == snapshot) {
+            self.start_capture(disk, &open.remote, pending);
+        }
+        Ok(Marked {
+            lsn: mark.lsn,
+            unix_millis: mark.unix_millis,
+        })
+    }
+
+    /// Where a snapshot stands; answers from memory or from the vault.
+    pub async fn snapshot_status(&self, snapshot: &SnapshotId) -> Result<SnapshotStatus, NodeError> {
+        if let Some(status) = self.shared.board.get(snapshot) {
+            return Ok(status);
+        }
+        let id = snapshot.clone();
+        let record = self
+            .shared
+            .vault
+            .call(move |host| async move { host.record(&id).await })
+            .await??;
+        Ok(match record {
+            None => SnapshotStatus::Unknown,
+            Some(record) => SnapshotStatus::Accomplished(SnapshotSummary {
+                disk_bytes: record.size_bytes,
+                ..record.stats.into()
+            }),
+        })
+    }
+
+    /// Deletes a snapshot, or cancels it while it is being captured. When this returns it is no longer
+    /// listed; space is freed in the background. One that is not there is fine.
+    pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
+        let shared = &self.shared;
+        let open = lock(&shared.disks).get(disk).cloned();
+        let id = snapshot.clone();
+        shared
+            .vault
+            .call(move |host| async move { host.cancel_capture(&id).await })
+            .await?;
+        if let Some(open) = &open {
+            self.withdraw_leftover(open, snapshot).await?;
+        }
+        shared.board.forget(snapshot);
+        let id = snapshot.clone();
+        let record = shared
+            .vault
+            .call(move |host| async move { host.record(&id).await })
+            .await??;
+        let Some(record) = record else { return Ok(()) };
+        if let Some(open) = &open {
+            let _changing = open.changing.lock().await;
+            self.reparent(disk, open, snapshot, &record.root).await?;
+        }
+        let (disk, id) = (disk.clone(), snapshot.clone());
+        shared
+            .vault
+            .call(move |host| async move { host.vault.delete_snapshot(&disk, &id).await })
+            .await??;
+        shared.sweep_wanted.notify_one();
+        Ok(())
+    }
+
+    /// Withdraws a mark whose capture is not running (its volume had stopped, say).
+    async fn withdraw_leftover(&self, open: &Disk, snapshot: &SnapshotId) -> Result<(), NodeError> {
+        let id = snapshot.clone();
+        let pending = open
+            .remote
+            .call(
+                move |host| async move { host.volume.pending_marks().iter().any(|p| p.mark.snapshot == id) },
+            )
+            .await?;
+        if pending {
+            let (id, remote) = (snapshot.clone(), open.remote.clone());
+            self.shared
+                .vault
+                .call(move |host| async move { host.withdraw(&remote, &id, None).await })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// If the disk's next snapshot is relative to one that is going away, makes it relative to the one before,
+    /// so that what only the former holds can be freed.
+    async fn reparent(
+        &self,
+        disk: &DiskId,
+        open: &Disk,
+        snapshot: &SnapshotId,
+        root: &Root,
+    ) -> Result<(), NodeError> {
+        let parent = open
+            .remote
+            .call(|host| async move { host.volume.parent() })
+            .await?;
+        let Some(parent) = parent else { return Ok(()) };
+        if !Root::from_bytes(&parent)?.same_content(root) {
+            return Ok(());
+        }
+        let (disk, id, from) = (disk.clone(), snapshot.clone(), *root);
+        let (before, differing) = self
+            .shared
+            .vault
+            .call(move |host| async move {
+                let head = host.vault.head_log(&disk).await?;
+                let live = tidemark_vault::head::live_snapshots(&head.entries());
+                let before = live
+                    .iter()
+                    .take_while(|(other, _)| *other != id)
+                    .last()
+                    .map(|(_, root)| *root);
+                let differing = host.vault.diff(before.as_ref(), Some(&from)).await?;
+                Ok::<_, tidemark_vault::VaultError>((before.map(|b| b.to_bytes()), differing))
+            })
+            .await??;
+        let done = open
+            .remote
+            .call(move |host| async move { host.volume.reparent(before, &differing).await })
+            .await?;
+        match done {
+            // A capture that is relative to it goes on; what it needs is kept until it has ended.
+            Err(e) if e.kind == VolumeErrorKind::Busy => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Rolls the disk back to one of its snapshots; usable when this returns, filled lazily. Refused
+    /// (`Busy`) while it is exported or a capture runs.
+    pub async fn rollback(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
+        let shared = &self.shared;
+        let open = shared.disk(disk)?;
+        let _changing = open.changing.lock().await;
+        if open.exported.load(Ordering::Acquire) {
+            return Err(NodeError::new(
+                NodeErrorKind::Busy,
+                format!("disk {disk} is exported to clients"),
+            ));
+        }
+        let _adopting = shared.adopting.read().await;
+        let (root, _) = self.content_of(snapshot, open.size_bytes).await?;
+        let parent = open
+            .remote
+            .call(|host| async move { host.volume.parent() })
+            .await?;
+        let target = Root::from_bytes(&root)?;
+        let differing = shared
+            .vault
+            .call(move |host| async move {
+                let parent = parent.as_deref().map(Root::from_bytes).transpose()?;
+                host.vault.diff(parent.as_ref(), Some(&target)).await
+            })
+            .await??;
+        let rolled = open.remote.call(move |host| async move {
+            let source = host.source(&root);
+            host.volume.rollback(root, &differing, source).await?;
+            host.start_hydration();
+            Ok::<_, tidemark_volume::VolumeError>(())
+        });
+        Ok(rolled.await??)
+    }
+}
