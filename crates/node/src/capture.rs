@@ -12,15 +12,14 @@
 //! it is the snapshot given up, loudly. The guest's writes never fail for a snapshot's sake.
 
 use crate::disk::DiskHost;
+use crate::notes::Note;
 use crate::remote::{Gone, Remote};
-use crate::types::{Event, NodeError, NodeErrorKind, SnapshotSummary};
+use crate::types::{Event, SnapshotSummary};
 use crate::vault::VaultHost;
 use futures_util::future::{self, Either};
 use roaring::RoaringBitmap;
-use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -34,17 +33,14 @@ use tokio::sync::Notify;
 
 /// Chunks asked of the volume at once: 2 MiB.
 const BATCH: usize = 32;
-/// Log fill in percent at which a capture that cannot get its data out is given up.
+/// Log fill in percent at which a capture that makes no progress is given up: above it the guest waits.
 const PRESSURE_PERCENT: u64 = 90;
-
-/// What only the caller knows of a snapshot, kept until it is committed.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Note {
-    /// The disk.
-    pub disk: DiskId,
-    /// The caller's data about it.
-    pub meta: serde_json::Value,
-}
+/// Tries before trouble that waiting does not help is final.
+const TRIES_MAX: u32 = 3;
+/// How often the log's fill is looked at.
+const PRESSURE_LOOK: Duration = Duration::from_millis(250);
+/// Looks without progress under pressure after which a capture is given up.
+const PRESSURE_LOOKS: u32 = 8;
 
 /// Captures under way on this thread.
 #[derive(Default)]
@@ -80,49 +76,6 @@ impl From<Gone> for End {
 }
 
 impl VaultHost {
-    fn note_path(&self, snapshot: &SnapshotId) -> PathBuf {
-        self.config
-            .data_dir
-            .join("marks")
-            .join(format!("{snapshot}.json"))
-    }
-
-    /// Keeps a note, durably.
-    pub async fn keep_note(&self, snapshot: &SnapshotId, note: &Note) -> Result<(), NodeError> {
-        let bytes = serde_json::to_vec(note)
-            .map_err(|e| NodeError::new(NodeErrorKind::Invalid, format!("snapshot metadata: {e}")))?;
-        let path = self.note_path(snapshot);
-        Ok(tidemark_env::fs::write_atomic(&*self.env().fs, &path, bytes.into()).await?)
-    }
-
-    async fn note(&self, snapshot: &SnapshotId) -> Result<Option<Note>, NodeError> {
-        let path = self.note_path(snapshot);
-        let fs = &self.env().fs;
-        if !fs.exists(&path).await? {
-            return Ok(None);
-        }
-        let file = fs.open(&path, tidemark_env::OpenMode::Read).await?;
-        let bytes = file.read_at(0, file.size().await? as usize).await?;
-        let note = serde_json::from_slice(&bytes).map_err(|e| {
-            NodeError::new(
-                NodeErrorKind::Corrupt,
-                format!("the note of snapshot {snapshot} is damaged: {e}"),
-            )
-        })?;
-        Ok(Some(note))
-    }
-
-    /// Removes a note; one that is not there is fine.
-    pub async fn drop_note(&self, snapshot: &SnapshotId) {
-        let path = self.note_path(snapshot);
-        match self.env().fs.remove_file(&path).await {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%snapshot, error = %e, "a note could not be removed; it does no harm");
-            }
-            _ => {}
-        }
-    }
-
     /// Whether a capture of the snapshot runs.
     pub fn is_capturing(&self, snapshot: &SnapshotId) -> bool {
         self.captures.running.borrow().contains_key(snapshot)
@@ -297,21 +250,52 @@ impl VaultHost {
             match tried {
                 Ok(committed) => return self.commit(remote, pending, committed).await,
                 Err(Trouble::End(end)) => return Err(end),
+                Err(Trouble::Source(why)) => {
+                    tries += 1;
+                    self.wait_out(remote, snapshot, why, tries).await?;
+                }
                 Err(Trouble::Vault(e)) => {
                     tries += 1;
-                    // Waiting helps with these, however long it takes; the watch on the log's fill ends it.
+                    // Waiting helps with these, however long it takes, unless the log fills up meanwhile.
                     let patient = matches!(e.kind, VaultErrorKind::Busy | VaultErrorKind::Full);
-                    if !patient && tries >= 3 {
+                    if e.kind == VaultErrorKind::Lost || !patient && tries >= TRIES_MAX {
                         return Err(End::Failed(e.to_string()));
                     }
-                    tracing::warn!(%snapshot, error = %e, tries, "capture interrupted; trying again");
-                    self.env()
-                        .clock
-                        .sleep(Duration::from_millis(250 << tries.min(6)))
-                        .await;
+                    self.wait_out(remote, snapshot, e.to_string(), tries).await?;
                 }
             }
         }
+    }
+
+    /// Waits before another try; fails when the guest would have to wait for it.
+    async fn wait_out(
+        &self,
+        remote: &Remote<DiskHost>,
+        snapshot: &SnapshotId,
+        why: String,
+        tries: u32,
+    ) -> Result<(), End> {
+        tracing::warn!(%snapshot, why, tries, "capture interrupted; trying again");
+        let pause = pin!(self.env().clock.sleep(Duration::from_millis(250 << tries.min(6))));
+        let trouble = || Some(why.clone());
+        let pressure = pin!(self.watch_pressure(remote, || 0, trouble));
+        match future::select(pause, pressure).await {
+            Either::Left(_) => Ok(()),
+            Either::Right((why, _)) => Err(End::Failed(why)),
+        }
+    }
+
+    /// Makes sure that no other node may commit snapshots of the disk before we do (R1), and gives the head entry that
+    /// says so. Once per process and disk, when its first capture begins: the guest never waits for the bucket.
+    async fn claim(&self, disk: &DiskId, remote: &Remote<DiskHost>) -> Result<u64, Trouble> {
+        if let Some(own) = self.owned.borrow().get(disk) {
+            return Ok(*own);
+        }
+        let epoch = remote
+            .call(|host| async move { host.volume.info().epoch })
+            .await?;
+        let own = self.vault.head_log(disk).await?.claim(&self.name, epoch).await?;
+        Ok(*self.owned.borrow_mut().entry(disk.clone()).or_insert(own))
     }
 
     async fn already_committed(
@@ -365,7 +349,9 @@ impl VaultHost {
         *control.writer.borrow_mut() = Some(Rc::clone(&writer));
         let outcome = {
             let copy = pin!(self.copy(remote, &writer, pending, note));
-            let pressure = pin!(self.watch_pressure(remote, &writer));
+            let progress = || writer.progress().chunks_taken;
+            let trouble = || writer.progress().upload_trouble;
+            let pressure = pin!(self.watch_pressure(remote, progress, trouble));
             match future::select(copy, pressure).await {
                 Either::Left((done, _)) => done,
                 Either::Right((why, _)) => Err(Trouble::End(End::Failed(why))),
@@ -430,11 +416,13 @@ impl VaultHost {
         let taken = writer.seal().await?;
         self.tell_taken(remote, snapshot, taken).await?;
         self.tell_progress(snapshot, writer);
+        let owner = self.claim(&writer.spec().disk, remote).await?;
         let parent = self.parent_snapshot(writer).await?;
         let draft = RecordDraft {
             created_ms: pending.mark.unix_millis,
             parent,
             lsn: pending.mark.lsn,
+            owner: Some(owner),
             meta: note.meta.clone(),
         };
         Ok(writer.finish(draft).await?)
@@ -482,6 +470,8 @@ impl VaultHost {
         read.await?.map_err(|e| match e.kind {
             // The volume has stopped; what it holds is found again when it is opened again.
             VolumeErrorKind::Poisoned => Trouble::End(End::Paused),
+            // A chunk that has to come from the vault first: as if the vault had failed us.
+            VolumeErrorKind::Unavailable => Trouble::Source(e.message),
             _ => Trouble::End(End::Failed(e.message)),
         })
     }
@@ -501,24 +491,30 @@ impl VaultHost {
             .await
     }
 
-    /// Completes, with a reason, when the guest is about to wait for a capture that cannot get its data out.
-    async fn watch_pressure(&self, remote: &Remote<DiskHost>, writer: &SnapshotWriter) -> String {
+    /// Completes, with a reason, when the guest is about to wait for a capture that makes no progress (`taken` stays
+    /// the same): the base must not change where a chunk is not taken, so the log cannot be emptied.
+    async fn watch_pressure(
+        &self,
+        remote: &Remote<DiskHost>,
+        taken: impl Fn() -> u64,
+        trouble: impl Fn() -> Option<String>,
+    ) -> String {
+        let mut before = taken();
+        let mut stuck = 0;
         loop {
-            self.env().clock.sleep(Duration::from_millis(250)).await;
-            if !writer.is_saturated() {
-                continue;
-            }
+            self.env().clock.sleep(PRESSURE_LOOK).await;
             let usage = remote
                 .call(|host| async move { host.volume.info().log_bytes })
                 .await;
             let Ok((used, capacity)) = usage else {
                 future::pending().await
             };
-            let progress = writer.progress();
-            if used * 100 >= capacity * PRESSURE_PERCENT
-                && progress.spool_bytes >= self.config.spool_bytes_max
-            {
-                let trouble = progress.upload_trouble.unwrap_or_else(|| "it is too slow".into());
+            let now = taken();
+            let full = used * 100 >= capacity * PRESSURE_PERCENT;
+            stuck = if full && now == before { stuck + 1 } else { 0 };
+            before = now;
+            if stuck >= PRESSURE_LOOKS {
+                let trouble = trouble().unwrap_or_else(|| "it is too slow".into());
                 return format!(
                     "the vault does not take the data ({trouble}) and the disk's log is filling up"
                 );
@@ -561,6 +557,8 @@ struct Batch {
 enum Trouble {
     /// The vault; perhaps worth another attempt.
     Vault(VaultError),
+    /// A chunk of an older snapshot, which this one has to read, cannot be had now.
+    Source(String),
     /// No other attempt.
     End(End),
 }

@@ -11,6 +11,7 @@ use crate::types::{Event, NodeError};
 use crate::vault::VaultHost;
 use futures_util::{StreamExt, stream};
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -100,9 +101,32 @@ impl DiskHost {
         }
     }
 
-    /// Serves one client until it leaves. A disk that is not exported any more closes the connection.
+    /// Serves one NBD client until it leaves. A disk that is not exported any more closes the connection.
     pub async fn serve(self: Rc<Self>, socket: OwnedFd, negotiated: Negotiated) {
-        let (Some(stop), Some(net)) = (self.stop.borrow().clone(), &self.place.net) else {
+        let Some(net) = self.place.net.clone() else { return };
+        let env = self.place.env.clone();
+        let session = |export: Rc<VolumeExport>, stop: Stop| async move {
+            let stream = net.stream(socket);
+            let leftover = negotiated.leftover.clone();
+            let ended = serve(
+                stream,
+                leftover,
+                negotiated,
+                export,
+                env,
+                ServeLimits::default(),
+                stop,
+            )
+            .await;
+            tracing::debug!(outcome = ?ended, "connection ended");
+        };
+        self.connect(session).await;
+    }
+
+    /// Counts `session` as a client for as long as it runs; it gets the disk, and a signal that pulls when it has to
+    /// end. A disk that is not exported runs none.
+    pub async fn connect<F: Future<Output = ()>>(&self, session: impl FnOnce(Rc<VolumeExport>, Stop) -> F) {
+        let Some(stop) = self.stop.borrow().clone() else {
             return;
         };
         if let Err(e) = self.volume.note_connected().await {
@@ -111,21 +135,8 @@ impl DiskHost {
         }
         let _ = self.events.send(Event::Connected(self.disk.clone()));
         self.clients.set(self.clients.get() + 1);
-        let stream = net.stream(socket);
         let export = Rc::new(VolumeExport::new(self.disk.as_str(), self.volume.clone()));
-        let leftover = negotiated.leftover.clone();
-        let limits = ServeLimits::default();
-        let ended = serve(
-            stream,
-            leftover,
-            negotiated,
-            export,
-            self.place.env.clone(),
-            limits,
-            stop,
-        )
-        .await;
-        tracing::debug!(disk = %self.disk, outcome = ?ended, "connection ended");
+        session(export, stop).await;
         self.clients.set(self.clients.get() - 1);
         self.client_gone.notify_waiters();
     }

@@ -16,6 +16,7 @@ mod disk;
 mod export;
 mod nbd;
 mod node;
+mod notes;
 pub mod place;
 mod progress;
 pub mod remote;

@@ -8,6 +8,7 @@ mod marks;
 mod sweeping;
 
 use crate::disk::DiskHost;
+use crate::export::VolumeExport;
 use crate::nbd;
 use crate::place::{SharedLauncher, Thread, Threads};
 use crate::progress::ProgressBoard;
@@ -19,10 +20,12 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
+use tidemark_nbd::server::Stop;
 use tidemark_units::{CHUNK_BYTES, DiskId};
 use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, broadcast};
 use tokio::task::AbortHandle;
@@ -215,6 +218,20 @@ impl Node {
             log_bytes: info.log_bytes,
             poisoned: info.poisoned,
         })
+    }
+
+    /// Runs `session` as a client of an exported disk, on the thread that owns it: what a front end does.
+    pub fn connect<F>(
+        &self,
+        disk: &DiskId,
+        session: impl FnOnce(Rc<VolumeExport>, Stop) -> F + Send + 'static,
+    ) -> Result<(), NodeError>
+    where
+        F: Future<Output = ()> + 'static,
+    {
+        let remote = self.shared.disk(disk)?.remote.clone();
+        remote.cast(move |host| async move { host.connect(session).await });
+        Ok(())
     }
 
     /// Background events from now on. A slow reader misses some: ask [`Node::snapshot_status`] then.

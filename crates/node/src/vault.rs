@@ -5,12 +5,12 @@ use crate::place::Place;
 use crate::progress::ProgressBoard;
 use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind, SweepReport};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::{DirBucket, DirLock, Env};
-use tidemark_units::SnapshotId;
+use tidemark_env::{DirBucket, DirLock, Env, OpenMode};
+use tidemark_units::{DiskId, SnapshotId};
 use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
 use tidemark_volume::Volume;
 use tokio::sync::broadcast;
@@ -33,7 +33,17 @@ pub struct VaultHost {
     /// Where events are told.
     pub events: broadcast::Sender<Event>,
     readers: RefCell<HashMap<Arc<[u8]>, Rc<Reader>>>,
+    /// Disks that this process has claimed, and the head entries that say so.
+    pub owned: RefCell<BTreeMap<DiskId, u64>>,
+    /// How this process is called where it claims disks.
+    pub name: String,
     _lock: Box<dyn DirLock>,
+}
+
+/// A name that no other process has, for head entries.
+fn name_of(env: &Env) -> String {
+    let random = u64::from_le_bytes(env.random());
+    format!("node-{random:016x}")
 }
 
 impl VaultHost {
@@ -68,9 +78,22 @@ impl VaultHost {
             Some(bucket) => Rc::clone(bucket),
             None => Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone())),
         };
-        let vault = Vault::open_or_create(env, bucket).await?;
+        let known = config.data_dir.join("vault.format");
+        let format = match env.fs.exists(&known).await? {
+            true => {
+                let file = env.fs.open(&known, OpenMode::Read).await?;
+                Some(file.read_at(0, file.size().await? as usize).await?)
+            }
+            false => None,
+        };
+        let vault = Vault::open_known(env, bucket, format.as_deref()).await?;
+        if format.is_none() {
+            tidemark_env::fs::write_atomic(&*env.fs, &known, vault.format()?).await?;
+        }
         Ok(Rc::new(Self {
             captures: Captures::default(),
+            owned: RefCell::default(),
+            name: name_of(env),
             readers: RefCell::new(HashMap::new()),
             place,
             vault,

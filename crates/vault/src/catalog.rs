@@ -95,8 +95,11 @@ impl Vault {
     pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<()> {
         let head = self.head_log(disk).await?;
         let drop = HeadEntry::Drop { id: snapshot.clone() };
-        head.append_while(drop, |head| matches!(head.snapshot(snapshot), Some(Some(_))))
-            .await?;
+        let since = head.len();
+        head.append_while(drop, since, |head| {
+            matches!(head.snapshot(snapshot), Some(Some(_)))
+        })
+        .await?;
         if head.snapshot(snapshot).is_some() {
             self.store()
                 .delete("delete snapshot record", &key::snapshot(snapshot))

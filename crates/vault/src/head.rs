@@ -15,6 +15,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
+use tidemark_env::mutant;
 use tidemark_units::{DiskId, SnapshotId};
 
 const KIND: &str = "head";
@@ -250,28 +251,63 @@ impl HeadLog {
     }
 
     /// Appends over other writers' snapshot and drop entries, as long as `still` holds and nobody
-    /// has taken the disk over ([`VaultErrorKind::Lost`]). `None` when `still` does not hold.
+    /// has taken the disk over after entry `since` ([`VaultErrorKind::Lost`]). `None` when `still` does not hold.
     pub(crate) async fn append_while(
         &self,
         entry: HeadEntry,
+        since: u64,
         still: impl Fn(&HeadLog) -> bool,
     ) -> Result<Option<u64>> {
-        let known = self.entries.borrow().len();
         loop {
             if !still(self) {
                 return Ok(None);
             }
+            self.check_owner(since)?;
             match self.append(entry.clone()).await {
                 Ok(seq) => return Ok(Some(seq)),
-                Err(error) if error.kind == VaultErrorKind::Lost => {
-                    let owner_changed = self.entries.borrow()[known..]
-                        .iter()
-                        .any(|entry| matches!(entry, HeadEntry::Own { .. } | HeadEntry::Fence { .. }));
-                    if owner_changed {
-                        return Err(error);
-                    }
-                }
+                Err(error) if error.kind == VaultErrorKind::Lost => {}
                 Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// [`VaultErrorKind::Lost`] when an entry from number `since` on names another owner, or fences.
+    fn check_owner(&self, since: u64) -> Result<()> {
+        if mutant::on("vault-ignores-owner") {
+            return Ok(());
+        }
+        let entries = self.entries.borrow();
+        let later = entries.iter().skip(since as usize);
+        let mut owners =
+            later.filter(|entry| matches!(entry, HeadEntry::Own { .. } | HeadEntry::Fence { .. }));
+        let Some(owner) = owners.next_back() else {
+            return Ok(());
+        };
+        let cause = match owner {
+            HeadEntry::Own { epoch, node } => format!("node {node} has taken the disk over (epoch {epoch})"),
+            _ => "the disk's owners so far are fenced off".to_string(),
+        };
+        let subject = format!("disk {}", self.disk);
+        Err(VaultError::new(
+            VaultErrorKind::Lost,
+            "append to head log",
+            subject,
+            cause,
+        ))
+    }
+
+    /// Takes the disk over for `node` (R1): whoever owned it before cannot commit snapshots any more. Gives the number
+    /// of the entry that says so, for [`crate::RecordDraft::owner`].
+    pub async fn claim(&self, node: &str, epoch: u64) -> Result<u64> {
+        let node = node.to_string();
+        loop {
+            let entry = HeadEntry::Own {
+                epoch,
+                node: node.clone(),
+            };
+            match self.append(entry).await {
+                Err(error) if error.kind == VaultErrorKind::Lost => {}
+                done => return done,
             }
         }
     }

@@ -83,6 +83,39 @@ impl Vault {
         Ok(Self::with(store, options))
     }
 
+    /// As [`Vault::open_or_create`], for somebody who keeps what [`Vault::format`] said in an earlier life: a bucket
+    /// that cannot be reached now is opened all the same, and one that holds another vault by now is refused.
+    pub async fn open_known(env: &Env, bucket: Rc<dyn Bucket>, known: Option<&[u8]>) -> Result<Self> {
+        let Some(known) = known else {
+            return Self::open_or_create(env, bucket).await;
+        };
+        let format = Format::decode(known)?;
+        // The one try has no patience: what needs the bucket later tries again by itself.
+        let found = match bucket.get(key::FORMAT).await {
+            Ok(object) => Format::decode(&object)?,
+            Err(error) if matches!(error.kind, BucketErrorKind::Busy | BucketErrorKind::Unknown) => {
+                tracing::warn!(bucket = bucket.describe(), %error, "the vault cannot be reached; going on without it");
+                format.clone()
+            }
+            Err(error) => return Err(VaultError::bucket("open vault", error)),
+        };
+        if found.vault() != format.vault() {
+            let cause = format!(
+                "it holds vault {}, but this data belongs to vault {}",
+                found.vault(),
+                format.vault()
+            );
+            return Err(VaultError::other("open vault", bucket.describe(), cause));
+        }
+        let store = Store::new(env.clone(), bucket, format.vault());
+        Ok(Self::with(store, VaultOptions::default()))
+    }
+
+    /// What [`Vault::open_known`] wants to know of this vault.
+    pub fn format(&self) -> Result<Bytes> {
+        Format::new(self.id()).encode()
+    }
+
     /// Opens the vault in the bucket, or makes one if there is none.
     pub async fn open_or_create(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
         match Self::open(env, bucket.clone()).await {

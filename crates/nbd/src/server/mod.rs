@@ -17,4 +17,4 @@ pub use connection::{ServeLimits, ServeOutcome, serve};
 pub use directory::{Directory, SendFuture};
 pub use export::{Export, ExportError};
 pub use negotiate::{NegotiateError, NegotiateLimits, negotiate};
-pub use stop::Stop;
+pub use stop::{Stop, Stopped};

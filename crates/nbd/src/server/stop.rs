@@ -33,7 +33,7 @@ impl Stop {
     }
 
     /// Completes once it is pulled.
-    pub(super) fn stopped(&self) -> Stopped {
+    pub fn stopped(&self) -> Stopped {
         Stopped {
             switch: self.0.clone(),
             key: None,
@@ -42,7 +42,7 @@ impl Stop {
 }
 
 /// See [`Stop::stopped`].
-pub(super) struct Stopped {
+pub struct Stopped {
     switch: Rc<Switch>,
     key: Option<u64>,
 }

@@ -162,6 +162,13 @@ impl Node {
         for mark in &pending {
             self.begin_progress(mark);
         }
+        let (id, known) = (disk.clone(), pending);
+        let cleaned = shared
+            .vault
+            .call(move |host| async move { host.drop_leftovers(&id, &known).await });
+        if let Err(e) = cleaned.await? {
+            tracing::warn!(%disk, error = %e, "removing what captures had left behind");
+        }
         let (id, for_captures) = (disk.clone(), remote.clone());
         shared
             .vault

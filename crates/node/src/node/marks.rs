@@ -4,7 +4,7 @@
 //! the disk independent of the snapshot; one change of a disk's marks at a time (`changing`).
 
 use super::{Disk, Node, lock};
-use crate::capture::Note;
+use crate::notes::Note;
 use crate::types::{MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary};
 use std::sync::atomic::Ordering;
 use tidemark_units::{DiskId, SnapshotId};

@@ -101,8 +101,9 @@ impl State {
             )
             .await?;
         let entry = HeadEntry::Snapshot { id: id.clone(), root };
+        let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
         let appended = head
-            .append_while(entry, |head| head.snapshot(id).is_none())
+            .append_while(entry, owned_from, |head| head.snapshot(id).is_none())
             .await?;
         if appended.is_none() {
             let cause = "another capture committed it meanwhile";

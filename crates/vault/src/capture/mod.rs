@@ -114,6 +114,8 @@ pub struct RecordDraft {
     pub parent: Option<SnapshotId>,
     /// The mark's place in the disk's log.
     pub lsn: Lsn,
+    /// The head entry by which the disk is ours ([`crate::HeadLog::claim`]): another owner after it ends the capture.
+    pub owner: Option<u64>,
     /// Whatever the control plane wants back when it rebuilds its catalogue.
     pub meta: serde_json::Value,
 }

@@ -65,6 +65,7 @@ pub fn small() -> CaptureOptions {
 
 pub fn draft() -> RecordDraft {
     RecordDraft {
+        owner: None,
         created_ms: 1_700_000_000_000,
         parent: None,
         lsn: Lsn(7),

@@ -1,0 +1,91 @@
+//! Notes: what only the caller knew of a snapshot, kept from its mark to its commit.
+//!
+//! `marks/<snapshot>.json` is written side by side with the mark, and both are durable before the mark is answered. A
+//! mark without a note was never answered; a note without a mark is left over and goes when its disk is opened.
+
+use crate::types::{NodeError, NodeErrorKind};
+use crate::vault::VaultHost;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use tidemark_units::{DiskId, SnapshotId};
+use tidemark_volume::PendingMark;
+
+/// What only the caller knows of a snapshot, kept until it is committed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Note {
+    /// The disk.
+    pub disk: DiskId,
+    /// The caller's data about it.
+    pub meta: serde_json::Value,
+}
+
+impl VaultHost {
+    fn note_path(&self, snapshot: &SnapshotId) -> PathBuf {
+        self.config
+            .data_dir
+            .join("marks")
+            .join(format!("{snapshot}.json"))
+    }
+
+    /// Keeps a note, durably.
+    pub async fn keep_note(&self, snapshot: &SnapshotId, note: &Note) -> Result<(), NodeError> {
+        let bytes = serde_json::to_vec(note)
+            .map_err(|e| NodeError::new(NodeErrorKind::Invalid, format!("snapshot metadata: {e}")))?;
+        let path = self.note_path(snapshot);
+        Ok(tidemark_env::fs::write_atomic(&*self.env().fs, &path, bytes.into()).await?)
+    }
+
+    pub async fn note(&self, snapshot: &SnapshotId) -> Result<Option<Note>, NodeError> {
+        let path = self.note_path(snapshot);
+        let fs = &self.env().fs;
+        if !fs.exists(&path).await? {
+            return Ok(None);
+        }
+        let file = fs.open(&path, tidemark_env::OpenMode::Read).await?;
+        let bytes = file.read_at(0, file.size().await? as usize).await?;
+        let note = serde_json::from_slice(&bytes).map_err(|e| {
+            NodeError::new(
+                NodeErrorKind::Corrupt,
+                format!("the note of snapshot {snapshot} is damaged: {e}"),
+            )
+        })?;
+        Ok(Some(note))
+    }
+
+    /// Removes a note; one that is not there is fine.
+    pub async fn drop_note(&self, snapshot: &SnapshotId) {
+        let path = self.note_path(snapshot);
+        match self.env().fs.remove_file(&path).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%snapshot, error = %e, "a note could not be removed; it does no harm");
+            }
+            _ => {}
+        }
+    }
+
+    /// Removes the notes and the spools of a disk that was just opened, but for those of its `pending` marks: a crash
+    /// at the very end of a capture leaves them behind. What is in the bucket is left to the sweep.
+    pub async fn drop_leftovers(&self, disk: &DiskId, pending: &[PendingMark]) -> Result<(), NodeError> {
+        let fs = &self.env().fs;
+        for entry in fs.list(&self.config.data_dir.join("marks")).await? {
+            let named = entry.name.strip_suffix(".json").map(SnapshotId::new);
+            let Some(Ok(snapshot)) = named else { continue };
+            let needed = pending.iter().any(|p| p.mark.snapshot == snapshot);
+            if needed || self.is_capturing(&snapshot) {
+                continue;
+            }
+            match self.note(&snapshot).await {
+                Ok(Some(note)) if note.disk == *disk => {}
+                // Another disk's, or damaged: the capture that needs it will say so.
+                _ => continue,
+            }
+            let spool = self.spool_dir(&snapshot);
+            if fs.exists(&spool).await? {
+                fs.remove_dir_all(&spool).await?;
+            }
+            self.drop_note(&snapshot).await;
+            tracing::info!(%disk, %snapshot, "removed what a capture had left behind");
+        }
+        Ok(())
+    }
+}
