@@ -8,6 +8,9 @@ use bytes::Bytes;
 use std::ops::Range;
 use std::path::Path;
 
+/// Longest name between two `/`, as file systems have it.
+const COMPONENT_BYTES_MAX: usize = 255;
+
 /// What a put demands of the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precondition {
@@ -83,4 +86,20 @@ pub trait Bucket {
     fn delete(&self, key: &str) -> LocalFuture<'_, Result<(), BucketError>>;
     /// Where this is, for people (no secrets).
     fn describe(&self) -> String;
+}
+
+/// Whether `key` can name an object in every bucket, and if not, why.
+pub(crate) fn check_key(key: &str) -> Result<(), &'static str> {
+    for component in key.split('/') {
+        if component.is_empty() || component.len() > COMPONENT_BYTES_MAX {
+            return Err("a key has 1 to 255 characters before, between and after each `/`");
+        }
+        if component.starts_with('.') {
+            return Err("no part of a key begins with a dot");
+        }
+        if !component.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("a key consists of visible ASCII characters");
+        }
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@
 //! 512-byte sectors and in any order. After a failed sync the state of unsynced bytes is unknown for
 //! ever: asking again proves nothing.
 
-use crate::LocalFuture;
+use crate::{LocalFuture, mutant};
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
@@ -122,6 +122,9 @@ pub async fn create_dir_durable(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
         } else {
             parent
         };
+        if mutant::on("env-create-dir-without-sync") {
+            continue;
+        }
         match fs.sync_dir(parent).await {
             // We did not make it: a place that others manage may not be ours to read.
             Err(error) if existing == Some(path) && error.kind() == io::ErrorKind::PermissionDenied => {}
@@ -146,7 +149,12 @@ pub async fn write_atomic(fs: &dyn Fs, path: &Path, data: Bytes) -> io::Result<(
     let file = fs.open(&beside, OpenMode::Create).await?;
     file.set_size(0).await?;
     file.write_at(0, vec![data]).await?;
-    file.sync().await?;
+    if !mutant::on("env-atomic-without-sync") {
+        file.sync().await?;
+    }
     fs.rename(&beside, path).await?;
+    if mutant::on("env-atomic-without-dir-sync") {
+        return Ok(());
+    }
     fs.sync_dir(dir).await
 }

@@ -3,7 +3,8 @@
 //! What must stay true: a task is polled and dropped only on the thread that made it. Wakers may be
 //! used from anywhere: on the owner's thread they push to a plain queue, elsewhere to a locked one,
 //! and then call `wake` if the owner said that it is about to sleep. [`TaskSet::clear`] drops every
-//! task that has not ended, so that a waker left over afterwards keeps nothing alive.
+//! task that has not ended, so that a waker left over afterwards keeps nothing alive. One thread may own
+//! several sets, whose tasks wake each other: only the plain queue of the current one is used directly.
 //! Not here: the order in which ready tasks run, and what to do when none is.
 
 use crate::LocalFuture;
@@ -83,11 +84,15 @@ impl TaskSet {
 
     /// Makes this the thread's current set until the guard is dropped, which clears the set.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
-        let before = CURRENT.replace(Some(self.clone()));
         Entered {
+            current: self.within(),
             set: self.clone(),
-            before,
         }
+    }
+
+    /// Makes this the thread's current set until the guard is dropped.
+    pub(crate) fn within(self: &Rc<Self>) -> Within {
+        Within(CURRENT.replace(Some(self.clone())))
     }
 
     /// Adds a task; in a cleared set it is dropped at once.
@@ -155,8 +160,9 @@ impl TaskSet {
         (flag.clone(), Waker::from(flag))
     }
 
-    /// Drops all tasks; none can be added any more.
-    fn clear(&self) {
+    /// Drops all tasks; none can be added any more. Not for the set of a task that is being polled: that
+    /// one would be ready again after its poll, with nobody left to drop it.
+    pub(crate) fn clear(&self) {
         self.closed.set(true);
         loop {
             let wakers: Vec<Waker> = self.active.borrow_mut().drain().collect();
@@ -189,16 +195,26 @@ fn schedule(remote: &Arc<Remote>, runnable: Runnable) {
     }
 }
 
+/// See [`TaskSet::within`].
+pub(crate) struct Within(Option<Rc<TaskSet>>);
+
+impl Drop for Within {
+    fn drop(&mut self) {
+        CURRENT.set(self.0.take());
+    }
+}
+
 /// See [`TaskSet::enter`].
 pub(crate) struct Entered {
     set: Rc<TaskSet>,
-    before: Option<Rc<TaskSet>>,
+    // Left after the set is cleared.
+    #[expect(dead_code, reason = "held for its drop")]
+    current: Within,
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
         self.set.clear();
-        CURRENT.set(self.before.take());
     }
 }
 

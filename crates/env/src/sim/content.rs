@@ -2,10 +2,12 @@
 //!
 //! Two layers of 4 KiB pages. `durable` is the medium. `cached` holds whole pages as programs see
 //! them, with a bit per 512-byte sector that the medium does not have yet. Only [`Content::sync`],
-//! [`Content::sync_failed`], [`Content::crash`] and an early write-back move sectors to the medium.
+//! [`Content::sync_failed`], [`Content::crash`], an early write-back and damage change the medium.
 //! Invariants: (1) a sector that is not dirty reads the same in both layers; (2) bytes at or past the
 //! size are zeros; (3) every page with data belongs to `space`. Cost follows the pages with data,
 //! never the size.
+
+mod damage;
 
 use super::ranges::RangeSet;
 use super::rng::Rng;
@@ -179,21 +181,32 @@ impl Content {
     /// more, so that a later sync succeeds without repairing anything.
     pub(super) fn sync_failed(&mut self, rng: &mut Rng) {
         let chances = rng.below(5);
-        self.settle(chances, rng);
+        let _kept = self.settle(chances, rng);
     }
 
-    /// A power cut: any subset of what was not synced is kept.
-    pub(super) fn crash(&mut self, rng: &mut Rng) {
+    /// A power cut: any subset of what was not synced is kept, and in `misdirected` of 10,000 cases a sector
+    /// that is kept gets the bytes of another unsynced one: how many did.
+    pub(super) fn crash(&mut self, misdirected: u32, rng: &mut Rng) -> u64 {
         // One probability per file and crash, so that "all", "none" and every mixture are common.
         let chances = rng.below(5);
-        self.settle(chances, rng);
+        let before = match misdirected {
+            0 => BTreeMap::new(),
+            _ => self.unsynced_sectors(),
+        };
+        let kept = self.settle(chances, rng);
+        let strays = self.misdirect_kept(&before, &kept, misdirected, rng);
+        self.cut_durable();
+        strays
     }
 
-    fn settle(&mut self, chances: u64, rng: &mut Rng) {
+    /// Keeps `chances` of 4 of all that is not synced; the bits of the sectors kept, by page.
+    fn settle(&mut self, chances: u64, rng: &mut Rng) -> Vec<(u64, u8)> {
+        let mut all_kept = Vec::new();
         for (page, cached) in std::mem::take(&mut self.cached) {
             let kept = (0..8).filter(|sector| cached.dirty & 1 << sector != 0 && rng.coin(chances, 4));
             let kept = kept.fold(0, |bits, sector| bits | 1 << sector);
             self.store_sectors(page, cached.data.as_deref(), kept);
+            all_kept.push((page, kept));
         }
         if !self.unsynced_sizes.is_empty() && rng.coin(chances, 4) {
             let chosen = rng.below(self.unsynced_sizes.len() as u64) as usize;
@@ -211,6 +224,24 @@ impl Content {
             .keys()
             .for_each(|page| self.space.insert(*page..page + 1));
         self.durable_space.clone_from(&self.space);
+        all_kept
+    }
+
+    /// A file that holds what the medium does.
+    pub(super) fn durable_copy(&self) -> Self {
+        let mut copy = Self {
+            durable: self.durable.clone(),
+            size: self.durable_size,
+            durable_size: self.durable_size,
+            space: self.durable_space.clone(),
+            ..Self::default()
+        };
+        copy.cut_durable();
+        copy.durable
+            .keys()
+            .for_each(|page| copy.space.insert(*page..page + 1));
+        copy.durable_space.clone_from(&copy.space);
+        copy
     }
 
     /// The page as programs see it; `None` is a hole.

@@ -5,73 +5,64 @@
 //! Which moment the effect takes is part of the test: what a sync covers is everything completed
 //! before it started, and perhaps, but not surely, what came while it ran.
 
+use super::counts::Injected;
 use super::fault::FaultOp;
 use super::names::{Ino, Tree};
-use super::rng::Rng;
-use super::{Effect, World};
+use super::process::ProcessState;
+use super::world::World;
 use crate::{DirEntry, DirLock, File, Fs, LocalFuture, OpenMode, Space};
 use bytes::Bytes;
 use rustix::io::Errno;
 use std::cell::RefCell;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-/// The total that a world without a limit shows.
+/// What a failed write may have written is a number of these.
+const SECTOR_BYTES: u64 = 512;
+/// The total that a machine without a limit shows.
 const UNLIMITED_BYTES: u64 = 1 << 50;
 
-/// The file system as one run sees it.
+/// A machine's file system as one of its processes sees it.
 #[derive(Clone)]
 pub(super) struct SimFs {
     world: Rc<World>,
-    run: u64,
+    process: Rc<ProcessState>,
 }
 
 impl SimFs {
-    pub(super) fn new(world: Rc<World>) -> Self {
-        let run = world.run.get();
-        Self { world, run }
-    }
-
-    fn check_alive(&self) -> io::Result<()> {
-        if self.world.run.get() == self.run && self.world.running.get() {
-            Ok(())
-        } else {
-            Err(io::Error::other("the run that this handle belongs to has ended"))
-        }
+    pub(super) fn new(world: Rc<World>, process: Rc<ProcessState>) -> Self {
+        Self { world, process }
     }
 
     /// An operation: starts, has its `effect` somewhere in its latency, completes.
     fn operation<T: 'static>(
         &self,
-        effect: impl FnOnce(&World, &mut Tree) -> io::Result<T> + 'static,
+        effect: impl FnOnce(&SimFs, &mut Tree) -> io::Result<T> + 'static,
     ) -> LocalFuture<'static, io::Result<T>> {
         let this = self.clone();
         Box::pin(async move {
-            this.check_alive()?;
+            this.process.check_alive()?;
             let world = &this.world;
             let latency = world.latency();
             let slot = Rc::new(RefCell::new(None));
-            let filled = slot.clone();
-            let effect: Effect = Box::new(move |world| {
-                let done = effect(world, &mut world.tree.borrow_mut());
+            let (filled, on) = (slot.clone(), this.clone());
+            let effect = move || {
+                let done = effect(&on, &mut on.process.machine.tree.borrow_mut());
                 *filled.borrow_mut() = Some(done);
-            });
+            };
             let start = world.now.get();
             let at = world.rng.borrow_mut().below(3);
-            if at == 0 {
-                effect(world);
-            } else {
-                let number = world.effects_made.get();
-                world.effects_made.set(number + 1);
-                world
-                    .effects
-                    .borrow_mut()
-                    .insert((start + latency * at as u32 / 2, number), effect);
-            }
+            world.at(
+                start + latency * at as u32 / 2,
+                Some(this.process.id),
+                Box::new(effect),
+            );
             world.timers.sleep_until(start + latency).await;
+            this.process.check_alive()?;
             let done = slot.borrow_mut().take();
-            done.expect("effects come before the end of their operation")
+            done.expect("effects of a living process come before the end of their operation")
         })
     }
 
@@ -79,49 +70,75 @@ impl SimFs {
     fn on_names<T: 'static>(
         &self,
         path: &Path,
-        effect: impl FnOnce(&mut Tree, &Path) -> io::Result<T> + 'static,
+        effect: impl FnOnce(&SimFs, &mut Tree, &Path) -> io::Result<T> + 'static,
     ) -> LocalFuture<'static, io::Result<T>> {
         let path = path.to_owned();
-        self.operation(move |world, tree| {
-            world.check_fault(FaultOp::Name, &path)?;
-            effect(tree, &path)
+        self.operation(move |on, tree| {
+            on.check_fault(FaultOp::Name, &path)?;
+            effect(on, tree, &path)
         })
     }
-}
 
-impl World {
+    /// As [`SimFs::on_names`], for what makes a name and so needs some space.
+    fn making_name<T: 'static>(
+        &self,
+        path: &Path,
+        effect: impl FnOnce(&mut Tree, &Path) -> io::Result<T> + 'static,
+    ) -> LocalFuture<'static, io::Result<T>> {
+        self.on_names(path, |on, tree, path| {
+            on.check_space(path)?;
+            effect(tree, path)
+        })
+    }
+
     fn check_fault(&self, op: FaultOp, path: &Path) -> io::Result<()> {
-        if self.faults.borrow_mut().strikes(op, path) {
-            Err(Errno::IO.into())
-        } else {
-            Ok(())
+        let mut faults = self.process.machine.faults.borrow_mut();
+        if faults.strikes(op, path, &mut self.world.rng.borrow_mut()) {
+            self.world.count(op.injected(), 1);
+            return Err(Errno::IO.into());
         }
+        Ok(())
+    }
+
+    /// Whether chance grants space to `path` now.
+    fn check_space(&self, path: &Path) -> io::Result<()> {
+        let faults = self.process.machine.faults.borrow();
+        if faults.no_space(path, &mut self.world.rng.borrow_mut()) {
+            return Err(self.no_space());
+        }
+        Ok(())
+    }
+
+    /// Whether `needed` bytes fit in.
+    fn check_room(&self, tree: &Tree, needed: u64) -> io::Result<()> {
+        if needed > 0 && self.process.machine.capacity.get().is_some() && needed > self.available(tree) {
+            return Err(self.no_space());
+        }
+        Ok(())
+    }
+
+    fn no_space(&self) -> io::Error {
+        self.world.count(Injected::NoSpace, 1);
+        Errno::NOSPC.into()
     }
 
     fn available(&self, tree: &Tree) -> u64 {
-        match self.capacity.get() {
+        match self.process.machine.capacity.get() {
             Some(capacity) => capacity.saturating_sub(tree.space_used()),
             None => UNLIMITED_BYTES - tree.space_used().min(UNLIMITED_BYTES),
         }
-    }
-
-    fn check_room(&self, tree: &Tree, needed: u64) -> io::Result<()> {
-        if needed > 0 && self.capacity.get().is_some() && needed > self.available(tree) {
-            return Err(Errno::NOSPC.into());
-        }
-        Ok(())
     }
 }
 
 impl Fs for SimFs {
     fn open(&self, path: &Path, mode: OpenMode) -> LocalFuture<'_, io::Result<Rc<dyn File>>> {
-        let fs = self.clone();
-        self.on_names(path, move |tree, path| {
+        self.on_names(path, move |on, tree, path| {
             let ino = match (mode, tree.find(path)) {
                 (OpenMode::CreateNew, Ok(_)) => return Err(Errno::EXIST.into()),
                 (OpenMode::Create | OpenMode::CreateNew, Err(error))
                     if error.kind() == io::ErrorKind::NotFound =>
                 {
+                    on.check_space(path)?;
                     tree.create(path)?
                 }
                 (_, found) => found?,
@@ -129,9 +146,9 @@ impl Fs for SimFs {
             if tree.is_dir(ino) {
                 return Err(Errno::ISDIR.into());
             }
-            tree.opened(ino);
+            tree.opened(ino, on.process.id);
             Ok(Rc::new(SimFile {
-                fs,
+                fs: on.clone(),
                 ino,
                 path: path.to_owned(),
                 writable: mode != OpenMode::Read,
@@ -140,7 +157,7 @@ impl Fs for SimFs {
     }
 
     fn list(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<DirEntry>>> {
-        self.on_names(dir, |tree, dir| {
+        self.on_names(dir, |_, tree, dir| {
             let names = tree.names(tree.find(dir)?)?;
             Ok(names
                 .iter()
@@ -153,7 +170,7 @@ impl Fs for SimFs {
     }
 
     fn list_sizes(&self, dir: &Path) -> LocalFuture<'_, io::Result<Vec<(DirEntry, u64)>>> {
-        self.on_names(dir, |tree, dir| {
+        self.on_names(dir, |_, tree, dir| {
             let names = tree.names(tree.find(dir)?)?.iter();
             let sized = names.map(|(name, ino)| {
                 let is_dir = tree.is_dir(*ino);
@@ -171,37 +188,42 @@ impl Fs for SimFs {
     }
 
     fn create_dir_all(&self, dir: &Path) -> LocalFuture<'_, io::Result<()>> {
-        self.on_names(dir, |tree, dir| tree.create_dir_all(dir))
+        self.on_names(dir, |on, tree, dir| {
+            if tree.find(dir).is_err() {
+                on.check_space(dir)?;
+            }
+            tree.create_dir_all(dir)
+        })
     }
 
     fn rename(&self, from: &Path, to: &Path) -> LocalFuture<'_, io::Result<()>> {
         let to = to.to_owned();
-        self.on_names(from, move |tree, from| tree.rename(from, &to))
+        self.making_name(from, move |tree, from| tree.rename(from, &to))
     }
 
     fn link_new(&self, from: &Path, to: &Path) -> LocalFuture<'_, io::Result<()>> {
         let to = to.to_owned();
-        self.on_names(from, move |tree, from| tree.link_new(from, &to))
+        self.making_name(from, move |tree, from| tree.link_new(from, &to))
     }
 
     fn remove_file(&self, path: &Path) -> LocalFuture<'_, io::Result<()>> {
-        self.on_names(path, |tree, path| tree.remove_file(path))
+        self.on_names(path, |_, tree, path| tree.remove_file(path))
     }
 
     fn remove_dir_all(&self, dir: &Path) -> LocalFuture<'_, io::Result<()>> {
-        self.on_names(dir, |tree, dir| tree.remove_dir_all(dir))
+        self.on_names(dir, |_, tree, dir| tree.remove_dir_all(dir))
     }
 
     fn sync_dir(&self, dir: &Path) -> LocalFuture<'_, io::Result<()>> {
         let dir = dir.to_owned();
-        self.operation(move |world, tree| {
-            world.check_fault(FaultOp::SyncDir, &dir)?;
+        self.operation(move |on, tree| {
+            on.check_fault(FaultOp::SyncDir, &dir)?;
             tree.sync_dir(tree.find(&dir)?)
         })
     }
 
     fn exists(&self, path: &Path) -> LocalFuture<'_, io::Result<bool>> {
-        self.on_names(path, |tree, path| match tree.find(path) {
+        self.on_names(path, |_, tree, path| match tree.find(path) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
@@ -209,28 +231,29 @@ impl Fs for SimFs {
     }
 
     fn lock_dir(&self, dir: &Path) -> LocalFuture<'_, io::Result<Box<dyn DirLock>>> {
-        let (fs, dir) = (self.clone(), dir.to_owned());
-        self.operation(move |world, tree| {
+        let dir = dir.to_owned();
+        self.operation(move |on, tree| {
             let file = dir.join("lock");
             let ino = match tree.find(&file) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => tree.create(&file)?,
                 found => found?,
             };
-            if !world.locks.borrow_mut().insert(ino) {
-                return Err(io::ErrorKind::WouldBlock.into());
-            }
-            Ok(Box::new(SimLock { fs, ino }) as Box<dyn DirLock>)
+            match on.process.machine.locks.borrow_mut().entry(ino) {
+                Entry::Occupied(_) => return Err(io::ErrorKind::WouldBlock.into()),
+                Entry::Vacant(free) => free.insert(on.process.id),
+            };
+            Ok(Box::new(SimLock { fs: on.clone(), ino }) as Box<dyn DirLock>)
         })
     }
 
     fn space(&self, dir: &Path) -> LocalFuture<'_, io::Result<Space>> {
         let dir = dir.to_owned();
-        self.operation(move |world, tree| {
+        self.operation(move |on, tree| {
             tree.find(&dir)?;
-            let total_bytes = world.capacity.get().unwrap_or(UNLIMITED_BYTES);
+            let total_bytes = on.process.machine.capacity.get().unwrap_or(UNLIMITED_BYTES);
             Ok(Space {
                 total_bytes,
-                available_bytes: world.available(tree),
+                available_bytes: on.available(tree),
             })
         })
     }
@@ -245,8 +268,9 @@ impl DirLock for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        if self.fs.check_alive().is_ok() {
-            self.fs.world.locks.borrow_mut().remove(&self.ino);
+        // Those of an ended process are free already, perhaps taken by another.
+        if !self.fs.process.has_ended() {
+            self.fs.process.machine.locks.borrow_mut().remove(&self.ino);
         }
     }
 }
@@ -260,8 +284,9 @@ struct SimFile {
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        if self.fs.check_alive().is_ok() {
-            self.fs.world.tree.borrow_mut().closed(self.ino);
+        let process = &self.fs.process;
+        if !process.has_ended() {
+            process.machine.tree.borrow_mut().closed(self.ino, process.id);
         }
     }
 }
@@ -270,14 +295,14 @@ impl SimFile {
     /// An operation that only a writable handle may do.
     fn changing(
         &self,
-        effect: impl FnOnce(&World, &mut Tree, Ino, &mut Rng) -> io::Result<()> + 'static,
+        effect: impl FnOnce(&SimFs, &mut Tree, Ino) -> io::Result<()> + 'static,
     ) -> LocalFuture<'static, io::Result<()>> {
         let (ino, writable) = (self.ino, self.writable);
-        self.fs.operation(move |world, tree| {
+        self.fs.operation(move |on, tree| {
             if !writable {
                 return Err(Errno::BADF.into());
             }
-            effect(world, tree, ino, &mut world.rng.borrow_mut())
+            effect(on, tree, ino)
         })
     }
 }
@@ -298,8 +323,8 @@ impl File for SimFile {
 
     fn read_at(&self, offset: u64, len: usize) -> LocalFuture<'_, io::Result<Bytes>> {
         let (ino, path) = (self.ino, self.path.clone());
-        self.fs.operation(move |world, tree| {
-            world.check_fault(FaultOp::Read, &path)?;
+        self.fs.operation(move |on, tree| {
+            on.check_fault(FaultOp::Read, &path)?;
             let (content, end) = (tree.file(ino)?, end_of(offset, len as u64)?);
             if end > content.size() && len > 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -310,25 +335,30 @@ impl File for SimFile {
 
     fn write_at(&self, offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>> {
         let path = self.path.clone();
-        self.changing(move |world, tree, ino, rng| {
+        self.changing(move |on, tree, ino| {
             let len: u64 = data.iter().map(|piece| piece.len() as u64).sum();
             let end = end_of(offset, len)?;
             let needed = tree.file(ino)?.space_needed(offset..end);
-            let refused = world
+            let room = on.check_room(tree, needed);
+            let has_room = room.is_ok();
+            let refused = on
                 .check_fault(FaultOp::Write, &path)
-                .and_then(|()| world.check_room(tree, needed));
-            // What fails may have written a part: some pieces, as far as they need no more space.
-            let pieces = if refused.is_ok() {
-                data.len()
-            } else {
-                rng.below(data.len() as u64 + 1) as usize
+                .and_then(|()| on.check_space(&path))
+                .and(room);
+            let rng = &mut on.world.rng.borrow_mut();
+            // What fails may have written a part: some sectors, as far as they need no more space.
+            let mut left = match refused {
+                Ok(()) => len,
+                Err(_) => len.min(rng.below(len / SECTOR_BYTES + 2) * SECTOR_BYTES),
             };
             let content = tree.file_mut(ino)?;
             let mut at = offset;
-            for piece in &data[..pieces] {
-                if refused.is_ok() || content.space_needed(at..at + piece.len() as u64) == 0 {
-                    content.write(at, piece, rng);
+            for piece in &data {
+                let part = &piece[..left.min(piece.len() as u64) as usize];
+                if has_room || content.space_needed(at..at + part.len() as u64) == 0 {
+                    content.write(at, part, rng);
                 }
+                left -= part.len() as u64;
                 at += piece.len() as u64;
             }
             refused
@@ -337,39 +367,41 @@ impl File for SimFile {
 
     fn sync(&self) -> LocalFuture<'_, io::Result<()>> {
         let (ino, path) = (self.ino, self.path.clone());
-        self.fs.operation(move |world, tree| {
-            let struck = world.check_fault(FaultOp::Sync, &path);
+        self.fs.operation(move |on, tree| {
+            let struck = on.check_fault(FaultOp::Sync, &path);
             let content = tree.file_mut(ino)?;
             match struck {
                 Ok(()) => content.sync(),
-                Err(_) => content.sync_failed(&mut world.rng.borrow_mut()),
+                Err(_) => content.sync_failed(&mut on.world.rng.borrow_mut()),
             }
             struck
         })
     }
 
     fn set_size(&self, size: u64) -> LocalFuture<'_, io::Result<()>> {
-        self.changing(move |_, tree, ino, rng| {
+        self.changing(move |on, tree, ino| {
             end_of(size, 0)?;
-            tree.file_mut(ino)?.set_size(size, rng);
+            tree.file_mut(ino)?.set_size(size, &mut on.world.rng.borrow_mut());
             Ok(())
         })
     }
 
     fn allocate(&self, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
-        self.changing(move |world, tree, ino, _| {
+        let path = self.path.clone();
+        self.changing(move |on, tree, ino| {
             let end = end_of(offset, len)?;
             if len == 0 {
                 return Err(Errno::INVAL.into());
             }
-            world.check_room(tree, tree.file(ino)?.space_needed(offset..end))?;
+            on.check_space(&path)?;
+            on.check_room(tree, tree.file(ino)?.space_needed(offset..end))?;
             tree.file_mut(ino)?.reserve(offset..end);
             Ok(())
         })
     }
 
     fn punch(&self, offset: u64, len: u64) -> LocalFuture<'_, io::Result<()>> {
-        self.changing(move |_, tree, ino, _| {
+        self.changing(move |_, tree, ino| {
             let end = end_of(offset, len)?;
             if len == 0 {
                 return Err(Errno::INVAL.into());

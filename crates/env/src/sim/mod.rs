@@ -3,40 +3,44 @@
 //! Everything that the outside may decide is decided by the seed: which ready task runs next, how long
 //! an operation takes and at which moment in between it takes effect, what a power cut keeps. Time is
 //! virtual and jumps to the next event when no task is ready; if there is none either, the program
-//! waits for ever, and that is a panic which names the seed. The file system outlives a run, so that
-//! `run`, [`Sim::crash`], `run` is a power cut and a restart; `run`, `run` is a killed process and a
-//! restart. At the end of a run every task is dropped, every handle is dead, and an operation in
-//! flight either still happens or never does.
+//! waits for ever, and that is a panic which names the seed.
 //!
-//! What it does not model: torn 512-byte sectors, reordering across a successful sync, bit rot.
+//! A world has machines, each with a file system of its own, and buckets that machines share. The
+//! program of a run lives on the machine [`MAIN`]; it may boot processes there and elsewhere
+//! ([`Machine::boot`]), kill them at any poll, cut a machine's power and boot again. File systems and
+//! buckets outlive a run, so that `run`, [`Sim::crash`], `run` is a power cut and a restart, too; `run`,
+//! `run` is a killed process and a restart. When a process ends, every task of it is dropped, every
+//! handle is dead, and an operation in flight either still happens or never does.
+//!
+//! What it does not model: torn 512-byte sectors, reordering across a successful sync.
 
+mod bucket;
 mod content;
+mod counts;
 mod fault;
 mod fs;
+mod machine;
 mod names;
 mod outside;
+mod process;
 mod ranges;
 mod rng;
+mod world;
 
-pub use fault::FaultOp;
+pub use bucket::{BucketFaults, SimBucket};
+pub use counts::{FaultCounts, Injected};
+pub use fault::{FaultOp, FileFaults, PathFilter};
+pub use machine::{MAIN, Machine};
+pub use process::Process;
 
-use crate::tasks::TaskSet;
-use crate::timers::Timers;
-use crate::{Env, UnixMillis};
-use fault::Faults;
-use names::Tree;
-use rng::Rng;
-use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::Env;
 use std::future::Future;
 use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
-
-/// The wall clock of a new world: 2030-01-01 UTC.
-const WALL_START: UnixMillis = 1_893_456_000_000;
+use world::World;
 
 /// Steps after which time goes on although a task is ready: one that only yields until something
 /// happens would otherwise keep it from happening.
@@ -45,26 +49,6 @@ const BUSY_STEPS_MAX: u32 = 1000;
 /// A simulated world. Clones are the same world.
 #[derive(Clone)]
 pub struct Sim(Rc<World>);
-
-/// What takes effect in the file system at some virtual time.
-type Effect = Box<dyn FnOnce(&World)>;
-
-struct World {
-    seed: u64,
-    rng: RefCell<Rng>,
-    now: Cell<Duration>,
-    wall_offset: Cell<UnixMillis>,
-    timers: Rc<Timers>,
-    effects: RefCell<BTreeMap<(Duration, u64), Effect>>,
-    effects_made: Cell<u64>,
-    tree: RefCell<Tree>,
-    locks: RefCell<BTreeSet<names::Ino>>,
-    faults: RefCell<Faults>,
-    capacity: Cell<Option<u64>>,
-    /// Counts runs; handles of an earlier run are dead.
-    run: Cell<u64>,
-    running: Cell<bool>,
-}
 
 /// When a run is cut off.
 #[derive(Clone, Copy)]
@@ -84,24 +68,27 @@ impl Drop for NameSeed {
     }
 }
 
+/// Ends the run when dropped, by a panic too: what is left then would keep the world alive for ever.
+struct Run<'a>(&'a World);
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        self.0.end_run();
+    }
+}
+
 impl Sim {
     /// An empty world; everything that happens in it follows from `seed` and the programs run.
     pub fn new(seed: u64) -> Self {
-        Self(Rc::new(World {
-            seed,
-            rng: RefCell::new(Rng::new(seed)),
-            now: Cell::new(Duration::ZERO),
-            wall_offset: Cell::new(WALL_START),
-            timers: Rc::default(),
-            effects: RefCell::default(),
-            effects_made: Cell::new(0),
-            tree: RefCell::new(Tree::new()),
-            locks: RefCell::default(),
-            faults: RefCell::default(),
-            capacity: Cell::new(None),
-            run: Cell::new(0),
-            running: Cell::new(false),
-        }))
+        Self(World::new(seed))
+    }
+
+    /// The machine called `name`, made if it is new. Machines share time, chance and buckets only.
+    pub fn machine(&self, name: &str) -> Machine {
+        Machine {
+            world: self.0.clone(),
+            state: self.0.machine(name),
+        }
     }
 
     /// Runs `main` to its end, then drops all other tasks.
@@ -140,38 +127,42 @@ impl Sim {
         self.drive(Limit { time: None, steps }, main)
     }
 
-    /// Cuts the power between two runs: of what was not synced, any subset is kept.
+    /// Cuts the power of the machine [`MAIN`] between two runs: of what was not synced, any subset is kept.
     ///
     /// # Panics
     /// Inside a run; end it first (see [`Sim::run_for`] and [`Sim::run_steps`]).
     pub fn crash(&self) {
-        assert!(!self.0.running.get(), "a crash happens between two runs");
-        self.0.tree.borrow_mut().crash(&mut self.0.rng.borrow_mut());
+        self.machine(MAIN).power_cut();
     }
 
-    /// Limits the space that files may own together, in bytes; `None` is no limit.
+    /// [`Machine::set_capacity`] of the machine [`MAIN`].
     pub fn set_capacity(&self, bytes: Option<u64>) {
-        self.0.capacity.set(bytes);
+        self.machine(MAIN).set_capacity(bytes);
     }
 
-    /// Makes the next `op` on a path that `matches` fail with EIO, once. Several wait in line.
+    /// [`Machine::fail_next`] on the machine [`MAIN`].
     pub fn fail_next(&self, op: FaultOp, matches: impl Fn(&Path) -> bool + 'static) {
-        self.0.faults.borrow_mut().add(op, Box::new(matches), true);
+        self.machine(MAIN).fail_next(op, matches);
     }
 
-    /// Makes every `op` on a path that `matches` fail with EIO, until [`Sim::clear_faults`].
+    /// [`Machine::fail_always`] on the machine [`MAIN`].
     pub fn fail_always(&self, op: FaultOp, matches: impl Fn(&Path) -> bool + 'static) {
-        self.0.faults.borrow_mut().add(op, Box::new(matches), false);
+        self.machine(MAIN).fail_always(op, matches);
     }
 
-    /// Forgets all faults that were asked for and have not happened.
+    /// [`Machine::clear_faults`] of the machine [`MAIN`].
     pub fn clear_faults(&self) {
-        self.0.faults.borrow_mut().clear();
+        self.machine(MAIN).clear_faults();
     }
 
-    /// Lets the wall clock jump by `millis`, either way. [`crate::Clock::now`] does not notice.
+    /// [`Machine::jump_wall_clock`] of the machine [`MAIN`].
     pub fn jump_wall_clock(&self, millis: i64) {
-        self.0.wall_offset.set(self.0.wall_offset.get() + millis);
+        self.machine(MAIN).jump_wall_clock(millis);
+    }
+
+    /// How often each fault was injected, in all of this world so far.
+    pub fn fault_counts(&self) -> FaultCounts {
+        self.0.counts()
     }
 
     /// Virtual time since the world was made.
@@ -193,103 +184,40 @@ impl Sim {
         let world = &self.0;
         assert!(!world.running.replace(true), "a world runs one program at a time");
         let _name = NameSeed(world.seed);
-        let tasks = TaskSet::new(|| {});
-        let ended = {
-            let _entered = tasks.enter();
-            let (flag, waker) = tasks.flag();
-            let mut main = pin!(main(outside::env(world, &tasks)));
-            let mut context = Context::from_waker(&waker);
-            let (mut steps, mut busy) = (0, 0);
-            loop {
-                let ready = tasks.ready_count() as u64;
-                let choices = ready + u64::from(flag.is_raised());
-                if choices == 0 || busy == BUSY_STEPS_MAX && world.next_event().is_some() {
-                    busy = 0;
-                    if !world.advance(limit.time) {
-                        break None;
-                    }
-                    continue;
-                }
-                busy = (busy + 1).min(BUSY_STEPS_MAX);
-                if steps == limit.steps || limit.time.is_some_and(|end| world.now.get() >= end) {
-                    break None;
-                }
-                steps += 1;
-                let choice = world.rng.borrow_mut().below(choices);
-                if choice < ready {
-                    if let Some(runnable) = tasks.take(choice as usize) {
-                        runnable.run();
-                    }
-                } else if flag.lower()
-                    && let Poll::Ready(value) = main.as_mut().poll(&mut context)
-                {
-                    break Some(value);
-                }
-            }
-        };
-        world.end_run();
-        ended
-    }
-}
-
-impl World {
-    /// Lets time jump to the next event. `false`: the end of the run comes first.
-    ///
-    /// # Panics
-    /// When there is no event: nothing will ever happen again.
-    fn advance(&self, end: Option<Duration>) -> bool {
-        let next = match (self.next_event(), end) {
-            (Some(next), Some(end)) if next >= end => None,
-            (None, None) => panic!("seed {}: every task waits and nothing will wake one", self.seed),
-            (next, _) => next,
-        };
-        let Some(next) = next else {
-            self.now.set(end.unwrap_or(self.now.get()));
-            return false;
-        };
-        self.now.set(next.max(self.now.get()));
-        self.take_effect();
-        // Effects come first: an operation that ends now has had its effect.
-        self.timers.fire(self.now.get());
-        true
-    }
-
-    fn next_event(&self) -> Option<Duration> {
-        let effect = self.effects.borrow().first_key_value().map(|(key, _)| key.0);
-        effect.into_iter().chain(self.timers.first()).min()
-    }
-
-    fn take_effect(&self) {
+        let program = world.start(&world.machine(MAIN));
+        let _run = Run(world);
+        let tasks = &program.tasks;
+        let _entered = tasks.enter();
+        let (flag, waker) = tasks.flag();
+        let mut main = pin!(main(outside::env(world, &program)));
+        let mut context = Context::from_waker(&waker);
+        let (mut steps, mut busy) = (0, 0);
         loop {
-            let due = {
-                let mut effects = self.effects.borrow_mut();
-                match effects.first_entry() {
-                    Some(first) if first.key().0 <= self.now.get() => first.remove(),
-                    _ => return,
+            let ready = tasks.ready_count();
+            let own = ready + usize::from(flag.is_raised());
+            let choices = own + world.ready_elsewhere();
+            if choices == 0 || busy == BUSY_STEPS_MAX && world.next_event().is_some() {
+                busy = 0;
+                if !world.advance(limit.time) {
+                    return None;
                 }
-            };
-            due(self);
-        }
-    }
-
-    /// Ends the process: what was in flight happens or not, handles die, locks are free.
-    fn end_run(&self) {
-        for effect in std::mem::take(&mut *self.effects.borrow_mut()).into_values() {
-            let happens = self.rng.borrow_mut().coin(1, 2);
-            if happens {
-                effect(self);
+                continue;
+            }
+            busy = (busy + 1).min(BUSY_STEPS_MAX);
+            if steps == limit.steps || limit.time.is_some_and(|end| world.now.get() >= end) {
+                return None;
+            }
+            steps += 1;
+            let choice = world.rng.borrow_mut().below(choices as u64) as usize;
+            if choice >= own {
+                world.poll_elsewhere(choice - own);
+            } else if choice < ready {
+                world.poll_task(&program, choice);
+            } else if flag.lower()
+                && let Poll::Ready(value) = world.polling(&program, || main.as_mut().poll(&mut context))
+            {
+                return Some(value);
             }
         }
-        self.run.set(self.run.get() + 1);
-        self.locks.borrow_mut().clear();
-        self.tree.borrow_mut().all_closed();
-        self.running.set(false);
-    }
-
-    /// How long an operation takes: usually little, now and then much longer.
-    fn latency(&self) -> Duration {
-        let mut rng = self.rng.borrow_mut();
-        let micros_max = if rng.coin(1, 32) { 10_000 } else { 200 };
-        Duration::from_micros(1 + rng.below(micros_max))
     }
 }

@@ -1,23 +1,24 @@
 //! The simulated clock, entropy, tasks and computation.
 
-use super::World;
 use super::fs::SimFs;
-use crate::tasks::{TaskSet, yield_now};
+use super::process::ProcessState;
+use super::world::World;
+use crate::tasks::yield_now;
 use crate::{Clock, Compute, Entropy, Env, LocalFuture, Tasks, UnixMillis};
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Works that make sense at once in a simulated world: more than one, so that they overlap.
 const PARALLELISM: usize = 4;
 
-/// The view of `world` that a program gets for one run.
-pub(super) fn env(world: &Rc<World>, tasks: &Rc<TaskSet>) -> Env {
+/// The view of `world` that `process` gets.
+pub(super) fn env(world: &Rc<World>, process: &Rc<ProcessState>) -> Env {
     let outside = Rc::new(Outside {
         world: world.clone(),
-        tasks: Rc::downgrade(tasks),
+        process: process.clone(),
     });
     Env {
-        fs: Rc::new(SimFs::new(world.clone())),
+        fs: Rc::new(SimFs::new(world.clone(), process.clone())),
         clock: outside.clone(),
         entropy: outside.clone(),
         tasks: outside.clone(),
@@ -27,7 +28,7 @@ pub(super) fn env(world: &Rc<World>, tasks: &Rc<TaskSet>) -> Env {
 
 struct Outside {
     world: Rc<World>,
-    tasks: Weak<TaskSet>,
+    process: Rc<ProcessState>,
 }
 
 impl Clock for Outside {
@@ -36,7 +37,7 @@ impl Clock for Outside {
     }
 
     fn unix_millis(&self) -> UnixMillis {
-        self.world.wall_offset.get() + self.world.now.get().as_millis() as UnixMillis
+        self.process.machine.wall_offset.get() + self.world.now.get().as_millis() as UnixMillis
     }
 
     fn sleep(&self, duration: Duration) -> LocalFuture<'static, ()> {
@@ -55,10 +56,8 @@ impl Entropy for Outside {
 
 impl Tasks for Outside {
     fn spawn(&self, task: LocalFuture<'static, ()>) {
-        // The set is gone once the run has ended: then the task is dropped.
-        if let Some(tasks) = self.tasks.upgrade() {
-            tasks.spawn(task);
-        }
+        // Dropped at once if the process has ended.
+        self.process.tasks.spawn(task);
     }
 
     fn yield_now(&self) -> LocalFuture<'static, ()> {

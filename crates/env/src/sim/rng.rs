@@ -1,5 +1,8 @@
 //! The one source of chance in a simulated world: SplitMix64, so that a seed is a history.
 
+/// What rates of faults are out of.
+pub(super) const TEN_THOUSAND: u64 = 10_000;
+
 /// A seeded generator.
 pub(super) struct Rng(u64);
 
