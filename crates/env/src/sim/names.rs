@@ -20,6 +20,8 @@ use std::path::{Component, Path};
 /// What a name leads to.
 pub(super) type Ino = u64;
 const ROOT: Ino = 0;
+/// Changes of names that may wait for a sync: a file system writes its journal some day, unasked.
+const UNSYNCED_MAX: usize = 512;
 
 /// A directory or a file.
 pub(super) enum Node {
@@ -38,6 +40,13 @@ struct Change {
     dir: Ino,
     name: String,
     to: Option<Ino>,
+}
+
+impl Change {
+    /// What it leads to, and where it happens.
+    fn inos(&self) -> impl Iterator<Item = Ino> + use<> {
+        self.to.into_iter().chain([self.dir])
+    }
 }
 
 /// The whole tree.
@@ -210,24 +219,25 @@ impl Tree {
     pub(super) fn sync_dir(&mut self, dir: Ino) -> io::Result<()> {
         self.names(dir)?;
         let mut at = 0;
+        let mut released = Vec::new();
         while at < self.unsynced.len() {
             if self.unsynced[at].iter().all(|change| change.dir != dir) {
                 at += 1;
                 continue;
             }
             let operation = self.unsynced.remove(at);
-            let before = at;
             // An older change left behind would undo this one if a crash kept it.
             for change in &operation {
-                for older in &mut self.unsynced[..before] {
-                    older.retain(|other| (other.dir, &other.name) != (change.dir, &change.name));
+                let same = |other: &mut Change| (other.dir, &other.name) == (change.dir, &change.name);
+                for older in &mut self.unsynced[..at] {
+                    released.extend(older.extract_if(.., same).flat_map(|older| older.inos()));
                 }
+                released.extend(change.inos());
             }
-            self.make_durable(operation);
+            released.extend(self.make_durable(operation));
         }
         self.unsynced.retain(|operation| !operation.is_empty());
-        let orphans: Vec<Ino> = self.nodes.keys().copied().collect();
-        self.forget(orphans);
+        self.forget(released);
         Ok(())
     }
 
@@ -339,35 +349,46 @@ impl Tree {
             }
         }
         self.unsynced.push(operation);
+        if self.unsynced.len() > UNSYNCED_MAX {
+            // The oldest, so that nothing on the medium overtakes what came before it.
+            let oldest = self.unsynced.remove(0);
+            let released: Vec<Ino> = oldest.iter().flat_map(Change::inos).collect();
+            let replaced = self.make_durable(oldest);
+            self.forget(released.into_iter().chain(replaced));
+        }
     }
 
-    fn make_durable(&mut self, operation: Vec<Change>) {
+    /// Brings `operation` to the medium; what the names it changes led to there before.
+    fn make_durable(&mut self, operation: Vec<Change>) -> Vec<Ino> {
+        let mut replaced = Vec::new();
         for change in &operation {
             if let Some(Node::Dir(dir)) = self.nodes.get_mut(&change.dir) {
-                apply(&mut dir.durable, change);
+                replaced.extend(apply(&mut dir.durable, change));
             }
         }
+        replaced
     }
 
     /// Drops those of `inos` that nothing leads to any more: no name, no handle, no unsynced change.
     fn forget(&mut self, inos: impl IntoIterator<Item = Ino>) {
-        let candidates: BTreeSet<Ino> = inos.into_iter().filter(|ino| *ino != ROOT).collect();
-        if candidates.is_empty() {
-            return;
-        }
-        let mut used: BTreeSet<Ino> = self.open.keys().map(|(ino, _)| *ino).collect();
-        for node in self.nodes.values() {
-            if let Node::Dir(dir) = node {
-                used.extend(dir.seen.values());
-                used.extend(dir.durable.values());
+        let mut candidates: BTreeSet<Ino> = inos.into_iter().filter(|ino| *ino != ROOT).collect();
+        while !candidates.is_empty() {
+            let changes = self.unsynced.iter().flatten().flat_map(Change::inos);
+            let names = self.nodes.values().flat_map(|node| match node {
+                Node::Dir(dir) => Some(dir.seen.values().chain(dir.durable.values()).copied()),
+                Node::File(_) => None,
+            });
+            let open = self.open.keys().map(|(ino, _)| *ino);
+            for used in open.chain(changes).chain(names.flatten()) {
+                candidates.remove(&used);
+            }
+            let dropped = std::mem::take(&mut candidates).into_iter();
+            for node in dropped.filter_map(|ino| self.nodes.remove(&ino)) {
+                if let Node::Dir(dir) = node {
+                    candidates.extend(dir.seen.into_values().chain(dir.durable.into_values()));
+                }
             }
         }
-        for change in self.unsynced.iter().flatten() {
-            used.insert(change.dir);
-            used.extend(change.to);
-        }
-        self.nodes
-            .retain(|ino, _| used.contains(ino) || !candidates.contains(ino));
     }
 
     fn reachable(&self) -> BTreeSet<Ino> {
@@ -382,9 +403,67 @@ impl Tree {
     }
 }
 
-fn apply(names: &mut BTreeMap<String, Ino>, change: &Change) {
+/// What the changed name led to before.
+fn apply(names: &mut BTreeMap<String, Ino>, change: &Change) -> Option<Ino> {
     match change.to {
-        Some(ino) => drop(names.insert(change.name.clone(), ino)),
-        None => drop(names.remove(&change.name)),
+        Some(ino) => names.insert(change.name.clone(), ino),
+        None => names.remove(&change.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One random change of names; what it cannot do it does not do.
+    fn change_some(tree: &mut Tree, rng: &mut Rng) {
+        let path = |rng: &mut Rng| -> String {
+            let depth = 1 + rng.below(3);
+            (0..depth).map(|_| format!("/{}", rng.below(3))).collect()
+        };
+        let (first, second) = (path(rng), path(rng));
+        let (first, second) = (Path::new(&first), Path::new(&second));
+        if second.starts_with(first) {
+            return;
+        }
+        let _ = match rng.below(8) {
+            0 | 1 => tree.create(first).map(drop),
+            2 => tree.create_dir_all(first),
+            3 => tree.rename(first, second),
+            4 => tree.link_new(first, second),
+            5 => tree.remove_file(first),
+            6 => tree.remove_dir_all(first),
+            _ => tree.find(first).and_then(|dir| tree.sync_dir(dir)),
+        };
+    }
+
+    #[test]
+    fn what_nothing_leads_to_is_forgotten_and_the_rest_is_kept() {
+        for seed in 0..200 {
+            let (mut tree, mut rng) = (Tree::new(), Rng::new(seed));
+            (0..60).for_each(|_| change_some(&mut tree, &mut rng));
+            let dirs: Vec<Ino> = tree
+                .nodes
+                .keys()
+                .copied()
+                .filter(|ino| tree.is_dir(*ino))
+                .collect();
+            for dir in dirs {
+                // A directory without a name may be gone by now.
+                let _ = tree.sync_dir(dir);
+            }
+            let kept: BTreeSet<Ino> = tree.nodes.keys().copied().collect();
+            assert_eq!(kept, tree.reachable(), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn old_changes_reach_the_medium_unasked() {
+        let mut tree = Tree::new();
+        for number in 0..=UNSYNCED_MAX {
+            tree.create(Path::new(&format!("/{number}"))).unwrap();
+        }
+        assert_eq!(tree.unsynced.len(), UNSYNCED_MAX);
+        assert_eq!(tree.reachable().len(), 2);
     }
 }
