@@ -208,11 +208,7 @@ impl Volume {
         } else {
             self.write_bytes(offset, data).await?
         };
-        if fua {
-            self.inner.log.sync(lsn).await
-        } else {
-            Ok(())
-        }
+        self.acknowledge(lsn, fua).await
     }
 
     async fn write_blocks(&self, blocks: BlockRange, data: Bytes) -> Result<Lsn> {
@@ -299,11 +295,7 @@ impl Volume {
             };
             last = last.max(self.log_zero(kind, middle).await?);
         }
-        if fua {
-            self.inner.log.sync(last).await
-        } else {
-            Ok(())
-        }
+        self.acknowledge(last, fua).await
     }
 
     /// Forgets bytes: whole blocks within the range read as zeros afterwards, the rest stays as it is.
@@ -311,14 +303,11 @@ impl Volume {
         self.check_range(offset, len)?;
         let blocks = blocks_within(offset, len);
         if blocks.is_empty() {
-            return self.check_serving();
+            self.check_serving()?;
+            return self.acknowledge(Lsn::ZERO, false).await;
         }
         let lsn = self.log_zero(RecordKind::Trim, blocks).await?;
-        if fua {
-            self.inner.log.sync(lsn).await
-        } else {
-            Ok(())
-        }
+        self.acknowledge(lsn, fua).await
     }
 
     async fn log_zero(&self, kind: RecordKind, blocks: BlockRange) -> Result<Lsn> {
@@ -335,7 +324,17 @@ impl Volume {
     /// Completes once everything acknowledged before is durable.
     pub async fn flush(&self) -> Result<()> {
         self.check_serving()?;
-        self.inner.log.sync(self.inner.log.written()).await
+        self.acknowledge(self.inner.log.written(), true).await
+    }
+
+    /// The last step of every request that changes the disk or promises durability: makes its records up to `lsn` durable if
+    /// it asks for that, and waits while acknowledgements are held. Nothing may be awaited after this.
+    async fn acknowledge(&self, lsn: Lsn, durable: bool) -> Result<()> {
+        if durable {
+            self.inner.log.sync(lsn).await?;
+        }
+        self.inner.acks.pass().await;
+        Ok(())
     }
 
     /// Lets a write in: base space is reserved for it (a full file system is an error here, before any

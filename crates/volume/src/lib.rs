@@ -23,12 +23,14 @@ mod fetch;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod group;
 mod index;
 mod io;
 mod layers;
 mod locks;
 mod log;
 mod marks;
+mod notes;
 mod open;
 mod reserve;
 mod source;
@@ -38,6 +40,7 @@ mod volume;
 
 pub use config::VolumeConfig;
 pub use error::{Result, VolumeError, VolumeErrorKind};
+pub use group::{AckHold, Decided, Prepared};
 pub use io::{Extent, FrozenChunk};
 pub use open::{CreateOptions, LogLine, read_log};
 pub use source::ChunkSource;

@@ -7,12 +7,27 @@
 use crate::error::{Result, VolumeError, VolumeErrorKind};
 use crate::log::layout::RecordKind;
 use crate::log::writer::{Append, Log};
+use crate::notes::Note;
 use crate::source::ChunkSource;
-use crate::tracking::{Mark, PendingMark, encode_mark_note};
-use crate::volume::Volume;
+use crate::tracking::{Mark, PendingMark};
+use crate::volume::{CoreState, Volume};
 use roaring::RoaringBitmap;
 use std::rc::Rc;
-use tidemark_units::{BlockRange, SnapshotId};
+use tidemark_units::{BlockRange, Lsn, SnapshotId};
+use tokio::sync::oneshot;
+
+impl CoreState {
+    /// One mark at a time (docs/decisions/0011): refuses while one waits for its snapshot or for its group.
+    pub(crate) fn check_no_mark_waits(&self) -> Result<()> {
+        match self.tracker.first_waiting() {
+            Some(other) => Err(VolumeError::new(
+                VolumeErrorKind::Busy,
+                format!("snapshot {} of this disk is still being captured", other.snapshot),
+            )),
+            None => Ok(()),
+        }
+    }
+}
 
 impl Volume {
     /// Fixes the present as a point in time; durable when this returns. While another snapshot's capture
@@ -26,28 +41,34 @@ impl Volume {
             if let Some(mark) = state.tracker.mark_of(snapshot) {
                 return Ok(mark);
             }
-            if let Some(other) = state.tracker.pending().first() {
-                let message = format!(
-                    "snapshot {} of this disk is still being captured",
-                    other.mark.snapshot
-                );
-                return Err(VolumeError::new(VolumeErrorKind::Busy, message));
-            }
+            state.check_no_mark_waits()?;
         }
-        let payload = vec![encode_mark_note(snapshot, inner.env.clock.unix_millis())];
-        let blocks = BlockRange::new(0, 0);
-        let lsn = Log::appended(inner.log.append(Append {
-            kind: RecordKind::Mark,
-            blocks,
-            payload,
-        }))
-        .await?;
+        let lsn = Log::appended(self.append_note(RecordKind::Mark, snapshot, "")).await?;
         inner.log.sync(lsn).await?;
         let found = inner.core.state.borrow().tracker.mark_of(snapshot);
         found.ok_or_else(|| VolumeError::corrupt("a mark that was just written is not in the index"))
     }
 
-    /// Marks whose snapshot is not committed, oldest first.
+    /// Queues a record about the mark of `snapshot`: its place in history is fixed when this returns.
+    pub(crate) fn append_note(
+        &self,
+        kind: RecordKind,
+        snapshot: &SnapshotId,
+        group: &str,
+    ) -> oneshot::Receiver<Result<Lsn>> {
+        let note = Note {
+            unix_millis: self.inner.env.clock.unix_millis(),
+            snapshot: snapshot.clone(),
+            group: group.to_owned(),
+        };
+        self.inner.log.append(Append {
+            kind,
+            blocks: BlockRange::new(0, 0),
+            payload: vec![note.encode()],
+        })
+    }
+
+    /// Marks whose snapshot is not committed, oldest first. Prepared ones ([`Volume::prepared_marks`]) are none yet.
     pub fn pending_marks(&self) -> Vec<PendingMark> {
         self.inner.core.state.borrow().tracker.pending()
     }
@@ -135,12 +156,7 @@ impl Volume {
     pub async fn reparent(&self, parent: Option<Vec<u8>>, differing: &RoaringBitmap) -> Result<()> {
         {
             let mut state = self.inner.core.state.borrow_mut();
-            if !state.tracker.pending().is_empty() {
-                return Err(VolumeError::new(
-                    VolumeErrorKind::Busy,
-                    "a snapshot of this disk is being captured",
-                ));
-            }
+            state.check_no_mark_waits()?;
             state.tracker.touch(differing);
             state.parent = parent;
         }
@@ -167,13 +183,7 @@ impl Volume {
         let inner = &self.inner;
         let _one = inner.marking.lock().await;
         self.check_serving()?;
-        if let Some(other) = self.pending_marks().first() {
-            let message = format!(
-                "snapshot {} of this disk is still being captured",
-                other.mark.snapshot
-            );
-            return Err(VolumeError::new(VolumeErrorKind::Busy, message));
-        }
+        inner.core.state.borrow().check_no_mark_waits()?;
         inner.log.barrier().await;
         // After this the base holds everything, so no record has to be ignored at replay (R11).
         self.checkpoint().await?;

@@ -8,21 +8,23 @@ use crate::chunks::ChunkStates;
 use crate::config::VolumeConfig;
 use crate::error::{Result, VolumeError, VolumeErrorKind};
 use crate::fetch::Fetches;
+use crate::group::AckGate;
 use crate::locks::RangeLocks;
 use crate::log::layout::{RecordKind, Seed, SegmentHeader};
 use crate::log::scan::scan;
 use crate::log::segment::SegmentStore;
 use crate::log::writer::{Log, LogStart, Written};
+use crate::notes::Note;
 use crate::reserve::Reserve;
 use crate::source::ChunkSource;
 use crate::superblock::Superblock;
-use crate::tracking::decode_mark_note;
 use crate::volume::{Core, Identity, Inner, Volume};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 use tidemark_env::Env;
 use tidemark_units::{BLOCK_BYTES, CHUNK_BYTES, Lsn};
 use tokio::sync::Mutex;
@@ -108,7 +110,7 @@ impl Volume {
             checkpoint: Lsn::ZERO,
             first_sequence: 1,
             dirty: RoaringBitmap::new(),
-            pending: Vec::new(),
+            marks: Vec::new(),
             parent: root.clone(),
             source: root,
             states,
@@ -232,7 +234,8 @@ impl Volume {
                 landing: Mutex::new(()),
                 checkpointing: Mutex::new(()),
                 persisting: Mutex::new(()),
-                marking: Mutex::new(()),
+                marking: Arc::new(Mutex::new(())),
+                acks: AckGate::default(),
                 closing: Cell::new(false),
                 lock: RefCell::new(Some(lock)),
             }),
@@ -287,9 +290,17 @@ pub async fn read_log(env: &Env, dir: &Path, mut each: impl FnMut(LogLine)) -> R
                 RecordKind::Data => format!("data   {range}"),
                 RecordKind::Zero => format!("zero   {range}"),
                 RecordKind::Trim => format!("trim   {range}"),
-                RecordKind::Mark => {
-                    let (snapshot, unix_millis) = decode_mark_note(&r.payload)?;
-                    format!("mark   {snapshot} at {unix_millis} ms")
+                kind => {
+                    let note = Note::decode(&r.payload, kind)?;
+                    let (snapshot, millis) = (note.snapshot, note.unix_millis);
+                    match kind {
+                        RecordKind::MarkPrepare => {
+                            format!("mark   {snapshot} at {millis} ms, prepared for {}", note.group)
+                        }
+                        RecordKind::MarkCommit => format!("commit {snapshot} at {millis} ms"),
+                        RecordKind::MarkAbort => format!("abort  {snapshot} at {millis} ms"),
+                        _ => format!("mark   {snapshot} at {millis} ms"),
+                    }
                 }
             };
             each(LogLine {

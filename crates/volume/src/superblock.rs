@@ -8,7 +8,7 @@
 use crate::chunks::ChunkStates;
 use crate::codec::{Reader, Writer};
 use crate::error::{Result, VolumeError, VolumeErrorKind};
-use crate::tracking::{Mark, PendingMark};
+use crate::tracking::{Mark, PendingMark, SavedMark};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::path::Path;
@@ -16,8 +16,8 @@ use tidemark_env::{Env, OpenMode};
 use tidemark_units::{Lsn, SnapshotId};
 
 const MAGIC: [u8; 8] = *b"TMSUPER\x01";
-/// The only version so far.
-pub const SUPERBLOCK_VERSION: u32 = 1;
+/// The version that is written. Version 1, which is still read, has no groups: it names none for a mark.
+const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 /// No body comes near this; a larger claim is damage.
 const BODY_BYTES_MAX: u64 = 1 << 30;
@@ -45,8 +45,8 @@ pub struct Superblock {
     pub first_sequence: u64,
     /// Chunks changed since the last mark at or before `checkpoint`, by records up to `checkpoint`.
     pub dirty: RoaringBitmap,
-    /// Marks at or before `checkpoint` whose capture is not finished.
-    pub pending: Vec<PendingMark>,
+    /// Marks at or before `checkpoint` whose capture is not finished, or whose group has not decided.
+    pub marks: Vec<SavedMark>,
     /// The last committed snapshot's root (opaque here): what `dirty` is relative to.
     pub parent: Option<Vec<u8>>,
     /// The root (opaque here) that absent chunks come from.
@@ -74,12 +74,14 @@ impl Superblock {
         w.u64(self.checkpoint.0);
         w.u64(self.first_sequence);
         w.bitmap(&self.dirty);
-        w.u32(self.pending.len() as u32);
-        for pending in &self.pending {
+        w.u32(self.marks.len() as u32);
+        for SavedMark { pending, group } in &self.marks {
             w.u64(pending.mark.lsn.0);
             w.u64(pending.mark.unix_millis as u64);
             w.blob(pending.mark.snapshot.as_str().as_bytes());
             w.bitmap(&pending.chunks);
+            w.u32(u32::from(group.is_some()));
+            w.blob(group.as_deref().unwrap_or_default().as_bytes());
         }
         for root in [&self.parent, &self.source] {
             w.u32(u32::from(root.is_some()));
@@ -90,7 +92,7 @@ impl Superblock {
         let body = w.bytes;
         let mut bytes = Vec::with_capacity(HEADER_BYTES + body.len());
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&SUPERBLOCK_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&VERSION.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
         bytes.extend_from_slice(&self.volume);
         bytes.extend_from_slice(&self.generation.to_le_bytes());
@@ -110,7 +112,7 @@ impl Superblock {
         let mut head = Reader::new(&bytes[8..HEADER_BYTES], "superblock header");
         let version = head.u32()?;
         let crc = head.u32()?;
-        if version != SUPERBLOCK_VERSION {
+        if !(1..=VERSION).contains(&version) {
             return Err(bad(&format!("version {version} is not known to this program")));
         }
         let volume: [u8; 16] = bytes[16..32].try_into().expect("sixteen bytes");
@@ -138,19 +140,27 @@ impl Superblock {
         let checkpoint = Lsn(r.u64()?);
         let first_sequence = r.u64()?;
         let dirty = r.bitmap()?;
-        let mut pending = Vec::new();
+        let mut marks = Vec::new();
         for _ in 0..r.u32()? {
             let lsn = Lsn(r.u64()?);
             let unix_millis = r.u64()? as i64;
             let snapshot = SnapshotId::new(r.text()?).map_err(|e| bad(&e.to_string()))?;
-            pending.push(PendingMark {
+            let pending = PendingMark {
                 mark: Mark {
                     snapshot,
                     lsn,
                     unix_millis,
                 },
                 chunks: r.bitmap()?,
-            });
+            };
+            let group = match version {
+                1 => None,
+                _ => {
+                    let undecided = r.u32()? != 0;
+                    Some(r.text()?).filter(|_| undecided)
+                }
+            };
+            marks.push(SavedMark { pending, group });
         }
         let mut root = || -> Result<Option<Vec<u8>>> {
             let there = r.u32()? != 0;
@@ -172,7 +182,7 @@ impl Superblock {
             checkpoint,
             first_sequence,
             dirty,
-            pending,
+            marks,
             parent,
             source,
             states,
@@ -246,6 +256,19 @@ impl Superblock {
 mod tests {
     use super::*;
 
+    fn saved(snapshot: &str, group: Option<String>) -> SavedMark {
+        let mark = Mark {
+            snapshot: SnapshotId::new(snapshot).unwrap(),
+            lsn: Lsn(70),
+            unix_millis: -5,
+        };
+        let pending = PendingMark {
+            mark,
+            chunks: [9u32].into_iter().collect(),
+        };
+        SavedMark { pending, group }
+    }
+
     fn example() -> Superblock {
         let mut states = ChunkStates::default();
         states.make_absent(&[3u32, 4, 5].into_iter().collect());
@@ -261,14 +284,7 @@ mod tests {
             checkpoint: Lsn(77),
             first_sequence: 3,
             dirty: [1u32, 2].into_iter().collect(),
-            pending: vec![PendingMark {
-                mark: Mark {
-                    snapshot: SnapshotId::new("s-1").unwrap(),
-                    lsn: Lsn(70),
-                    unix_millis: -5,
-                },
-                chunks: [9u32].into_iter().collect(),
-            }],
+            marks: vec![saved("s-1", None), saved("s-2", Some("ssg-1".into()))],
             parent: Some(vec![1, 2, 3]),
             source: None,
             states,

@@ -10,10 +10,6 @@
 //! snapshot: replay would meet the mark again and needs the interval's chunks to be complete.
 //! Not here: reading or storing chunks (capture is the node's).
 
-use crate::codec::{Reader, Writer};
-use crate::error::{Result, VolumeError};
-use crate::log::layout::BLOCK;
-use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::collections::VecDeque;
 use tidemark_units::{Lsn, SnapshotId};
@@ -38,28 +34,29 @@ pub struct PendingMark {
     pub chunks: RoaringBitmap,
 }
 
-/// A mark record's payload: one block that names the snapshot and the time.
-pub fn encode_mark_note(snapshot: &SnapshotId, unix_millis: i64) -> Bytes {
-    let mut w = Writer::default();
-    w.u64(unix_millis as u64);
-    w.blob(snapshot.as_str().as_bytes());
-    w.bytes.resize(BLOCK, 0);
-    w.bytes.into()
+/// A mark as a superblock keeps it: still waiting for its snapshot, or for its group's decision.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SavedMark {
+    /// The mark and what its snapshot has to capture.
+    pub pending: PendingMark,
+    /// The group that has not decided yet.
+    pub group: Option<String>,
 }
 
-/// Reads what [`encode_mark_note`] wrote.
-pub fn decode_mark_note(payload: &[u8]) -> Result<(SnapshotId, i64)> {
-    let mut r = Reader::new(payload, "mark record");
-    let unix_millis = r.u64()? as i64;
-    let snapshot =
-        SnapshotId::new(r.text()?).map_err(|e| VolumeError::corrupt(format!("mark record: {e}")))?;
-    Ok((snapshot, unix_millis))
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
+    /// A mark only if its group says so; until then it is kept as if it were.
+    Prepared {
+        group: String,
+    },
+    /// Waits for its snapshot.
     Pending,
     Over,
+}
+
+/// Prepared or pending: the base must keep what it needs.
+fn waits(closed: &Closed) -> bool {
+    closed.outcome != Outcome::Over
 }
 
 #[derive(Debug)]
@@ -86,14 +83,14 @@ pub struct Tracker {
 
 impl Tracker {
     /// As a superblock describes it.
-    pub fn new(dirty: RoaringBitmap, pending: Vec<PendingMark>) -> Self {
+    pub fn new(dirty: RoaringBitmap, saved: Vec<SavedMark>) -> Self {
         let mut intervals = VecDeque::new();
-        for (id, pending) in pending.into_iter().enumerate() {
+        for (id, SavedMark { pending, group }) in saved.into_iter().enumerate() {
             let closed = Closed {
                 mark: pending.mark,
                 untaken: pending.chunks.clone(),
                 chunks: pending.chunks,
-                outcome: Outcome::Pending,
+                outcome: group.map_or(Outcome::Pending, |group| Outcome::Prepared { group }),
             };
             intervals.push_back(Interval {
                 id: id as u64,
@@ -124,15 +121,16 @@ impl Tracker {
             .expect("there is always an open interval")
     }
 
-    /// A mark was written: closes the open interval, whose layers touch `layer_chunks`. Gives the new open one.
-    pub fn close(&mut self, mark: Mark, layer_chunks: &RoaringBitmap) -> u64 {
+    /// A mark was written, or prepared for `group`: closes the open interval, whose layers touch `layer_chunks`. Gives the
+    /// new open one.
+    pub fn close(&mut self, mark: Mark, group: Option<String>, layer_chunks: &RoaringBitmap) -> u64 {
         let open = self.open_mut();
         let chunks = &open.checkpointed | layer_chunks;
         open.closed = Some(Closed {
             mark,
             untaken: chunks.clone(),
             chunks,
-            outcome: Outcome::Pending,
+            outcome: group.map_or(Outcome::Pending, |group| Outcome::Prepared { group }),
         });
         let id = open.id + 1;
         self.intervals.push_back(Interval {
@@ -159,29 +157,38 @@ impl Tracker {
     }
 
     /// What a superblock whose base holds everything up to `checkpoint` has to save.
-    pub fn saved(&self, checkpoint: Lsn) -> (RoaringBitmap, Vec<PendingMark>) {
-        let mut pending = Vec::new();
+    pub fn saved(&self, checkpoint: Lsn) -> (RoaringBitmap, Vec<SavedMark>) {
+        let mut marks = Vec::new();
         for interval in &self.intervals {
             match &interval.closed {
                 Some(closed) if closed.mark.lsn <= checkpoint => {
-                    if closed.outcome == Outcome::Pending {
-                        pending.push(PendingMark {
+                    let group = match &closed.outcome {
+                        Outcome::Over => continue,
+                        Outcome::Pending => None,
+                        Outcome::Prepared { group } => Some(group.clone()),
+                    };
+                    marks.push(SavedMark {
+                        pending: PendingMark {
                             mark: closed.mark.clone(),
                             chunks: closed.chunks.clone(),
-                        });
-                    }
+                        },
+                        group,
+                    });
                 }
-                _ => return (interval.checkpointed.clone(), pending),
+                _ => return (interval.checkpointed.clone(), marks),
             }
         }
         unreachable!("the open interval has no mark")
     }
 
-    fn pending_iter(&self) -> impl Iterator<Item = (u64, &Closed)> {
+    fn closed_iter(&self) -> impl Iterator<Item = (u64, &Closed)> {
         self.intervals
             .iter()
             .filter_map(|i| i.closed.as_ref().map(|c| (i.id, c)))
-            .filter(|(_, c)| c.outcome == Outcome::Pending)
+    }
+
+    fn pending_iter(&self) -> impl Iterator<Item = (u64, &Closed)> {
+        self.closed_iter().filter(|(_, c)| c.outcome == Outcome::Pending)
     }
 
     fn pending_mut(&mut self, snapshot: &SnapshotId) -> Option<&mut Closed> {
@@ -208,10 +215,41 @@ impl Tracker {
             .map(|(_, c)| c.mark.clone())
     }
 
+    /// The first mark that waits for its snapshot or for its group's decision.
+    pub fn first_waiting(&self) -> Option<&Mark> {
+        self.closed_iter().find(|(_, c)| waits(c)).map(|(_, c)| &c.mark)
+    }
+
+    /// Marks whose group has not decided, oldest first, each with its group.
+    pub fn prepared(&self) -> Vec<(Mark, String)> {
+        let prepared = |c: &Closed| match &c.outcome {
+            Outcome::Prepared { group } => Some((c.mark.clone(), group.clone())),
+            _ => None,
+        };
+        self.closed_iter().filter_map(|(_, c)| prepared(c)).collect()
+    }
+
+    /// The group decided that the prepared mark of `snapshot` is one. Of anything else: nothing to do (a replay may
+    /// meet a decision whose mark is over already).
+    pub fn commit_prepared(&mut self, snapshot: &SnapshotId) {
+        let found = self.find(snapshot, |o| matches!(o, Outcome::Prepared { .. }));
+        if let Some(closed) = found.and_then(|at| self.intervals[at].closed.as_mut()) {
+            closed.outcome = Outcome::Pending;
+        }
+    }
+
+    /// The group decided that the prepared mark of `snapshot` is none: its changes are those of the interval after it.
+    /// Of anything else: nothing to do.
+    pub fn abort_prepared(&mut self, snapshot: &SnapshotId) {
+        if let Some(at) = self.find(snapshot, |o| matches!(o, Outcome::Prepared { .. })) {
+            self.merge_into_next(at);
+        }
+    }
+
     /// Which of `chunks`, about to be overwritten by a layer of `interval`, some earlier mark still needs.
     pub fn needed(&self, interval: u64, chunks: &RoaringBitmap) -> RoaringBitmap {
         let mut needed = RoaringBitmap::new();
-        for (_, closed) in self.pending_iter().filter(|(id, _)| *id < interval) {
+        for (_, closed) in self.closed_iter().filter(|(id, c)| *id < interval && waits(c)) {
             needed |= &closed.untaken & chunks;
         }
         needed
@@ -242,32 +280,44 @@ impl Tracker {
 
     /// The snapshot will never be: its chunks count as changed in the interval after it. `false` if it was not pending.
     pub fn fail(&mut self, snapshot: &SnapshotId) -> bool {
-        let Some(at) = self.intervals.iter().position(|i| {
+        let found = self.find(snapshot, |o| *o == Outcome::Pending);
+        found.is_some_and(|at| {
+            self.merge_into_next(at);
+            true
+        })
+    }
+
+    /// The closed interval whose mark is `snapshot`'s and whose outcome fits.
+    fn find(&self, snapshot: &SnapshotId, fits: impl Fn(&Outcome) -> bool) -> Option<usize> {
+        self.intervals.iter().position(|i| {
             i.closed
                 .as_ref()
-                .is_some_and(|c| c.outcome == Outcome::Pending && &c.mark.snapshot == snapshot)
-        }) else {
-            return false;
+                .is_some_and(|c| fits(&c.outcome) && &c.mark.snapshot == snapshot)
+        })
+    }
+
+    /// The mark of a closed interval is over without a snapshot: the next one that is not takes its chunks on.
+    fn merge_into_next(&mut self, at: usize) {
+        let Some(closed) = self.intervals[at].closed.as_mut() else {
+            return;
         };
-        let closed = self.intervals[at].closed.as_mut().expect("found by its mark");
         closed.outcome = Outcome::Over;
-        let chunks = closed.chunks.clone();
         closed.untaken.clear();
+        let chunks = closed.chunks.clone();
         for next in self.intervals.iter_mut().skip(at + 1) {
             match &mut next.closed {
                 Some(later) if later.outcome == Outcome::Over => {}
                 Some(later) => {
                     later.untaken |= &chunks - &later.chunks;
                     later.chunks |= &chunks;
-                    return true;
+                    return;
                 }
                 None => {
                     next.checkpointed |= &chunks;
-                    return true;
+                    return;
                 }
             }
         }
-        true
     }
 
     /// Counts `chunks` as changed since the last mark. In every interval: a superblock saves the bits of the first one
@@ -287,10 +337,10 @@ impl Tracker {
             .checkpointed
     }
 
-    /// Forgets all changes (a rollback made the disk equal to a snapshot). No mark may be pending.
+    /// Forgets all changes (a rollback made the disk equal to a snapshot). No mark may wait for anything.
     pub fn reset(&mut self) {
         assert!(
-            self.pending_iter().next().is_none(),
+            self.first_waiting().is_none(),
             "a pending mark's changes are not to be forgotten"
         );
         let id = self.open_interval();
@@ -322,10 +372,10 @@ mod tests {
     #[test]
     fn a_mark_takes_over_all_changes_and_a_failure_gives_them_back() {
         let mut t = Tracker::new(bits(&[1]), vec![]);
-        t.close(mark("s-1", 10), &bits(&[2]));
+        t.close(mark("s-1", 10), None, &bits(&[2]));
         assert_eq!(t.pending()[0].chunks, bits(&[1, 2]));
         assert!(t.fail(&SnapshotId::new("s-1").unwrap()));
-        t.close(mark("s-2", 20), &bits(&[3]));
+        t.close(mark("s-2", 20), None, &bits(&[3]));
         assert_eq!(t.pending()[0].chunks, bits(&[1, 2, 3]));
     }
 
@@ -334,7 +384,7 @@ mod tests {
         // The mark at 10 was committed, but the base only holds records up to 5: after a crash the mark is
         // replayed and must find everything that was changed before it.
         let mut t = Tracker::new(bits(&[1]), vec![]);
-        t.close(mark("s-1", 10), &bits(&[2]));
+        t.close(mark("s-1", 10), None, &bits(&[2]));
         t.commit(&SnapshotId::new("s-1").unwrap());
         assert_eq!(t.saved(Lsn(5)), (bits(&[1]), vec![]));
         t.checkpointed(0, &bits(&[2]), Lsn(10));
@@ -344,7 +394,7 @@ mod tests {
     #[test]
     fn only_untaken_chunks_of_earlier_marks_are_needed() {
         let mut t = Tracker::new(bits(&[1, 2, 3]), vec![]);
-        let open = t.close(mark("s-1", 10), &bits(&[]));
+        let open = t.close(mark("s-1", 10), None, &bits(&[]));
         let s1 = SnapshotId::new("s-1").unwrap();
         t.taken(&s1, &bits(&[2]));
         assert_eq!(t.needed(open, &bits(&[1, 2, 9])), bits(&[1]));
@@ -356,12 +406,42 @@ mod tests {
     }
 
     #[test]
-    fn a_mark_note_is_read_as_written() {
-        let id = SnapshotId::new("s-abc").unwrap();
+    fn a_prepared_mark_is_kept_like_a_pending_one_until_its_group_decides() {
+        let s1 = SnapshotId::new("s-1").unwrap();
+        let prepared = || {
+            let mut t = Tracker::new(bits(&[1]), vec![]);
+            let open = t.close(mark("s-1", 10), Some("g-1".into()), &bits(&[2]));
+            assert!(
+                t.pending().is_empty() && t.mark_of(&s1).is_none(),
+                "no capture may start"
+            );
+            assert_eq!(t.needed(open, &bits(&[2, 3])), bits(&[2]), "the base keeps it");
+            assert_eq!(t.prepared(), vec![(mark("s-1", 10), "g-1".into())]);
+            t
+        };
+        let mut t = prepared();
+        t.commit_prepared(&s1);
+        t.abort_prepared(&s1);
         assert_eq!(
-            decode_mark_note(&encode_mark_note(&id, 1234)).unwrap(),
-            (id, 1234)
+            t.pending()[0].chunks,
+            bits(&[1, 2]),
+            "what is decided stays decided"
         );
-        assert!(decode_mark_note(&[0xff; 20]).is_err());
+        let mut t = prepared();
+        t.abort_prepared(&s1);
+        t.commit_prepared(&s1);
+        assert!(t.first_waiting().is_none());
+        assert_eq!(
+            t.open_checkpointed(),
+            &bits(&[1, 2]),
+            "its changes belong to the next"
+        );
+        let (dirty, saved) = prepared().saved(Lsn(10));
+        let t = Tracker::new(dirty, saved);
+        assert_eq!(
+            t.prepared(),
+            vec![(mark("s-1", 10), "g-1".into())],
+            "a superblock keeps it"
+        );
     }
 }

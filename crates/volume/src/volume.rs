@@ -5,19 +5,22 @@ use crate::chunks::ChunkStates;
 use crate::config::VolumeConfig;
 use crate::error::{Result, VolumeError, VolumeErrorKind};
 use crate::fetch::Fetches;
+use crate::group::AckGate;
 use crate::index::Location;
 use crate::layers::Layers;
 use crate::locks::RangeLocks;
 use crate::log::layout::RecordKind;
 use crate::log::writer::{Log, Written};
+use crate::notes::Note;
 use crate::reserve::Reserve;
 use crate::source::ChunkSource;
 use crate::superblock::Superblock;
-use crate::tracking::{Mark, PendingMark, Tracker, decode_mark_note};
+use crate::tracking::{Mark, PendingMark, Tracker};
 use roaring::RoaringBitmap;
 use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
+use std::sync::Arc;
 use tidemark_env::{DirLock, Env};
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 use tokio::sync::{Mutex, Notify};
@@ -46,8 +49,10 @@ pub(crate) struct Inner {
     pub checkpointing: Mutex<()>,
     /// One superblock write at a time.
     pub persisting: Mutex<()>,
-    /// One mark at a time.
-    pub marking: Mutex<()>,
+    /// One mark at a time. Shared, because a mark that is being prepared holds it in a task of its own.
+    pub marking: Arc<Mutex<()>>,
+    /// Lets acknowledgements through, or holds them while a group is prepared.
+    pub acks: AckGate,
     pub closing: Cell<bool>,
     /// Held for as long as the volume is open (R1).
     pub lock: RefCell<Option<Box<dyn DirLock>>>,
@@ -93,7 +98,7 @@ pub(crate) struct CoreState {
 
 impl Core {
     pub fn new(superblock: &Superblock) -> Self {
-        let tracker = Tracker::new(superblock.dirty.clone(), superblock.pending.clone());
+        let tracker = Tracker::new(superblock.dirty.clone(), superblock.marks.clone());
         let layers = Layers::new(superblock.checkpoint, tracker.open_interval());
         let state = CoreState {
             layers,
@@ -128,24 +133,35 @@ impl Core {
             RecordKind::Data => Some((written.blocks, location)),
             RecordKind::Zero => Some((written.blocks, Location::Zero { punch: false })),
             RecordKind::Trim => Some((written.blocks, Location::Zero { punch: true })),
-            RecordKind::Mark => None,
+            RecordKind::Mark | RecordKind::MarkPrepare | RecordKind::MarkCommit | RecordKind::MarkAbort => {
+                None
+            }
         };
         state.layers.apply(written.lsn, written.segment, change);
-        if written.kind == RecordKind::Mark {
-            let (snapshot, unix_millis) = decode_mark_note(&written.payload.concat())?;
-            let open = state.tracker.open_interval();
-            let changed = state.layers.chunks_of(open);
-            let next = state.tracker.close(
-                Mark {
-                    snapshot,
-                    lsn: written.lsn,
-                    unix_millis,
-                },
-                &changed,
-            );
-            state.layers.freeze(next);
+        if change.is_none() {
+            let note = Note::decode(&written.payload.concat(), written.kind)?;
+            state.apply_note(written.lsn, written.kind, note);
         }
         Ok(())
+    }
+}
+
+impl CoreState {
+    fn apply_note(&mut self, lsn: Lsn, kind: RecordKind, note: Note) {
+        let group = match kind {
+            RecordKind::MarkCommit => return self.tracker.commit_prepared(&note.snapshot),
+            RecordKind::MarkAbort => return self.tracker.abort_prepared(&note.snapshot),
+            RecordKind::MarkPrepare => Some(note.group),
+            _ => None,
+        };
+        let changed = self.layers.chunks_of(self.tracker.open_interval());
+        let mark = Mark {
+            snapshot: note.snapshot,
+            lsn,
+            unix_millis: note.unix_millis,
+        };
+        let next = self.tracker.close(mark, group, &changed);
+        self.layers.freeze(next);
     }
 }
 
@@ -170,6 +186,8 @@ pub struct VolumeInfo {
     pub changed_chunks: u64,
     /// Marks whose capture is not finished.
     pub pending: Vec<PendingMark>,
+    /// Marks whose group has not decided, each with its group.
+    pub prepared: Vec<(Mark, String)>,
     /// Chunks that are not all local.
     pub absent_chunks: u64,
     /// Whether a client has ever been connected.
@@ -204,6 +222,7 @@ impl Volume {
             epoch: state.epoch,
             changed_chunks: changed.len(),
             pending: state.tracker.pending(),
+            prepared: state.tracker.prepared(),
             absent_chunks: state.states.absent().len(),
             ever_connected: state.ever_connected,
             poisoned: self.inner.log.poisoned(),
@@ -224,7 +243,7 @@ impl Volume {
         let _one = inner.persisting.lock().await;
         let superblock = {
             let state = inner.core.state.borrow();
-            let (dirty, pending) = state.tracker.saved(state.checkpoint);
+            let (dirty, marks) = state.tracker.saved(state.checkpoint);
             let first = state.layers.first_segment().unwrap_or(u64::MAX);
             Superblock {
                 volume: inner.identity.volume,
@@ -238,7 +257,7 @@ impl Volume {
                 checkpoint: state.checkpoint,
                 first_sequence: first.min(inner.log.synced_sequence()),
                 dirty,
-                pending,
+                marks,
                 parent: state.parent.clone(),
                 source: state.source_root.clone(),
                 states: state.durable_states.clone(),

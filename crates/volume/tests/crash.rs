@@ -311,7 +311,7 @@ async fn rollback(env: &Env, world: &Rc<World>, volume: &Volume) {
 
 fn run(name: &str, clone: bool, count: u64) {
     for seed in seeds(count) {
-        let ran = std::panic::catch_unwind(|| history(seed, clone));
+        let ran = std::panic::catch_unwind(|| run_history(|| history(seed, clone)));
         if let Err(panic) = ran {
             eprintln!("{name}: failed with SEED={seed}");
             std::panic::resume_unwind(panic);

@@ -136,8 +136,14 @@ pub enum RecordKind {
     Zero,
     /// Blocks read as zeros; their space is given back.
     Trim,
-    /// A point in time; the payload names the snapshot (`tracking::MarkNote`).
+    /// A point in time; the payload names the snapshot (`notes`).
     Mark,
+    /// A point in time that counts only once a `MarkCommit` says so; the payload names snapshot and group.
+    MarkPrepare,
+    /// The prepared mark of the snapshot that the payload names is a mark.
+    MarkCommit,
+    /// The prepared mark of the snapshot that the payload names never was.
+    MarkAbort,
 }
 
 impl RecordKind {
@@ -147,6 +153,9 @@ impl RecordKind {
             RecordKind::Zero => 2,
             RecordKind::Trim => 3,
             RecordKind::Mark => 4,
+            RecordKind::MarkPrepare => 5,
+            RecordKind::MarkCommit => 6,
+            RecordKind::MarkAbort => 7,
         }
     }
 
@@ -156,6 +165,9 @@ impl RecordKind {
             2 => RecordKind::Zero,
             3 => RecordKind::Trim,
             4 => RecordKind::Mark,
+            5 => RecordKind::MarkPrepare,
+            6 => RecordKind::MarkCommit,
+            7 => RecordKind::MarkAbort,
             _ => return None,
         })
     }
@@ -165,7 +177,9 @@ impl RecordKind {
         match self {
             RecordKind::Data => u64::from(payload_blocks) == blocks,
             RecordKind::Zero | RecordKind::Trim => payload_blocks == 0,
-            RecordKind::Mark => payload_blocks == 1,
+            RecordKind::Mark | RecordKind::MarkPrepare | RecordKind::MarkCommit | RecordKind::MarkAbort => {
+                payload_blocks == 1
+            }
         }
     }
 }
