@@ -89,6 +89,22 @@ impl Machine {
             .between_polls(&processes, move |world| world.power_cut(&machine));
     }
 
+    /// Kills its processes and leaves its files as they are. Called by a task that runs on it, this comes right after
+    /// the poll.
+    pub fn kill_all(&self) {
+        let processes = self.world.processes_on(&self.state);
+        let all = processes.clone();
+        let processes: Vec<_> = processes.iter().collect();
+        self.world.between_polls(&processes, move |world| {
+            all.iter().for_each(|process| world.kill(process));
+        });
+    }
+
+    /// Bytes that its files own together.
+    pub fn used_bytes(&self) -> u64 {
+        self.state.tree.borrow().space_used()
+    }
+
     /// Limits the space that its files may own together, in bytes; `None` is no limit.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.state.capacity.set(bytes);

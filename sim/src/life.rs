@@ -1,0 +1,303 @@
+//! Deaths and restarts: what is checked when a node comes back.
+
+use crate::model::Model;
+use crate::plan::Rates;
+use crate::world::{Disk, Doom, Host, Running, World};
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_node::NodeErrorKind;
+
+/// Tries of an operation that faults may foil before the faults are ended.
+const TRIES: u32 = 6;
+
+impl World {
+    /// Makes the node die after so many polls of one of its threads.
+    pub fn doom(&self, host: &Host, thread: usize, polls: u64, power: bool, again: Option<u64>) {
+        let Some(running) = host.running.borrow().clone() else {
+            return;
+        };
+        let threads = running.threads.borrow();
+        let process = match threads.len() {
+            0 => running.control.clone(),
+            n => threads.get(thread % (n + 1)).unwrap_or(&running.control).clone(),
+        };
+        process.kill_after(polls.max(1));
+        *host.doom.borrow_mut() = Some(Doom {
+            process,
+            power,
+            again,
+        });
+    }
+
+    /// Looks after deaths and failures that have happened; called between steps.
+    pub async fn tend(self: &Rc<Self>) {
+        for host in &self.hosts {
+            let dead = host.doom.borrow().as_ref().is_some_and(|d| !d.process.is_alive());
+            if dead {
+                self.revive(host).await;
+            }
+        }
+        for (number, disk) in self.present() {
+            if disk.stopped.get() {
+                self.reopen(number, &disk).await;
+            }
+        }
+    }
+
+    /// Ends all of a machine's processes, and its power if so.
+    fn end(&self, host: &Host, power: bool) {
+        host.running.borrow_mut().take();
+        match power {
+            true => {
+                host.machine.power_cut();
+                host.faultless.set(true);
+            }
+            false => host.machine.kill_all(),
+        }
+    }
+
+    /// Waits until everybody has heard of a node's death.
+    async fn heard(&self, host: &Host) {
+        while self.calls.get() > 0 && self.hosts.len() == 1 {
+            self.sleep(Duration::from_micros(50)).await;
+        }
+        // With two nodes the other one's calls go on: enough that this one's have been told.
+        self.sleep(Duration::from_micros(100)).await;
+        for (number, disk) in self.present() {
+            if disk.host.get() == host.number {
+                self.clients_gone(&disk).await;
+                self.settle_asked(number);
+            }
+        }
+    }
+
+    /// Marks of a disk that were asked for and never answered end here.
+    fn settle_asked(&self, number: usize) {
+        let asked = self.asked.borrow();
+        let of_disk = asked
+            .iter()
+            .filter(|(_, parts)| parts.iter().any(|(d, _)| *d == number));
+        let ids: Vec<_> = of_disk.map(|(id, _)| id.clone()).collect();
+        drop(asked);
+        ids.iter().for_each(|id| self.settle_mark(id, false));
+    }
+
+    /// Brings a dead node back, and checks all that it has.
+    async fn revive(self: &Rc<Self>, host: &Host) {
+        let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
+        let mut kept = !power && host.faultless.get();
+        self.say(|| format!("{} dies, power {power}", host.machine.name()));
+        self.end(host, power);
+        self.heard(host).await;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            if tries > TRIES {
+                self.end_file_faults(host);
+            }
+            if tries > 4 * TRIES {
+                self.fail(format!("{} does not start again", host.machine.name()));
+            }
+            if self.try_start(host).await && self.open_all(host, kept).await {
+                break;
+            }
+            // It died again, or faults kept it from starting.
+            let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
+            kept &= !power && host.faultless.get();
+            self.end(host, power);
+            self.sleep(Duration::from_millis(200)).await;
+        }
+        host.doom.borrow_mut().take();
+        host.faultless.set(host.faults.get() == 0);
+        self.tally.borrow_mut().recoveries += 1;
+    }
+
+    /// Ends all faults of a machine's files.
+    pub fn end_file_faults(&self, host: &Host) {
+        host.machine
+            .set_faults(Rates::default().faults(self.plan.setup.misdirected));
+        host.machine.set_capacity(None);
+    }
+
+    async fn try_start(self: &Rc<Self>, host: &Host) -> bool {
+        match self.start(host).await {
+            Ok(running) => {
+                self.listen(running.node.events());
+                *host.running.borrow_mut() = Some(running);
+                true
+            }
+            Err(e) => {
+                self.say(|| format!("{} does not start: {e}", host.machine.name()));
+                if e.kind == NodeErrorKind::Corrupt && !self.plan.has_rot() && !self.bucket_garbles() {
+                    self.fail(format!("starting a node: {e}"));
+                }
+                false
+            }
+        }
+    }
+
+    /// Opens and checks every disk of a node that has started. `false`: it died.
+    async fn open_all(self: &Rc<Self>, host: &Host, kept: bool) -> bool {
+        for (number, disk) in self.present() {
+            if disk.host.get() != host.number {
+                continue;
+            }
+            match self.open_and_check(number, &disk, kept).await {
+                Some(true) => {}
+                Some(false) => return false,
+                None => continue,
+            }
+        }
+        let running = host.running.borrow().clone();
+        let Some(Running { control, .. }) = running else {
+            return false;
+        };
+        if !control.is_alive() {
+            return false;
+        }
+        for (number, disk) in self.present() {
+            if disk.host.get() == host.number && disk.wire.borrow().is_none() {
+                self.connect(number).await;
+            }
+        }
+        true
+    }
+
+    /// Opens a disk, reads it whole, checks it, and takes what was read as the truth. `None`: the disk is gone for good.
+    async fn open_and_check(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, kept: bool) -> Option<bool> {
+        let host = self.host_of(disk);
+        let mut tries = 0;
+        loop {
+            let id = disk.id.clone();
+            let opened = self
+                .call(host, |node| async move { node.open_disk(&id).await })
+                .await;
+            match opened {
+                None => return Some(false),
+                Some(Ok(())) => break,
+                Some(Err(e)) if e.kind == NodeErrorKind::Missing && disk.deleting.get() => {
+                    disk.gone.set(true);
+                    return None;
+                }
+                Some(Err(e)) if e.kind == NodeErrorKind::Corrupt && disk.damaged.get() => {
+                    self.say(|| format!("{} refused: {e}", disk.id));
+                    self.tally.borrow_mut().refused_disks += 1;
+                    disk.gone.set(true);
+                    return None;
+                }
+                Some(Err(e)) => {
+                    self.say(|| format!("{} does not open: {e}", disk.id));
+                    if e.kind == NodeErrorKind::Corrupt {
+                        self.fail(format!(
+                            "{} is refused as damaged, and nobody damaged it: {e}",
+                            disk.id
+                        ));
+                    }
+                    tries += 1;
+                    if tries > TRIES {
+                        self.end_file_faults(host);
+                    }
+                    if tries > 4 * TRIES {
+                        self.fail(format!("{} does not open again: {e}", disk.id));
+                    }
+                    self.sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        let Some(wire) = self.wire(disk).await else {
+            return Some(false);
+        };
+        let Some(values) = self.read_whole(disk, &wire).await else {
+            let alive = host
+                .running
+                .borrow()
+                .as_ref()
+                .is_some_and(|r| r.control.is_alive());
+            if alive && !wire.is_closed() {
+                self.fail(format!("{} cannot be read after a restart", disk.id));
+            }
+            return Some(false);
+        };
+        drop(wire);
+        let rolled = disk.rolling.borrow_mut().take();
+        let is_rolled = rolled.is_some_and(|image| {
+            let tainted = disk.tainted.borrow();
+            image
+                .iter()
+                .zip(&values)
+                .enumerate()
+                .all(|(n, (a, b))| a == b || tainted.contains(&n))
+        });
+        if !is_rolled {
+            let window = match disk.damaged.get() {
+                true => disk.model.borrow().ever(),
+                false => disk.model.borrow().after_crash(kept),
+            };
+            self.check_disk(disk, &window, &values, "after a restart");
+        }
+        *disk.model.borrow_mut() = Model::holding(&values);
+        let _ = number;
+        Some(true)
+    }
+
+    /// A disk whose requests fail is opened again if it has stopped, and its clients connect again.
+    pub async fn reopen(self: &Rc<Self>, number: usize, disk: &Rc<Disk>) {
+        let host = self.host_of(disk);
+        let id = disk.id.clone();
+        let status = self
+            .call(host, |node| async move { node.disk_status(&id).await })
+            .await;
+        let Some(status) = status else { return };
+        let poisoned = !matches!(&status, Ok(s) if s.poisoned.is_none());
+        self.say(|| format!("{} stopped, poisoned {poisoned}", disk.id));
+        self.disconnect(disk).await;
+        self.settle_asked(number);
+        if poisoned {
+            host.faultless.set(false);
+            if self.open_and_check(number, disk, false).await != Some(true) {
+                return;
+            }
+        } else if let Some(image) = disk.rolling.borrow_mut().take() {
+            self.settle_rollback(disk, &image).await;
+        }
+        self.connect(number).await;
+    }
+
+    /// A rollback was refused with an error: it happened, or it did not.
+    async fn settle_rollback(self: &Rc<Self>, disk: &Rc<Disk>, image: &crate::model::Image) {
+        let Some(wire) = self.wire(disk).await else { return };
+        let Some(values) = self.read_whole(disk, &wire).await else {
+            return;
+        };
+        if values == **image {
+            *disk.model.borrow_mut() = Model::holding(image);
+        } else {
+            let window = disk.model.borrow().now();
+            self.check_disk(disk, &window, &values, "after a rollback that failed");
+        }
+    }
+
+    /// Shuts a node down and starts it again: all that was acknowledged must be there.
+    pub async fn restart(self: &Rc<Self>, host: &Host) {
+        let kept = host.faultless.get();
+        let down = self.call(host, |node| async move { node.shutdown().await }).await;
+        if down.is_none() {
+            return;
+        }
+        self.say(|| format!("{} shut down", host.machine.name()));
+        self.end(host, kept);
+        self.heard(host).await;
+        let mut tries = 0;
+        while !(self.try_start(host).await && self.open_all(host, kept).await) {
+            self.end(host, false);
+            tries += 1;
+            if tries > TRIES {
+                self.end_file_faults(host);
+            }
+            if tries > 4 * TRIES {
+                self.fail(format!("{} does not start after a shutdown", host.machine.name()));
+            }
+            self.sleep(Duration::from_millis(200)).await;
+        }
+    }
+}

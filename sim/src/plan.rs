@@ -1,0 +1,425 @@
+//! Plans: what is done to the world, in which order, as data.
+//!
+//! A seed and a focus give a plan; the world's own chance (schedule, latencies, what a crash keeps) comes from the same
+//! seed. A plan is a list of steps that stand on their own, so that a failing history can be made shorter by leaving
+//! steps out. Indexes in steps are taken modulo what there is.
+
+use crate::dice::Dice;
+use clap::ValueEnum;
+use tidemark_env::sim::{BucketFaults, FileFaults};
+
+/// What a history looks hardest at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Focus {
+    /// Everything.
+    Mixed,
+    /// Power cuts and kills, many, close together, also during recovery.
+    Crash,
+    /// Snapshots, deletions, clones and rollbacks under load.
+    Snapshots,
+    /// Atomic snapshots of several disks.
+    Groups,
+    /// Lazy disks: clones and rollbacks that are written to while they fill.
+    Lazy,
+    /// File operations that fail.
+    Files,
+    /// File systems that are full.
+    Space,
+    /// A bucket that is slow, down, or lies about what it did.
+    Bucket,
+    /// Media that lose or swap what they had kept.
+    Rot,
+    /// Two nodes on one bucket, and two owners of one disk.
+    Nodes,
+}
+
+/// Every focus, the mixed one first.
+pub const FOCUSES: [Focus; 10] = [
+    Focus::Mixed,
+    Focus::Crash,
+    Focus::Snapshots,
+    Focus::Groups,
+    Focus::Lazy,
+    Focus::Files,
+    Focus::Space,
+    Focus::Bucket,
+    Focus::Rot,
+    Focus::Nodes,
+];
+
+/// What is there at the start.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Nodes, each on a machine of its own.
+    pub nodes: usize,
+    /// Chunks of 64 KiB of each disk; disk n is on node n modulo the nodes.
+    pub disks: Vec<usize>,
+    /// Clients per disk.
+    pub clients: usize,
+    /// The vault is in a directory of the (only) node's machine.
+    pub directory: bool,
+    /// Segments of 128 KiB in a log.
+    pub segments: u32,
+    /// Most bytes in the spool.
+    pub spool_bytes: u64,
+    /// Bytes of a pack.
+    pub pack_bytes: u64,
+    /// Unsynced sectors that a power cut puts in the wrong place, in 1/10,000.
+    pub misdirected: u32,
+}
+
+/// Whose bits rot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A log segment.
+    Log,
+    /// A superblock slot.
+    Superblock,
+    /// The base.
+    Base,
+    /// A capture's spool.
+    Spool,
+    /// An object.
+    Bucket,
+}
+
+/// One step. Times are in virtual milliseconds; disks, nodes and snapshots are picked by number.
+#[allow(missing_docs)]
+#[derive(Clone, Debug)]
+pub enum Step {
+    /// A client of a disk gets operations to do.
+    Load {
+        disk: usize,
+        client: usize,
+        operations: u32,
+    },
+    /// Time passes.
+    Wait { ms: u64 },
+    /// Waits until the guests have done what they had to.
+    Settle,
+    /// A snapshot is asked for.
+    Snapshot { disk: usize },
+    /// A snapshot of several disks of one node is asked for.
+    Group { node: usize, disks: u64 },
+    /// Waits until no capture is under way.
+    Captured,
+    /// A snapshot is deleted, or cancelled.
+    Delete { pick: usize },
+    /// A disk is made from a snapshot.
+    Clone { pick: usize, node: usize },
+    /// A disk is rolled back to one of its snapshots.
+    Rollback { disk: usize, pick: usize },
+    /// A disk is deleted.
+    DeleteDisk { disk: usize },
+    /// A snapshot is read and compared whole.
+    Verify { pick: usize },
+    /// A node is shut down and started.
+    Restart { node: usize },
+    /// A node dies after so many polls of one of its threads, with or without the power of its machine.
+    Crash {
+        node: usize,
+        thread: usize,
+        polls: u64,
+        power: bool,
+        again: Option<u64>,
+    },
+    /// A machine's files fail at these rates for some time.
+    Files { node: usize, faults: Rates, ms: u64 },
+    /// A machine has only so many bytes more for some time.
+    Room { node: usize, bytes: u64, ms: u64 },
+    /// The bucket fails at these rates for some time.
+    BucketFaults { faults: BucketFaults, ms: u64 },
+    /// The bucket is down for some time.
+    BucketDown { ms: u64 },
+    /// A machine's wall clock jumps.
+    Clock { node: usize, ms: i64 },
+    /// A bit rots while the node is off.
+    Rot { node: usize, medium: Medium, page: bool },
+    /// A copy of a disk is opened by another node.
+    Copy { disk: usize },
+}
+
+/// Rates of file faults, in 1/10,000.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rates {
+    /// Reads.
+    pub read: u32,
+    /// Writes.
+    pub write: u32,
+    /// Syncs of files.
+    pub sync: u32,
+    /// Syncs of directories.
+    pub dir: u32,
+    /// Names.
+    pub name: u32,
+    /// No room.
+    pub full: u32,
+}
+
+impl Rates {
+    /// As the machine takes them.
+    pub fn faults(self, misdirected: u32) -> FileFaults {
+        FileFaults {
+            read_eio: self.read,
+            write_eio: self.write,
+            sync_eio: self.sync,
+            sync_dir_eio: self.dir,
+            name_eio: self.name,
+            enospc: self.full,
+            misdirected,
+            only: None,
+        }
+    }
+}
+
+/// A history to be.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides everything that the steps do not.
+    pub seed: u64,
+    /// What it looks at.
+    pub focus: Focus,
+    /// What is there.
+    pub setup: Setup,
+    /// What happens, with the number that a step keeps when others are left out.
+    pub steps: Vec<(u64, Step)>,
+}
+
+impl Plan {
+    /// The plan of a seed.
+    pub fn new(seed: u64, focus: Focus) -> Self {
+        let mut dice = Dice::new(seed, 0x706c_616e ^ focus as u64);
+        let setup = setup(&mut dice, focus);
+        let count = 12 + dice.below(24);
+        let mut steps: Vec<Step> = Vec::new();
+        for disk in 0..setup.disks.len() {
+            load(&mut dice, &setup, disk, &mut steps);
+        }
+        while (steps.len() as u64) < count {
+            let step = step(&mut dice, focus, &setup);
+            steps.push(step);
+            if dice.one_in(2) {
+                let disk = dice.below(6) as usize;
+                load(&mut dice, &setup, disk, &mut steps);
+            }
+            if dice.one_in(3) {
+                steps.push(Step::Wait { ms: dice.below(80) });
+            }
+        }
+        Self {
+            seed,
+            focus,
+            setup,
+            steps: (1..).zip(steps).collect(),
+        }
+    }
+
+    /// Whether the medium may lose what it had promised to keep.
+    pub fn has_rot(&self) -> bool {
+        self.steps
+            .iter()
+            .any(|(_, step)| matches!(step, Step::Rot { .. }))
+    }
+
+    /// Whether something may happen for which a snapshot may fail, loudly.
+    pub fn may_fail_snapshots(&self) -> bool {
+        self.steps.iter().any(|(_, step)| {
+            matches!(
+                step,
+                Step::Rot { .. }
+                    | Step::Files { .. }
+                    | Step::Room { .. }
+                    | Step::BucketFaults { .. }
+                    | Step::BucketDown { .. }
+                    | Step::Copy { .. }
+            )
+        })
+    }
+}
+
+fn setup(dice: &mut Dice, focus: Focus) -> Setup {
+    let nodes = match focus {
+        Focus::Nodes => 2,
+        Focus::Mixed if dice.one_in(5) => 2,
+        _ => 1,
+    };
+    let disks = match focus {
+        Focus::Groups => 2 + dice.below(2),
+        Focus::Nodes => 2,
+        Focus::Crash | Focus::Files => 1,
+        _ => 1 + dice.below(2),
+    }
+    .max(nodes as u64);
+    Setup {
+        nodes,
+        disks: (0..disks).map(|_| 4 + dice.below(20) as usize).collect(),
+        clients: 1 + dice.below(4) as usize,
+        directory: nodes == 1 && !matches!(focus, Focus::Bucket) && dice.one_in(3),
+        segments: 4 + dice.below(4) as u32,
+        spool_bytes: (1 + dice.below(8)) << 18,
+        pack_bytes: (1 + dice.below(8)) << 16,
+        misdirected: if dice.one_in(3) { 200 } else { 0 },
+    }
+}
+
+fn load(dice: &mut Dice, setup: &Setup, disk: usize, steps: &mut Vec<Step>) {
+    for client in 0..setup.clients {
+        steps.push(Step::Load {
+            disk,
+            client,
+            operations: 2 + dice.below(25) as u32,
+        });
+    }
+}
+
+fn crash(dice: &mut Dice) -> Step {
+    Step::Crash {
+        node: dice.below(2) as usize,
+        thread: dice.below(4) as usize,
+        polls: dice.skewed(13),
+        power: !dice.one_in(4),
+        again: dice.one_in(4).then(|| dice.skewed(10)),
+    }
+}
+
+fn files(dice: &mut Dice) -> Step {
+    let mut rate = |often: u64| {
+        if dice.one_in(often) {
+            1 + dice.skewed(9) as u32
+        } else {
+            0
+        }
+    };
+    let faults = Rates {
+        read: rate(4),
+        write: rate(3),
+        sync: rate(2),
+        dir: rate(3),
+        name: rate(4),
+        full: rate(4),
+    };
+    Step::Files {
+        node: dice.below(2) as usize,
+        faults,
+        ms: 1 + dice.below(400),
+    }
+}
+
+fn bucket(dice: &mut Dice) -> Step {
+    let mut rate = |often: u64| {
+        if dice.one_in(often) {
+            1 + dice.below(2500) as u32
+        } else {
+            0
+        }
+    };
+    let faults = BucketFaults {
+        slow: rate(2),
+        throttled: rate(2),
+        denied: rate(12),
+        full: rate(12),
+        timeout_before: rate(3),
+        timeout_after: rate(2),
+        timeout_late: rate(4),
+        truncated: rate(4),
+        garbled: rate(6),
+    };
+    Step::BucketFaults {
+        faults,
+        ms: 1 + dice.below(20_000),
+    }
+}
+
+fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
+    // Deleting is for one node: a sweep does not know what the other's captures are about to use.
+    let deletes = setup.nodes == 1;
+    let any = dice.below(64) as usize;
+    let special = dice.below(3) > 0;
+    if special {
+        match focus {
+            Focus::Crash => return crash(dice),
+            Focus::Groups => {
+                return Step::Group {
+                    node: 0,
+                    disks: dice.below(u64::MAX),
+                };
+            }
+            Focus::Lazy => {
+                return match dice.below(4) {
+                    0 => Step::Snapshot { disk: any },
+                    1 => Step::Clone { pick: any, node: any },
+                    2 => Step::Rollback { disk: any, pick: any },
+                    _ => Step::Captured,
+                };
+            }
+            Focus::Files => {
+                return if dice.one_in(3) {
+                    Step::Snapshot { disk: any }
+                } else {
+                    files(dice)
+                };
+            }
+            Focus::Space => {
+                return match dice.below(3) {
+                    0 => Step::Snapshot { disk: any },
+                    _ => Step::Room {
+                        node: any,
+                        bytes: dice.below(1 << 21),
+                        ms: 50 + dice.below(3000),
+                    },
+                };
+            }
+            Focus::Bucket => {
+                return match dice.below(4) {
+                    0 => Step::BucketDown {
+                        ms: 64 * dice.skewed(14),
+                    },
+                    1 => Step::Snapshot { disk: any },
+                    _ => bucket(dice),
+                };
+            }
+            Focus::Rot => {
+                let medium = [
+                    Medium::Log,
+                    Medium::Superblock,
+                    Medium::Base,
+                    Medium::Spool,
+                    Medium::Bucket,
+                ];
+                return match dice.below(3) {
+                    0 => Step::Snapshot { disk: any },
+                    _ => Step::Rot {
+                        node: any,
+                        medium: *dice.pick(&medium).unwrap_or(&Medium::Log),
+                        page: dice.one_in(4),
+                    },
+                };
+            }
+            Focus::Nodes if dice.one_in(5) => return Step::Copy { disk: any },
+            _ => {}
+        }
+    }
+    match dice.below(if focus == Focus::Snapshots { 9 } else { 16 }) {
+        0..=2 => Step::Snapshot { disk: any },
+        3 => Step::Clone { pick: any, node: any },
+        4 => Step::Rollback { disk: any, pick: any },
+        5 if deletes => Step::Delete { pick: any },
+        6 if deletes && dice.one_in(3) => Step::DeleteDisk { disk: any },
+        6 => Step::Verify { pick: any },
+        7 => Step::Captured,
+        8 => Step::Group {
+            node: any,
+            disks: dice.below(u64::MAX),
+        },
+        9 => Step::Restart { node: any },
+        10 if focus == Focus::Mixed => bucket(dice),
+        11 if focus == Focus::Mixed => Step::BucketDown { ms: dice.below(5000) },
+        12 => Step::Clock {
+            node: any,
+            ms: dice.below(200_000_000) as i64 - 100_000_000,
+        },
+        13 => Step::Settle,
+        14 if focus == Focus::Mixed && dice.one_in(3) => files(dice),
+        _ => crash(dice),
+    }
+}

@@ -1,0 +1,315 @@
+//! Snapshots: asked for, verified, deleted, restored.
+
+use crate::model::{Image, Model, SECTOR, Tick, Window, values_of};
+use crate::world::{CHUNK_SECTORS, Disk, World, loose_values};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_node::{MarkRequest, NodeErrorKind};
+use tidemark_units::{DiskId, SnapshotId};
+use tidemark_vault::{Chunk, Reader, SnapshotRecord, Vault, VaultErrorKind};
+
+/// What became of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// Nobody asked for it.
+    No,
+    /// Asked for, and not answered.
+    Perhaps,
+    /// Answered.
+    Yes,
+}
+
+/// A snapshot that was asked for.
+pub struct Snap {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The disk's place in the list.
+    pub disk: usize,
+    /// The mark was answered: the snapshot must come to be.
+    pub answered: Cell<bool>,
+    /// What it may hold.
+    pub window: Window,
+    /// The snapshots that were marked with it at one moment.
+    pub group: RefCell<Vec<SnapshotId>>,
+    /// What it was found to hold: it must stay so.
+    pub image: RefCell<Option<(Image, Tick)>>,
+    /// Whether it is still to be there.
+    pub deleted: Cell<Deleted>,
+    /// Sectors that the medium had changed in the disk.
+    pub tainted: RefCell<BTreeSet<usize>>,
+}
+
+impl World {
+    fn new_id(&self) -> SnapshotId {
+        let number = self.snaps.borrow().len() + self.asked.borrow().len() + self.tick() as usize;
+        SnapshotId::new(format!("s-{number}")).unwrap_or_else(|e| self.fail(e.to_string()))
+    }
+
+    /// Closes the window of a mark that was asked for.
+    pub fn settle_mark(&self, id: &SnapshotId, answered: bool) {
+        let Some(begun) = self.asked.borrow_mut().remove(id) else {
+            return;
+        };
+        for (disk, begun) in begun {
+            let host = self.disk(disk);
+            let window = host.model.borrow().mark_ends(&begun);
+            let snap = Snap {
+                id: id.clone(),
+                disk,
+                answered: Cell::new(answered),
+                window,
+                group: RefCell::default(),
+                image: RefCell::default(),
+                deleted: Cell::new(Deleted::No),
+                tainted: RefCell::new(host.tainted.borrow().clone()),
+            };
+            self.snaps.borrow_mut().insert(id.clone(), Rc::new(snap));
+        }
+    }
+
+    fn ask_mark(&self, disk: usize) -> (SnapshotId, DiskId) {
+        let id = self.new_id();
+        let there = self.disk(disk);
+        let begun = there.model.borrow().mark_begins();
+        self.asked.borrow_mut().insert(id.clone(), vec![(disk, begun)]);
+        (id, there.id.clone())
+    }
+
+    /// Asks for a snapshot of a disk.
+    pub async fn snapshot(self: Rc<Self>, number: usize) {
+        let disk = self.disk(number);
+        let (id, of) = self.ask_mark(number);
+        let request = MarkRequest {
+            snapshot: id.clone(),
+            meta: serde_json::json!({ "n": number }),
+        };
+        let host = self.host_of(&disk);
+        let answer = self
+            .call(host, |node| async move { node.mark(&of, request).await })
+            .await;
+        match answer {
+            Some(Ok(_)) => {
+                self.say(|| format!("{} marked as {id}", disk.id));
+                self.tally.borrow_mut().marks += 1;
+                self.settle_mark(&id, true);
+            }
+            Some(Err(e)) if e.kind == NodeErrorKind::Busy => {
+                self.asked.borrow_mut().remove(&id);
+            }
+            Some(Err(e)) => {
+                self.say(|| format!("{} not marked as {id}: {e}", disk.id));
+                self.settle_mark(&id, false);
+                disk.stopped.set(true);
+            }
+            None => self.settle_mark(&id, false),
+        }
+    }
+
+    /// The snapshot that a step means, if it may still be there.
+    pub fn pick_snap(&self, pick: usize, counts: impl Fn(&Snap) -> bool) -> Option<Rc<Snap>> {
+        let snaps = self.snaps.borrow();
+        let there: Vec<_> = snaps
+            .values()
+            .filter(|s| s.deleted.get() == Deleted::No && counts(s))
+            .collect();
+        (!there.is_empty()).then(|| Rc::clone(there[pick % there.len()]))
+    }
+
+    /// Deletes a snapshot, or cancels it.
+    pub async fn delete(self: Rc<Self>, pick: usize) {
+        let Some(snap) = self.pick_snap(pick, |_| true) else {
+            return;
+        };
+        snap.deleted.set(Deleted::Perhaps);
+        let disk = self.disk(snap.disk);
+        let (of, id) = (disk.id.clone(), snap.id.clone());
+        let host = self.host_of(&disk);
+        let answer = self
+            .call(host, |node| async move { node.delete_snapshot(&of, &id).await })
+            .await;
+        self.say(|| format!("{} deleted: {answer:?}", snap.id));
+        if matches!(answer, Some(Ok(()))) {
+            snap.deleted.set(Deleted::Yes);
+        }
+    }
+
+    /// Reads a snapshot whole, compares it, and remembers what it holds. `None`: it cannot be read now.
+    pub async fn verify(&self, vault: &Vault, snap: &Snap, record: &SnapshotRecord) -> Option<Image> {
+        let reader = Reader::open(vault, record.root);
+        let mut values = Vec::new();
+        for chunk in 0..record.root.chunk_count() as u32 {
+            let mut tries = 0;
+            let bytes = loop {
+                match reader.read_chunk(chunk).await {
+                    Ok(Chunk::Zero) => break vec![0u8; CHUNK_SECTORS * SECTOR].into(),
+                    Ok(Chunk::Data(bytes)) => break bytes,
+                    Err(_) if tries > 20 => return None,
+                    Err(_) => {
+                        tries += 1;
+                        self.sleep(Duration::from_millis(500)).await;
+                    }
+                }
+            };
+            match values_of(&bytes) {
+                Ok(read) => values.extend(read),
+                Err(_) if !snap.tainted.borrow().is_empty() => values.extend(loose_values(&bytes)),
+                Err(why) => self.fail(format!("{}: chunk {chunk}: {why}", snap.id)),
+            }
+        }
+        let before = snap.image.borrow().clone();
+        if let Some((image, _)) = before {
+            if *image != values {
+                self.fail(format!("{} does not hold what it held before", snap.id));
+            }
+            return Some(image);
+        }
+        let tainted = snap.tainted.borrow().clone();
+        let newest = snap.window.check(&values, |n| tainted.contains(&n));
+        let newest = newest.unwrap_or_else(|why| self.fail(format!("{}: {why}", snap.id)));
+        let image = Rc::new(values);
+        *snap.image.borrow_mut() = Some((Rc::clone(&image), newest));
+        self.tally.borrow_mut().verified += 1;
+        self.check_group(snap);
+        Some(image)
+    }
+
+    /// Whether the members of a group are of one moment, as far as they have been read.
+    fn check_group(&self, snap: &Snap) {
+        let members: Vec<Rc<Snap>> = {
+            let snaps = self.snaps.borrow();
+            let members = snap.group.borrow();
+            members.iter().filter_map(|id| snaps.get(id).cloned()).collect()
+        };
+        let images: Vec<_> = members
+            .iter()
+            .filter_map(|m| m.image.borrow().clone().map(|(image, tick)| (m, image, tick)))
+            .collect();
+        let newest = images.iter().map(|(_, _, tick)| *tick).max().unwrap_or(0);
+        for (member, image, _) in &images {
+            let tainted = member.tainted.borrow();
+            if let Err(why) = member.window.check_cut(image, newest, |n| tainted.contains(&n)) {
+                self.fail(format!(
+                    "{} is not of one moment with its group: {why}",
+                    member.id
+                ));
+            }
+        }
+    }
+
+    /// Verifies a snapshot if it is there by now.
+    pub async fn verify_step(self: Rc<Self>, pick: usize) {
+        let Some(snap) = self.pick_snap(pick, |_| true) else {
+            return;
+        };
+        let Ok(vault) = self.vault().await else { return };
+        match vault.snapshot(&snap.id).await {
+            Ok(record) => drop(self.verify(&vault, &snap, &record).await),
+            Err(e) if e.kind == VaultErrorKind::Corrupt && !self.plan.has_rot() && !self.bucket_garbles() => {
+                self.fail(format!("{}: {e}", snap.id));
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether what a client of the bucket gets may be wrong without it being told.
+    pub fn bucket_garbles(&self) -> bool {
+        use crate::plan::Step;
+        self.plan
+            .steps
+            .iter()
+            .any(|(_, s)| matches!(s, Step::BucketFaults { faults, .. } if faults.garbled > 0 || faults.truncated > 0))
+    }
+
+    /// The content of an accomplished snapshot of at most `chunks` chunks: reads it if nobody has.
+    async fn content(&self, snap: &Snap) -> Option<Image> {
+        if let Some((image, _)) = snap.image.borrow().clone() {
+            return Some(image);
+        }
+        let vault = self.vault().await.ok()?;
+        let record = vault.snapshot(&snap.id).await.ok()?;
+        self.verify(&vault, snap, &record).await
+    }
+
+    /// Makes a disk from a snapshot.
+    pub async fn clone_disk(self: Rc<Self>, pick: usize, node: usize) {
+        let Some(snap) = self.pick_snap(pick, |_| true) else {
+            return;
+        };
+        if self.disks.borrow().len() >= 8 {
+            return;
+        }
+        let Some(image) = self.content(&snap).await else {
+            return;
+        };
+        let host = &self.hosts[node % self.hosts.len()];
+        let number = self.disks.borrow().len() + 100 + self.tick() as usize;
+        let Ok(id) = DiskId::new(format!("d-{number}")) else {
+            return;
+        };
+        let (new, from, size) = (id.clone(), snap.id.clone(), (image.len() * SECTOR) as u64);
+        let answer = self
+            .call(host, |node| async move {
+                node.create_disk(&new, size, Some(&from)).await
+            })
+            .await;
+        self.say(|| format!("{id} made from {}: {answer:?}", snap.id));
+        match answer {
+            Some(Ok(())) => {
+                let number = self.add_disk(id, host.number, Model::holding(&image));
+                *self.disk(number).tainted.borrow_mut() = snap.tainted.borrow().clone();
+                self.tally.borrow_mut().restores += 1;
+                self.connect(number).await;
+            }
+            Some(Err(e))
+                if e.kind == NodeErrorKind::Corrupt && !self.plan.has_rot() && !self.bucket_garbles() =>
+            {
+                self.fail(format!("making {id} from {}: {e}", snap.id));
+            }
+            _ => {}
+        }
+    }
+
+    /// Ends the connection of a disk as an operator does who stops its instance.
+    pub async fn disconnect(&self, disk: &Disk) {
+        let id = disk.id.clone();
+        let host = self.host_of(disk);
+        self.call(host, |node| async move { node.set_exported(&id, false).await })
+            .await;
+        self.clients_gone(disk).await;
+    }
+
+    /// Rolls a disk back to one of its snapshots.
+    pub async fn rollback(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, pick: usize) {
+        let Some(snap) = self.pick_snap(pick, |s| s.disk == number) else {
+            return;
+        };
+        let Some(image) = self.content(&snap).await else {
+            return;
+        };
+        self.disconnect(disk).await;
+        *disk.rolling.borrow_mut() = Some(Rc::clone(&image));
+        let (id, to) = (disk.id.clone(), snap.id.clone());
+        let host = self.host_of(disk);
+        let answer = self
+            .call(host, |node| async move { node.rollback(&id, &to).await })
+            .await;
+        self.say(|| format!("{} rolled back to {}: {answer:?}", disk.id, snap.id));
+        match answer {
+            Some(Ok(())) => {
+                *disk.model.borrow_mut() = Model::holding(&image);
+                *disk.rolling.borrow_mut() = None;
+                self.tally.borrow_mut().restores += 1;
+                self.connect(number).await;
+            }
+            Some(Err(e)) if e.kind == NodeErrorKind::Busy => {
+                *disk.rolling.borrow_mut() = None;
+                self.connect(number).await;
+            }
+            // It may have happened: whoever opens the disk again finds out.
+            Some(Err(_)) => disk.stopped.set(true),
+            None => {}
+        }
+    }
+}
