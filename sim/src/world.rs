@@ -186,7 +186,7 @@ impl World {
     /// Tells what happens, if somebody listens.
     pub fn say(&self, what: impl FnOnce() -> String) {
         if self.verbose {
-            eprintln!("{:>12.6} {}", self.sim.now().as_secs_f64(), what());
+            eprintln!("{:.6} {}", self.sim.now().as_secs_f64(), what());
         }
     }
 

@@ -188,6 +188,7 @@ impl Volume {
             last: end.last,
             next: end.highest.next(),
             chain: end.chain,
+            chain_lsn: end.chain_lsn,
             sequence: end.highest_sequence,
             live: end.live,
             free: end.free,

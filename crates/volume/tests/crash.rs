@@ -6,6 +6,7 @@
 
 mod common;
 
+use bytes::Bytes;
 use common::*;
 use futures_util::FutureExt;
 use std::cell::{Cell, RefCell};
@@ -381,5 +382,43 @@ fn a_full_file_system_refuses_before_the_acknowledgement_and_recovers() {
                 );
             }
         });
+    }
+}
+
+/// A power cut that leaves a valid batch behind a lost one, then lives in which nothing is written: the chain of segments
+/// must hold over the records that the base has and the log has not.
+#[test]
+fn a_skipped_tail_and_quiet_lives_keep_the_log_readable() {
+    for seed in seeds(60) {
+        let sim = Sim::new(seed);
+        let dir = Path::new("v");
+        sim.run(|env| async move {
+            let options = CreateOptions {
+                name: "v".into(),
+                size_bytes: DISK,
+                source: None,
+            };
+            Volume::create(&env, dir, &options, &config()).await.unwrap();
+        });
+        for life in 0..9 {
+            let here = sim.clone();
+            sim.run(|env| async move {
+                let volume = Volume::open(&env, dir, None, &config())
+                    .await
+                    .expect("nothing was damaged");
+                if life % 3 == 1 {
+                    return volume.close().await.unwrap();
+                }
+                for n in 0..2 + here.below(4) {
+                    let block = Bytes::from(vec![life as u8 + 1; 4096]);
+                    volume.write(n * 4096, block, false).await.unwrap();
+                }
+                if life % 3 == 2 {
+                    volume.flush().await.unwrap();
+                    volume.write(0, Bytes::from(vec![99; 4096]), true).await.unwrap();
+                }
+            });
+            sim.crash();
+        }
     }
 }

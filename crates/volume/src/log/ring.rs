@@ -119,7 +119,7 @@ impl Log {
             },
             epoch: self.inner.epoch.get(),
             first_lsn: state.next_lsn,
-            previous_lsn: state.written,
+            previous_lsn: state.chain_lsn,
             previous_crc: state.chain,
             segment_blocks: self.inner.store.segment_blocks(),
         };

@@ -39,6 +39,8 @@ pub struct ScanEnd {
     pub highest: Lsn,
     /// Checksum of the last batch header that counts.
     pub chain: u32,
+    /// The record that it belongs to; before the checkpoint, if the log ends before it.
+    pub chain_lsn: Lsn,
     /// The highest sequence number ever seen.
     pub highest_sequence: u64,
     /// Highest epoch seen.
@@ -188,6 +190,7 @@ pub async fn scan(
         last: last.max(checkpoint),
         highest: last.max(checkpoint).max(stray.last),
         chain,
+        chain_lsn: last,
         highest_sequence,
         highest_epoch,
         live: live_segments.into_iter().map(|(_, s)| s).collect(),

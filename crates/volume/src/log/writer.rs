@@ -61,6 +61,8 @@ pub(super) struct State {
     pub(super) written: Lsn,
     pub(super) durable: Lsn,
     pub(super) chain: u32,
+    /// The record that `chain` ends with. Not `written`: after a recovery that may count the base's records too.
+    pub(super) chain_lsn: Lsn,
     pub(super) sequence: u64,
     pub(super) current: Option<(Rc<Segment>, u32)>,
     pub(super) live: BTreeMap<u64, Rc<Segment>>,
@@ -93,6 +95,8 @@ pub struct LogStart {
     pub next: Lsn,
     /// Checksum of the last batch header.
     pub chain: u32,
+    /// The record that it ends with: what a reader of the log will have seen last.
+    pub chain_lsn: Lsn,
     /// The highest sequence number used.
     pub sequence: u64,
     /// Segments with records that are still needed.
@@ -148,6 +152,7 @@ impl Log {
             written: start.last,
             durable: start.last,
             chain: start.chain,
+            chain_lsn: start.chain_lsn,
             sequence: start.sequence,
             current: None,
             live: start.live.into_iter().map(|s| (s.sequence, s)).collect(),
@@ -417,6 +422,7 @@ impl Log {
         {
             let mut state = self.inner.state.borrow_mut();
             state.chain = chain;
+            state.chain_lsn = batch.last_lsn();
             state.next_lsn = batch.last_lsn().next();
             state.written = batch.last_lsn();
             state.current = Some((Rc::clone(&segment), at + batch.blocks()));
