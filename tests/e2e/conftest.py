@@ -10,10 +10,24 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 
 import clients  # noqa: E402
+import strikes  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from service import BINARY, Service  # noqa: E402
 
-NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs"]
+NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs", "mount", "umount"]
+
+
+TALLY = strikes.Tally()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--rounds", type=int, default=int(os.environ.get("TIDEMARK_ROUNDS", "0")) or None)
+    parser.addoption("--seed", type=int, default=strikes.default_seed())
+
+
+def pytest_terminal_summary(terminalreporter):
+    if TALLY.rounds or TALLY.losses:
+        terminalreporter.write_line(str(TALLY))
 
 
 def pytest_sessionstart(session):
@@ -78,6 +92,19 @@ def cloud(service, request):
 def v3(service):
     """The shared service through the V3 SDK, where the SDK does not matter."""
     return Cloud(service, clients.V3)
+
+
+@pytest.fixture
+def striking(request):
+    """Makes the rounds of a test: so many as asked for, else its own number."""
+
+    def make(rounds):
+        asked = request.config.getoption("rounds")
+        return strikes.Strikes(
+            request.node.name, asked or rounds, request.config.getoption("seed"), TALLY, progress=asked is not None
+        )
+
+    return make
 
 
 @pytest.fixture

@@ -159,6 +159,9 @@ class Client:
     def write_later(self, offset, data, fua=False):
         return self.submit(WRITE, offset, len(data), data, FLAG_FUA if fua else 0)
 
+    def zero_later(self, offset, length, trim=False):
+        return self.submit(TRIM if trim else WRITE_ZEROES, offset, length)
+
     def flush_later(self):
         return self.submit(FLUSH)
 

@@ -61,7 +61,8 @@ class Service:
 
     # Life and death.
 
-    def start(self, timeout=60):
+    def launch(self):
+        """Starts it and does not wait."""
         env = dict(os.environ, TIDEMARK_ACCESS_KEY_ID=KEY, TIDEMARK_ACCESS_KEY_SECRET=SECRET, **self.extra_env)
         out = self.directory / "out"
         with open(out, "wb") as stdout, open(self.log, "ab") as stderr:
@@ -75,6 +76,14 @@ class Service:
                 env=env,
                 cwd=self.directory,
             )
+
+    def start(self, timeout=60):
+        self.launch()
+        return self.wait_ready(timeout)
+
+    def wait_ready(self, timeout=60):
+        """Until it says that it is ready."""
+        out = self.directory / "out"
 
         def ready():
             assert self.process.poll() is None, f"tidemark up ended at once:\n{out.read_text()}\n{self.log_tail()}"

@@ -14,6 +14,7 @@ import pytest
 import data
 import nbd
 from cloud import Cloud
+from ledger import Ledger, Stamper
 from service import Service, run, wait_until
 
 MIB = data.MIB
@@ -132,3 +133,111 @@ def test_a_vault_without_room_delays_the_snapshot(small_file_system, services):
         snapshot = cloud.take_snapshot(disk)
     with service.client(snapshot) as frozen:
         assert frozen.read_all(0, 256 * MIB) == content
+
+
+@pytest.fixture
+def mount_memory():
+    """Mounts small file systems in memory; they can grow later."""
+    assert os.geteuid() == 0, "this test mounts a small file system: run it as root"
+    mounted = []
+
+    def mount(directory, mib):
+        directory.mkdir(parents=True, exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", f"size={mib}m", "tmpfs", directory)
+        mounted.append(directory)
+        return directory
+
+    yield mount
+    for directory in reversed(mounted):
+        run("umount", "-l", directory, check=False)
+
+
+@pytest.fixture
+def empty():
+    return pathlib.Path(tempfile.mkdtemp(prefix="tm"))
+
+
+def test_a_file_system_that_fills_up_and_grows(mount_memory, empty, services):
+    """A client that stamps its blocks meets ENOSPC, goes on when the file system has grown, and is killed in
+    between: whatever was acknowledged is there, whatever was refused is not garbage."""
+    service = Service(directory=mount_memory(empty, 1024))
+    services.append(service)
+    service.start()
+    cloud = Cloud(service)
+    _, disk = cloud.attached_disk(8)
+    fill(empty, leave=160 * MIB)
+    ledger = Ledger(0, 128 * 1024)
+
+    client = service.client(disk)
+    stamper = Stamper(client, ledger, seed=1, depth=16, tolerated=(errno.ENOSPC,))
+    stamper.start()
+    wait_until(lambda: stamper.refusals > 0 or not stamper.is_alive(), "the disk refuses a write for want of space")
+    stamper.stop()
+    with_room = sum(change.acknowledged is not None for change in ledger.changes)
+    assert with_room > 100, "it refused from the start: the test tests nothing"
+    ledger.check_killed(ledger.read(client.read_all))
+    assert service.process.poll() is None
+    client.close()
+
+    # A kill while it is full; the log has its space already, so it is recovered without more.
+    service.kill()
+    service.start()
+    with service.client(disk) as client:
+        found = ledger.read(client.read_all)
+        ledger.check_killed(found)
+        client.flush()
+        ledger.settle(found)
+
+    run("mount", "-o", "remount,size=2048m", empty)
+    with service.client(disk) as client:
+        probe = bytes(4096)
+
+        def writes_again():
+            try:
+                client.write(4 << 30, probe)
+                return True
+            except nbd.NbdError as error:
+                assert error.errno == errno.ENOSPC, error
+                return False
+
+        wait_until(writes_again, "the disk takes writes after its file system has grown", 60)
+        stamper = Stamper(client, ledger, seed=2, depth=16)
+        stamper.start()
+        stamper.wait_for(500)
+        stamper.stop()
+        ledger.check_killed(ledger.read(client.read_all))
+    snapshot = cloud.take_snapshot(disk)
+    with service.client(snapshot) as frozen:
+        ledger.check_killed(ledger.read(frozen.read_all))
+
+
+def test_a_full_vault_on_its_own_file_system_is_no_trouble_for_the_guest(mount_memory, empty, services):
+    """The vault is full, the disk's own file system is not: guests write on, and nothing they wrote is lost."""
+    service = Service(directory=empty)
+    services.append(service)
+    vault = mount_memory(service.vault, 48)
+    service.start()
+    cloud = Cloud(service)
+    _, disk = cloud.attached_disk(2)
+    content = data.random_bytes(96 * MIB, seed=3)
+    ledger = Ledger(1 << 30, 8192)
+    with service.client(disk) as client:
+        client.write_all(0, content)
+        snapshot = cloud.call("CreateSnapshot", DiskId=disk)["SnapshotId"]
+        stamper = Stamper(client, ledger, seed=4)
+        stamper.start()
+        stamper.wait_for(3000)
+        stamper.stop()
+        # It waits, or it has failed loudly; it is not there.
+        assert cloud.snapshot(snapshot)["Status"] in ("progressing", "failed")
+        ledger.check_killed(ledger.read(client.read_all))
+    run("mount", "-o", "remount,size=1024m", vault)
+    ended = wait_until(
+        lambda: (row := cloud.snapshot(snapshot))["Status"] != "progressing" and row, "the snapshot ends", 180
+    )
+    if ended["Status"] == "failed":
+        snapshot = cloud.take_snapshot(disk)
+    with service.client(snapshot) as frozen:
+        assert frozen.read_all(0, len(content)) == content
+    with service.client(disk) as client:
+        ledger.check_killed(ledger.read(client.read_all))

@@ -86,6 +86,11 @@ const RULES: &[Rule] = &[
         ours: &[],
         others: None,
     },
+    Rule {
+        name: "powercut",
+        ours: &[],
+        others: None,
+    },
 ];
 
 /// One sentence per broken rule; none when all is well.

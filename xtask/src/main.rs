@@ -7,6 +7,7 @@ mod bench;
 mod deps;
 mod layers;
 mod process;
+mod soak;
 mod test;
 mod tools;
 
@@ -14,6 +15,7 @@ use std::process::ExitCode;
 
 const USAGE: &str = "\
 usage: cargo xtask test [--only fmt|deps|lint|unit|e2e] [-- <arguments for pytest>]
+       cargo xtask soak [--rounds N] [--only kill9|powercut] [--seed N]
        cargo xtask bench [-- <arguments for bench/run.py>]";
 
 fn main() -> ExitCode {
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(None, &rest),
         ["test", "--only", step] => test::run(Some(step), &rest),
         ["bench"] => bench::run(&rest),
+        ["soak", words @ ..] => soak::run(words),
         _ => {
             eprintln!("{USAGE}");
             return ExitCode::from(2);

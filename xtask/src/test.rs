@@ -2,6 +2,7 @@
 
 use crate::{deps, layers, process, tools};
 use anyhow::{Context, Result, bail};
+use std::path::PathBuf;
 use std::time::Instant;
 
 type Step = (&'static str, fn(&[String]) -> Result<()>);
@@ -89,23 +90,36 @@ fn unit(_: &[String]) -> Result<()> {
 }
 
 fn e2e(pytest_args: &[String]) -> Result<()> {
+    let args: Vec<&str> = pytest_args.iter().map(String::as_str).collect();
+    pytest(&["tests/e2e"], &args)
+}
+
+/// Builds what the end-to-end tests run, and runs those of them that are below `what`.
+pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
     tools::ensure(tools::FOR_TESTS)?;
     let python = tools::python()?;
     process::run(process::cargo(&[
         "build",
         "--package",
         "tidemark-cli",
+        "--package",
+        "tidemark-powercut",
         "--locked",
         "--quiet",
     ])?)?;
-    let binary = process::target_dir()?.join("debug/tidemark");
-    binary
-        .metadata()
-        .with_context(|| format!("{} was built but is not there", binary.display()))?;
-    let mut pytest = process::command(python, &["-m", "pytest", "-c", "tests/pytest.ini", "tests/e2e"])?;
+    let built = |name: &str| -> Result<PathBuf> {
+        let binary = process::target_dir()?.join("debug").join(name);
+        binary
+            .metadata()
+            .with_context(|| format!("{} was built but is not there", binary.display()))?;
+        Ok(binary)
+    };
+    let mut pytest = process::command(python, &["-m", "pytest", "-c", "tests/pytest.ini"])?;
     pytest
-        .args(pytest_args)
-        .env("TIDEMARK_BIN", binary)
+        .args(what)
+        .args(args)
+        .env("TIDEMARK_BIN", built("tidemark")?)
+        .env("TIDEMARK_POWERCUT_BIN", built("tidemark-powercut")?)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(pytest)
 }
