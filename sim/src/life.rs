@@ -26,6 +26,7 @@ impl World {
             process,
             power,
             again,
+            lives_on: false,
         });
     }
 
@@ -102,12 +103,18 @@ impl World {
                 break;
             }
             // It died again, or faults kept it from starting.
+            if let Some(doom) = host.doom.borrow_mut().as_mut() {
+                doom.lives_on &= doom.process.is_alive();
+            }
             let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
             kept &= !power && host.faultless.get();
             self.end(host, power);
             self.sleep(Duration::from_millis(200)).await;
         }
-        host.doom.borrow_mut().take();
+        let to_come = host.doom.borrow().as_ref().is_some_and(|d| d.lives_on);
+        if !to_come {
+            host.doom.borrow_mut().take();
+        }
         host.faultless.set(host.faults.get() == 0);
         self.tally.borrow_mut().recoveries += 1;
     }

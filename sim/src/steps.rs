@@ -163,23 +163,27 @@ impl World {
         let end = self.sim.now() + PATIENCE;
         loop {
             self.tend().await;
-            let mut under_way = self.calls.get() > 0 || !self.asked.borrow().is_empty();
+            let calls = self.calls.get();
+            let mut waits: Vec<String> = self.asked.borrow().keys().map(|id| format!("{id} asked for")).collect();
+            if calls > 0 {
+                waits.push(format!("{calls} calls"));
+            }
             for (_, disk) in self.present() {
                 let host = self.host_of(&disk);
                 let id = disk.id.clone();
                 let status = self
                     .call(host, |node| async move { node.disk_status(&id).await })
                     .await;
-                under_way |= match status {
-                    Some(Ok(status)) => !status.captures.is_empty(),
-                    _ => true,
-                };
+                match status {
+                    Some(Ok(status)) if status.captures.is_empty() => {}
+                    other => waits.push(format!("{}: {other:?}", disk.id)),
+                }
             }
-            if !under_way {
+            if waits.is_empty() {
                 return;
             }
             if self.sim.now() > end {
-                self.fail("a capture does not end".into());
+                self.fail(format!("captures do not end: {waits:?}"));
             }
             self.sleep(Duration::from_millis(50)).await;
         }

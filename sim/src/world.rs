@@ -79,6 +79,8 @@ pub struct Doom {
     pub power: bool,
     /// The recovery dies too, after so many polls.
     pub again: Option<u64>,
+    /// It is that second death which is still to come.
+    pub lives_on: bool,
 }
 
 /// A running node.
@@ -273,6 +275,7 @@ impl World {
             && let Some(polls) = doom.again.take()
         {
             doom.process = control.clone();
+            doom.lives_on = true;
             control.kill_after(polls.max(1));
         }
         let node = started.await.map_err(|_| died())??;

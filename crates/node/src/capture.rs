@@ -114,6 +114,12 @@ impl VaultHost {
                     return;
                 };
                 let mark = oldest.mark.clone();
+                // Begun before the volume stopped: it ends by itself, and what it has is in the spool.
+                let running = host.captures.running.borrow().get(&mark.snapshot).cloned();
+                if let Some(control) = running {
+                    control.ended.notified().await;
+                    continue;
+                }
                 if before.replace(mark.clone()) == Some(mark.clone()) {
                     return; // It was paused.
                 }
