@@ -119,11 +119,11 @@ impl Superblock {
         let mut head = Reader::new(&bytes[32..HEADER_BYTES], "superblock header");
         let generation = head.u64()?;
         let body_bytes = head.u64()?;
-        let end = HEADER_BYTES as u64 + body_bytes;
-        if body_bytes > BODY_BYTES_MAX || end > bytes.len() as u64 {
+        // Both are below 2^31 once the first half has been looked at, so the sum is never too large.
+        if body_bytes > BODY_BYTES_MAX || HEADER_BYTES as u64 + body_bytes > bytes.len() as u64 {
             return Err(bad("shorter than it says"));
         }
-        let bytes = &bytes[..end as usize];
+        let bytes = &bytes[..HEADER_BYTES + body_bytes as usize];
         let actual = crc32c::crc32c_append(
             crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &[0; 4]),
             &bytes[16..],
@@ -332,6 +332,15 @@ mod tests {
             let refused = Superblock::load(&env, Path::new("v")).await.unwrap_err();
             assert_eq!(refused.kind, VolumeErrorKind::Io);
         });
+    }
+
+    #[test]
+    fn a_length_near_the_end_of_64_bits_is_refused() {
+        let mut bytes = example().encode();
+        for length in [u64::MAX, u64::MAX - 63, BODY_BYTES_MAX + 1] {
+            bytes[40..48].copy_from_slice(&length.to_le_bytes());
+            assert!(Superblock::decode(&bytes).is_err());
+        }
     }
 
     #[test]
