@@ -34,6 +34,9 @@ mod codec;
 mod error;
 mod fetch;
 mod format;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(test)]
 mod golden;
 pub mod head;

@@ -45,6 +45,15 @@ pub(crate) fn encode<T: Serialize>(kind: &'static str, version: u32, body: &T) -
     Ok(Bytes::from(text))
 }
 
+/// Makes JSON an object: its first line, and the hash that belongs to it.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn seal(json: &[u8]) -> Vec<u8> {
+    let line = json.split(|&b| b == b'\n').next().unwrap_or_default();
+    let line = [line, b"\n"].concat();
+    let tail = format!("{HASH_PREFIX}{}\n", blake3::hash(&line).to_hex());
+    [line, tail.into_bytes()].concat()
+}
+
 /// What the object at `key` says, after its hash, kind and version have been checked.
 pub(crate) fn decode<T: DeserializeOwned>(
     kind: &'static str,

@@ -25,6 +25,8 @@ mod state;
 mod upload;
 
 pub use spool::spool_packs;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use spool::{chunks_of_rows, decode_spec, encode_spec, leaves_of};
 
 use crate::error::{Result, VaultError};
 use crate::pack::PACK_BYTES_TARGET;
@@ -54,6 +56,20 @@ pub struct CaptureSpec {
     pub size_bytes: u64,
     /// The chunks to take; all others are the parent's.
     pub pending: RoaringBitmap,
+}
+
+impl CaptureSpec {
+    /// What is wrong with it by itself.
+    fn check(&self) -> std::result::Result<(), String> {
+        let chunks = self.size_bytes.div_ceil(CHUNK_BYTES);
+        if chunks > 1 << 32 || self.pending.max().is_some_and(|last| u64::from(last) >= chunks) {
+            return Err(format!(
+                "a pending chunk lies past the disk's {} bytes",
+                self.size_bytes
+            ));
+        }
+        Ok(())
+    }
 }
 
 /// Limits of one capture.
@@ -145,15 +161,9 @@ impl SnapshotWriter {
         spec: CaptureSpec,
         options: CaptureOptions,
     ) -> Result<Self> {
-        let chunks = spec.size_bytes.div_ceil(CHUNK_BYTES);
-        if chunks > 1 << 32 || spec.pending.max().is_some_and(|last| u64::from(last) >= chunks) {
-            let cause = format!("a pending chunk lies past the disk's {} bytes", spec.size_bytes);
-            return Err(VaultError::other(
-                "begin capture",
-                format!("snapshot {}", spec.snapshot),
-                cause,
-            ));
-        }
+        spec.check().map_err(|cause| {
+            VaultError::other("begin capture", format!("snapshot {}", spec.snapshot), cause)
+        })?;
         let spool = Spool::create(vault, spool_dir, &spec).await?;
         Ok(Self(State::new(vault, spool, spec, options, Vec::new())?))
     }

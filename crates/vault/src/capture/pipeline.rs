@@ -236,6 +236,10 @@ impl State {
         let (footer, body) = open.finish();
         let object_len = body.iter().map(|piece| piece.len() as u64).sum();
         let stored = footer.has_body();
+        let chunks = chunks_of_rows(&footer, &self.spec.pending).ok_or_else(|| {
+            let cause = "it names a chunk that is not pending, or one twice";
+            VaultError::other("seal pack", format!("pack {id}"), cause)
+        })?;
         if stored {
             self.spool.seal(id, body.clone()).await?;
         } else {
@@ -243,7 +247,7 @@ impl State {
             self.spool.seal_footer(id, bytes).await?;
         }
         let mut core = self.core.borrow_mut();
-        core.note_sealed(&footer, chunks_of_rows(&footer), object_len, !stored);
+        core.note_sealed(&footer, chunks, object_len, !stored);
         if stored {
             core.queue.push_back(id);
             // Beyond what is uploaded at once, the spool holds the bytes, not the memory.

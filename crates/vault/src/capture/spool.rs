@@ -15,7 +15,7 @@ use crate::error::{Result, VaultError};
 use crate::id::{PackId, VaultId};
 use crate::pack::{EntryKind, FOOTER_BYTES_MAX, Footer, PACK_BYTES_MAX, PackKind};
 use crate::text;
-use crate::tree::{Root, position};
+use crate::tree::{LEAF_SLOTS, Root, position};
 use crate::vault::Vault;
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -39,6 +39,48 @@ struct CaptureFile {
     size_bytes: u64,
     /// The pending chunks: base64 of the portable serialisation of roaring bitmaps.
     pending: String,
+}
+
+/// The capture file of a capture into `vault`.
+pub(crate) fn encode_spec(vault: VaultId, spec: &CaptureSpec) -> Result<Bytes> {
+    let mut pending = Vec::with_capacity(spec.pending.serialized_size());
+    spec.pending
+        .serialize_into(&mut pending)
+        .map_err(|e| VaultError::io("begin capture", CAPTURE, e))?;
+    let file = CaptureFile {
+        vault,
+        snapshot: spec.snapshot.clone(),
+        disk: spec.disk.clone(),
+        parent: spec.parent,
+        size_bytes: spec.size_bytes,
+        pending: data_encoding::BASE64.encode(&pending),
+    };
+    text::encode(KIND, VERSION, &file)
+}
+
+/// Reads what [`encode_spec`] wrote. `key` is what errors call it.
+pub(crate) fn decode_spec(vault: VaultId, key: &str, object: &[u8]) -> Result<CaptureSpec> {
+    let file: CaptureFile = text::decode(KIND, VERSION, key, object)?;
+    let corrupt = |cause: String| VaultError::corrupt("resume capture", key, cause);
+    if file.vault != vault {
+        return Err(corrupt(format!(
+            "it belongs to vault {}, not {vault}",
+            file.vault
+        )));
+    }
+    let pending = data_encoding::BASE64
+        .decode(file.pending.as_bytes())
+        .map_err(|e| corrupt(e.to_string()))
+        .and_then(|bytes| RoaringBitmap::deserialize_from(&bytes[..]).map_err(|e| corrupt(e.to_string())))?;
+    let spec = CaptureSpec {
+        snapshot: file.snapshot,
+        disk: file.disk,
+        parent: file.parent,
+        size_bytes: file.size_bytes,
+        pending,
+    };
+    spec.check().map_err(corrupt)?;
+    Ok(spec)
 }
 
 /// What kind of file, by its extension.
@@ -122,19 +164,7 @@ impl Spool {
             let cause = format!("it holds {:?}: a capture was begun there", entry.name);
             return Err(VaultError::other(step, dir.display(), cause));
         }
-        let mut pending = Vec::with_capacity(spec.pending.serialized_size());
-        spec.pending
-            .serialize_into(&mut pending)
-            .map_err(|e| spool.error(step, CAPTURE, e))?;
-        let file = CaptureFile {
-            vault: spool.vault,
-            snapshot: spec.snapshot.clone(),
-            disk: spec.disk.clone(),
-            parent: spec.parent,
-            size_bytes: spec.size_bytes,
-            pending: data_encoding::BASE64.encode(&pending),
-        };
-        spool.write(CAPTURE, text::encode(KIND, VERSION, &file)?).await?;
+        spool.write(CAPTURE, encode_spec(spool.vault, spec)?).await?;
         Ok(spool)
     }
 
@@ -190,27 +220,7 @@ impl Spool {
     async fn read_spec(&self) -> Result<CaptureSpec> {
         let object = self.read(CAPTURE, u64::MAX).await?;
         let key = self.dir.join(CAPTURE).display().to_string();
-        let file: CaptureFile = text::decode(KIND, VERSION, &key, &object)?;
-        let corrupt = |cause: String| VaultError::corrupt("resume capture", &key, cause);
-        if file.vault != self.vault {
-            return Err(corrupt(format!(
-                "it belongs to vault {}, not {}",
-                file.vault, self.vault
-            )));
-        }
-        let pending = data_encoding::BASE64
-            .decode(file.pending.as_bytes())
-            .map_err(|e| corrupt(e.to_string()))
-            .and_then(|bytes| {
-                RoaringBitmap::deserialize_from(&bytes[..]).map_err(|e| corrupt(e.to_string()))
-            })?;
-        Ok(CaptureSpec {
-            snapshot: file.snapshot,
-            disk: file.disk,
-            parent: file.parent,
-            size_bytes: file.size_bytes,
-            pending,
-        })
+        decode_spec(self.vault, &key, &object)
     }
 
     async fn load_pack(&self, pack: PackId, kind: FileKind) -> Result<SpooledPack> {
@@ -358,33 +368,81 @@ impl Spool {
     }
 }
 
-/// The chunks that a data pack's rows are about.
-pub(super) fn chunks_of_rows(footer: &Footer) -> RoaringBitmap {
+/// The chunks that a data pack's rows are about; `None` when one is not pending or is named twice. So what
+/// a footer claims never costs more than the capture that it belongs to.
+pub(crate) fn chunks_of_rows(footer: &Footer, pending: &RoaringBitmap) -> Option<RoaringBitmap> {
     let mut chunks = RoaringBitmap::new();
     for entry in &footer.entries {
-        match entry.kind {
+        let fresh = match entry.kind {
             EntryKind::Stored { index } | EntryKind::Copy { index } | EntryKind::Same { index } => {
-                chunks.insert(index);
+                pending.contains(index) && chunks.insert(index)
             }
             EntryKind::Zero { index, count } => {
-                chunks.insert_range(index..=index + (count - 1));
+                let run = index..=index + (count - 1);
+                pending.contains_range(run.clone()) && chunks.insert_range(run) == u64::from(count)
             }
-            EntryKind::Node { .. } => {}
+            EntryKind::Node { .. } => true,
+        };
+        if !fresh {
+            return None;
         }
     }
-    chunks
+    Some(chunks)
 }
 
 /// The leaves that these chunks lie in.
-pub(super) fn leaves_of(chunks: &RoaringBitmap) -> RoaringBitmap {
+pub(crate) fn leaves_of(chunks: &RoaringBitmap) -> RoaringBitmap {
     let mut leaves = RoaringBitmap::new();
-    let mut last = None;
-    for index in chunks {
-        let leaf = position(0, index);
-        if last != Some(leaf) {
-            leaves.insert(leaf);
-            last = Some(leaf);
-        }
+    let mut next = chunks.min();
+    while let Some(index) = next {
+        leaves.insert(position(0, index));
+        next = (index | (LEAF_SLOTS - 1))
+            .checked_add(1)
+            .and_then(|behind| chunks.range(behind..).next());
     }
     leaves
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pack::{Entry, HEADER_BYTES};
+
+    fn footer(entries: &[EntryKind]) -> Footer {
+        Footer {
+            vault: VaultId([1; 16]),
+            pack: PackId([2; 16]),
+            kind: PackKind::Data,
+            body_end: HEADER_BYTES as u32,
+            entries: entries
+                .iter()
+                .map(|&kind| Entry {
+                    id: [0; 32],
+                    kind,
+                    at: None,
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn rows_are_about_pending_chunks_and_about_each_once() {
+        let pending: RoaringBitmap = (10..20).collect();
+        let of = |entries: &[EntryKind]| chunks_of_rows(&footer(entries), &pending);
+        let zero = |index, count| EntryKind::Zero { index, count };
+        let same = |index| EntryKind::Same { index };
+        assert_eq!(of(&[zero(10, 3), same(13)]), Some((10..14).collect()));
+        assert_eq!(of(&[zero(10, 3), same(12)]), None);
+        assert_eq!(of(&[same(12), zero(10, 3)]), None);
+        assert_eq!(of(&[same(9)]), None);
+        assert_eq!(of(&[zero(0, u32::MAX)]), None);
+    }
+
+    #[test]
+    fn leaves_of_the_first_and_the_last_chunk() {
+        let chunks: RoaringBitmap = [0, 127, 128, 1000, u32::MAX].into_iter().collect();
+        let leaves: RoaringBitmap = [0, 1, 7, u32::MAX >> 7].into_iter().collect();
+        assert_eq!(leaves_of(&chunks), leaves);
+        assert!(leaves_of(&RoaringBitmap::new()).is_empty());
+    }
 }

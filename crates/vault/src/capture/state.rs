@@ -191,12 +191,12 @@ impl State {
             self.tree_packs.borrow_mut().insert(id, pack.object_len);
             return Ok(());
         }
-        let chunks = chunks_of_rows(&pack.footer);
+        let chunks = chunks_of_rows(&pack.footer, &self.spec.pending);
         let mut core = self.core.borrow_mut();
-        if !chunks.is_subset(&self.spec.pending) || !chunks.is_disjoint(&core.taken) {
-            let cause = "it records chunks that are not pending, or that another pack records too";
+        let Some(chunks) = chunks.filter(|chunks| chunks.is_disjoint(&core.taken)) else {
+            let cause = "it records chunks that are not pending, or that were recorded before";
             return Err(VaultError::corrupt("resume capture", format!("pack {id}"), cause));
-        }
+        };
         if !pack.uploaded {
             core.queue.push_back(id);
         }

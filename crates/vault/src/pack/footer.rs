@@ -110,6 +110,16 @@ impl Footer {
         out.into()
     }
 
+    /// Makes the parts before the hash a whole footer.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn seal(content: &[u8]) -> Vec<u8> {
+        let tail = TailWire {
+            magic: MAGIC,
+            footer_len: ((content.len() + HASH_BYTES + TAIL_BYTES) as u32).into(),
+        };
+        [content, blake3::hash(content).as_bytes(), tail.as_bytes()].concat()
+    }
+
     /// How many bytes the footer has, from the end of a pack of `object_len` bytes.
     pub(crate) fn len_from_tail(subject: &dyn Display, tail: &[u8], object_len: u64) -> Result<u64> {
         let corrupt = |cause: String| VaultError::corrupt("read pack footer", subject, cause);

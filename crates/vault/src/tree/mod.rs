@@ -13,6 +13,8 @@
 mod node;
 mod root;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use node::parse_node;
 pub use node::{LeafEntry, NodeRef, TreeNode};
 pub(crate) use node::{NODE_BYTES_MAX, decode_node, encode_node};
 pub use root::Root;

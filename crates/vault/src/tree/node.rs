@@ -219,6 +219,16 @@ pub(crate) fn encode_node(node: &TreeNode) -> (NodeId, Vec<u8>) {
 
 /// Parses plain bytes and checks them against the name they were asked by.
 pub(crate) fn decode_node(expected: NodeId, bytes: &[u8]) -> Result<TreeNode, DecodeError> {
+    let (found, node) = parse_node(bytes)?;
+    if found != expected {
+        let text = format!("tree node: its content has the name {found}");
+        return Err(DecodeError::Mismatch(text));
+    }
+    Ok(node)
+}
+
+/// Parses plain bytes: the node, and the name that its content has.
+pub(crate) fn parse_node(bytes: &[u8]) -> Result<(NodeId, TreeNode), DecodeError> {
     let bad = |what: &str| DecodeError::Mismatch(format!("tree node: {what}"));
     let crc_at = bytes
         .len()
@@ -285,11 +295,7 @@ pub(crate) fn decode_node(expected: NodeId, bytes: &[u8]) -> Result<TreeNode, De
             chunks,
         });
     }
-    let found = name(level, &rows);
-    if found != expected {
-        return Err(bad(&format!("its content has the name {found}")));
-    }
-    Ok(from_rows(level, rows))
+    Ok((name(level, &rows), from_rows(level, rows)))
 }
 
 fn from_rows(level: u8, rows: Vec<Row>) -> TreeNode {

@@ -1,6 +1,6 @@
 //! The top of a tree: all that a volume keeps to know a snapshot's content.
 
-use super::{NodeRef, cover, depth_for};
+use super::{NodeRef, depth_for};
 use crate::codec::Codec;
 use crate::error::{Result, VaultError};
 use crate::id::{NodeId, PackId};
@@ -138,8 +138,8 @@ impl Root {
         }
         if wire.flags & HAS_TOP != 0 {
             let chunks = wire.chunks.get();
-            if chunks == 0 || chunks > cover(root.depth() - 1) {
-                return Err(corrupt(format!("{chunks} chunks in depth {}", wire.depth)));
+            if chunks == 0 || chunks > root.chunk_count() {
+                return Err(corrupt(format!("{chunks} chunks in {} bytes", root.size_bytes)));
             }
             let at = Location {
                 pack: wire.pack,
