@@ -1,10 +1,11 @@
-//! The project's chores: `cargo xtask test` and `cargo xtask bench`.
+//! The project's chores: `cargo xtask test`, `cargo xtask fuzz` and `cargo xtask bench`.
 //!
 //! What must stay true: continuous integration runs exactly what a developer runs, and every check
 //! can be run alone. Nothing here decides what is correct; it only finds, installs, starts and times.
 
 mod bench;
 mod deps;
+mod fuzz;
 mod layers;
 mod process;
 mod soak;
@@ -14,8 +15,10 @@ mod tools;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask test [--only fmt|deps|lint|unit|e2e] [-- <arguments for pytest>]
+usage: cargo xtask test [--only fmt|deps|lint|unit|fuzz|e2e] [-- <arguments for pytest>]
        cargo xtask soak [--rounds N] [--only kill9|powercut] [--seed N]
+       cargo xtask fuzz [--seconds N] [--only TARGET [--input FILE]]
+       cargo xtask fuzz --write-seeds
        cargo xtask bench [-- <arguments for bench/run.py>]";
 
 fn main() -> ExitCode {
@@ -28,6 +31,14 @@ fn main() -> ExitCode {
     let outcome = match words.as_slice() {
         ["test"] => test::run(None, &rest),
         ["test", "--only", step] => test::run(Some(step), &rest),
+        ["fuzz", "--write-seeds"] => fuzz::write_seeds(),
+        ["fuzz", options @ ..] => match fuzz::Options::parse(options) {
+            Some(options) => fuzz::run(&options),
+            None => {
+                eprintln!("{USAGE}");
+                return ExitCode::from(2);
+            }
+        },
         ["bench"] => bench::run(&rest),
         ["soak", words @ ..] => soak::run(words),
         _ => {

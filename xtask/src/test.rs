@@ -12,6 +12,7 @@ const STEPS: &[Step] = &[
     ("deps", check_dependencies),
     ("lint", lint),
     ("unit", unit),
+    ("fuzz", |_| crate::fuzz::run_briefly()),
     ("e2e", e2e),
 ];
 
@@ -32,6 +33,7 @@ pub fn run(only: Option<&str>, pytest_args: &[String]) -> Result<()> {
     if only.is_none() {
         // Learn about a missing tool now, not after the long steps.
         tools::ensure(tools::FOR_TESTS)?;
+        tools::ensure(tools::FOR_FUZZING)?;
     }
     let begun = Instant::now();
     let mut summary = Vec::new();
@@ -60,7 +62,13 @@ pub fn run(only: Option<&str>, pytest_args: &[String]) -> Result<()> {
 }
 
 fn fmt(_: &[String]) -> Result<()> {
-    process::run(process::cargo(&["fmt", "--all", "--check"])?)
+    process::run(process::cargo(&["fmt", "--all", "--check"])?)?;
+    process::run(process::cargo(&[
+        "fmt",
+        "--manifest-path",
+        "fuzz/Cargo.toml",
+        "--check",
+    ])?)
 }
 
 fn check_dependencies(_: &[String]) -> Result<()> {

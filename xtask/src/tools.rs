@@ -24,6 +24,9 @@ pub const FOR_TESTS: &[Tool] = &[
     ("python3", "python3"),
 ];
 
+/// What the fuzzer is built with: it is C++.
+pub const FOR_FUZZING: &[Tool] = &[("g++", "g++")];
+
 /// What the benchmarks run besides.
 pub const FOR_BENCH: &[Tool] = &[
     ("qemu-nbd", "qemu-utils"),

@@ -1,0 +1,369 @@
+//! Seeds: valid inputs for every target, made by the real encoders.
+//!
+//! Volumes are made in the simulated world and their files cut up; the vault's objects are the pinned ones of its
+//! golden tests. The result is committed (`fuzz/corpus`), so that what an older release wrote stays among the seeds
+//! when an encoder changes.
+
+use bytes::{BufMut, BytesMut};
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use tidemark_ecs::page::Cursor;
+use tidemark_ecs::sign::{Credentials, encode_form, v1, v3};
+use tidemark_env::sim::Sim;
+use tidemark_env::{Env, OpenMode};
+use tidemark_nbd::proto::wire::{self, option};
+use tidemark_units::{CHUNK_BYTES, SnapshotId};
+use tidemark_volume::{CreateOptions, Volume, VolumeConfig};
+
+/// Target and input.
+type Seed = (&'static str, Vec<u8>);
+
+/// Writes `dir/<target>/seed-<n>` for every seed.
+pub fn write(dir: &Path) -> io::Result<()> {
+    let mut seeds = vault();
+    seeds.extend(nbd());
+    seeds.extend(ecs());
+    seeds.extend(volume());
+    let mut seen = HashSet::new();
+    seeds.retain(|seed| seen.insert(seed.clone()));
+    let mut count = HashMap::new();
+    for (target, bytes) in seeds {
+        let number = count.entry(target).and_modify(|n| *n += 1).or_insert(1);
+        std::fs::create_dir_all(dir.join(target))?;
+        std::fs::write(dir.join(target).join(format!("seed-{number}")), bytes)?;
+    }
+    Ok(())
+}
+
+fn hex(text: &str) -> Vec<u8> {
+    let digits: String = text.split_whitespace().collect();
+    data_encoding::HEXLOWER.decode(digits.as_bytes()).expect("hex")
+}
+
+macro_rules! golden {
+    ($name:literal) => {
+        include_str!(concat!("../../crates/vault/tests/golden/", $name))
+    };
+}
+
+fn vault() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for pack in [golden!("data-pack.hex"), golden!("tree-pack.hex")] {
+        let pack = hex(pack);
+        let (_, len) = pack.split_last_chunk::<4>().expect("a footer length");
+        seeds.push((
+            "vault_footer",
+            pack[pack.len() - u32::from_le_bytes(*len) as usize..].to_vec(),
+        ));
+    }
+    seeds.push(("vault_node", hex(golden!("leaf.hex"))));
+    seeds.push(("vault_node", hex(golden!("inner.hex"))));
+    seeds.push(("vault_root", hex(golden!("root.hex"))));
+    let lines: Vec<&str> = golden!("text-objects.txt").lines().collect();
+    for object in lines.chunks(2) {
+        seeds.push((
+            "vault_text_object",
+            format!("{}\n", object.join("\n")).into_bytes(),
+        ));
+    }
+    seeds.push(("vault_text_object", tidemark_vault::fuzzing::capture_file()));
+    seeds.push((
+        "vault_stored_chunk",
+        [vec![1], hex(golden!("zstd-chunk.hex"))].concat(),
+    ));
+    seeds.push(("vault_stored_chunk", b"\0raw".to_vec()));
+    for key in [
+        "packs/ab/abababababababababababababababab",
+        "nodes/00/00000000000000000000000000000000",
+        "d/d-1/h/00000000000000000007",
+        "snapshots/s-1",
+    ] {
+        seeds.push(("vault_bucket_key", key.into()));
+    }
+    seeds
+}
+
+/// One option of a handshake.
+fn put_option(out: &mut BytesMut, code: u32, data: &[u8]) {
+    out.put_u64(wire::MAGIC_OPTION);
+    out.put_u32(code);
+    out.put_u32(data.len() as u32);
+    out.put_slice(data);
+}
+
+fn string(text: &str) -> Vec<u8> {
+    [&(text.len() as u32).to_be_bytes(), text.as_bytes()].concat()
+}
+
+fn put_request(out: &mut BytesMut, extended: bool, command: u16, flags: u16, offset: u64, length: u32) {
+    out.put_u32(if extended {
+        wire::MAGIC_REQUEST_EXTENDED
+    } else {
+        wire::MAGIC_REQUEST
+    });
+    out.put_u16(flags);
+    out.put_u16(command);
+    out.put_u64(7);
+    out.put_u64(offset);
+    if extended {
+        out.put_u64(length.into());
+    } else {
+        out.put_u32(length);
+    }
+    if command == wire::command::WRITE {
+        out.put_bytes(b'w', length as usize);
+    }
+}
+
+fn session(extended: bool) -> BytesMut {
+    use wire::{command, command_flag as flag};
+    let mut out = BytesMut::new();
+    put_request(
+        &mut out,
+        extended,
+        command::READ,
+        flag::DF * u16::from(extended),
+        0,
+        512,
+    );
+    put_request(&mut out, extended, command::WRITE, flag::FUA, 4096, 24);
+    put_request(&mut out, extended, command::BLOCK_STATUS, flag::REQ_ONE, 0, 8192);
+    put_request(&mut out, extended, command::WRITE_ZEROES, flag::NO_HOLE, 0, 4096);
+    put_request(&mut out, extended, command::TRIM, 0, 0, 4096);
+    put_request(&mut out, extended, command::CACHE, 0, 0, 4096);
+    put_request(&mut out, extended, command::FLUSH, 0, 0, 0);
+    put_request(&mut out, extended, command::DISC, 0, 0, 0);
+    out
+}
+
+fn nbd() -> Vec<Seed> {
+    let requests = |how: u8| [&[how], &session(how % 3 == 2)[..]].concat();
+    let go = [string("d-1"), vec![0, 2, 0, 1, 0, 3]].concat();
+    let context = [string("d-1"), vec![0, 0, 0, 1], string(wire::BASE_ALLOCATION)].concat();
+
+    let mut modern = BytesMut::from(&[5, 0, 0, 0, 3][..]);
+    put_option(&mut modern, option::STARTTLS, &[]);
+    put_option(&mut modern, option::STRUCTURED_REPLY, &[]);
+    put_option(&mut modern, option::EXTENDED_HEADERS, &[]);
+    put_option(&mut modern, option::LIST, &[]);
+    put_option(&mut modern, option::LIST_META_CONTEXT, &context);
+    put_option(&mut modern, option::SET_META_CONTEXT, &context);
+    put_option(&mut modern, option::INFO, &go);
+    put_option(&mut modern, option::GO, &go);
+    modern.extend_from_slice(&session(true));
+
+    let mut old = BytesMut::from(&[0, 0, 0, 0, 1][..]);
+    put_option(&mut old, option::EXPORT_NAME, b"d-1");
+    old.extend_from_slice(&session(false));
+
+    let mut leaving = BytesMut::from(&[1, 0, 0, 0, 3][..]);
+    put_option(
+        &mut leaving,
+        option::GO,
+        &[string("unknown"), vec![0, 0]].concat(),
+    );
+    put_option(&mut leaving, option::ABORT, &[]);
+
+    vec![
+        ("nbd_requests", requests(0)),
+        ("nbd_requests", requests(1 | 0x40)),
+        ("nbd_requests", requests(2 | 0x40)),
+        ("nbd_handshake", modern.to_vec()),
+        ("nbd_handshake", old.to_vec()),
+        ("nbd_handshake", leaving.to_vec()),
+    ]
+}
+
+fn ecs() -> Vec<Seed> {
+    let credentials = Credentials {
+        access_key_id: "testid".into(),
+        access_key_secret: "testsecret".into(),
+        security_token: None,
+    };
+    let (now, nonce) = ("2026-01-02T03:04:05Z", "nonce");
+    let queries: &[&[(&str, &str)]] = &[
+        &[
+            ("RegionId", "cn-hangzhou"),
+            ("ZoneId", "cn-hangzhou-a"),
+            ("Size", "20"),
+            ("DiskCategory", "cloud_essd"),
+            ("PerformanceLevel", "PL1"),
+            ("DiskName", "a disk"),
+            ("Tag.1.Key", "k"),
+            ("Tag.1.Value", "v"),
+            ("ClientToken", "t"),
+        ],
+        &[
+            ("DiskId", "d-bp1s5fnvk4gn2tws0aaa"),
+            ("SnapshotName", "one"),
+            ("Description", "a*b 中文"),
+            ("RetentionDays", "7"),
+        ],
+        &[
+            ("RegionId", "cn-hangzhou"),
+            ("DiskIds", "[\"d-1\",\"d-2\"]"),
+            ("SnapshotIds", "[\"s-1\"]"),
+            ("Filter.1.Key", "CreationStartTime"),
+            ("Filter.1.Value", "2026-01-02T03:04Z"),
+            ("PageNumber", "1"),
+            ("PageSize", "50"),
+            ("MaxResults", "10"),
+            ("NextToken", ""),
+            ("DryRun", "true"),
+        ],
+        &[
+            ("RegionId", "cn-hangzhou"),
+            ("ImageId", "i"),
+            ("InstanceType", "tidemark.external"),
+            ("Amount", "2"),
+            ("SystemDisk.Size", "40"),
+            ("SystemDisk.Category", "cloud_essd"),
+            ("DataDisk.1.Size", "40"),
+            ("DataDisk.1.SnapshotId", "s-1"),
+            ("InstanceName", "name[1,4]x"),
+            ("HostName", "h"),
+            ("Password", "Secret123!"),
+            ("UserData", "aGk="),
+        ],
+        &[
+            ("RegionId", "cn-hangzhou"),
+            ("ResourceType", "disk"),
+            ("ResourceId.1", "d-1"),
+            ("TagKey.1", "k"),
+            ("All", "false"),
+            ("InstanceId", "i-1"),
+            ("Force", "true"),
+        ],
+    ];
+    let mut seeds = Vec::new();
+    for query in queries {
+        let pairs: Vec<_> = query
+            .iter()
+            .map(|(n, v)| (n.to_string(), v.to_string()))
+            .collect();
+        let signed = v1::sign_request(&credentials, "GET", "CreateDisk", "JSON", &pairs, now, nonce);
+        let wire = encode_form(signed.iter().map(|(n, v)| (n.as_str(), v.as_str())));
+        seeds.push(("ecs_query", wire.into_bytes()));
+    }
+    let call = v3::Call {
+        method: "GET",
+        host: "127.0.0.1:7480",
+        action: "DescribeRegions",
+        version: tidemark_ecs::API_VERSION,
+        query: &[],
+        timestamp: now,
+        nonce,
+    };
+    for (name, value) in v3::sign_request(&credentials, &call) {
+        if name == "authorization" {
+            seeds.push(("ecs_authorization", value.into_bytes()));
+        }
+    }
+    let cursor = Cursor {
+        created: 1_700_000_000_123,
+        id: "s-1".into(),
+    };
+    seeds.push(("ecs_text", cursor.encode().into_bytes()));
+    for text in [now, "2026-01-02T03:04Z", "d-bp1s5fnvk4gn2tws0aaa"] {
+        seeds.push(("ecs_text", text.into()));
+    }
+    seeds.push(("ecs_render", "<a href=\"x\">&amp; ]]> 中文\t\r\n\u{1}".into()));
+    seeds
+}
+
+const SEGMENT: u64 = 256 << 10;
+const BLOCK: usize = 4096;
+
+/// The files of a volume that has seen every kind of record, before and after a checkpoint.
+fn volume() -> Vec<Seed> {
+    Sim::new(1).run(|env| async move {
+        let dir = Path::new("v");
+        let config = VolumeConfig {
+            segment_bytes: SEGMENT,
+            segments_max: Some(6),
+            ..VolumeConfig::default()
+        };
+        let options = CreateOptions {
+            name: "d-seed".into(),
+            size_bytes: 64 * CHUNK_BYTES,
+            source: Some((vec![7; 84], 32 * CHUNK_BYTES)),
+        };
+        Volume::create(&env, dir, &options, &config)
+            .await
+            .expect("a new volume");
+        let volume = Volume::open(&env, dir, None, &config).await.expect("it opens");
+        let mut seeds = Vec::new();
+        for round in 0..2u8 {
+            let chunk = u64::from(round) * CHUNK_BYTES;
+            // Zeros: a payload that takes no room in the corpus.
+            volume
+                .write(chunk, vec![0; BLOCK].into(), true)
+                .await
+                .expect("a write");
+            volume
+                .zero(chunk + CHUNK_BYTES, CHUNK_BYTES, round == 0, true)
+                .await
+                .expect("zeros");
+            volume.trim(0, 8 * CHUNK_BYTES, true).await.expect("a trim");
+            let id = SnapshotId::new(format!("s-seed{round}")).expect("a plain id");
+            volume.mark(&id).await.expect("a mark");
+            seeds.extend(log_seeds(&env, dir).await);
+            for pending in volume.pending_marks() {
+                volume.taken(&pending.mark.snapshot, &pending.chunks);
+            }
+            volume.checkpoint().await.expect("a checkpoint");
+            seeds.push((
+                "volume_superblock",
+                file(&env, &dir.join(format!("super.{round}"))).await,
+            ));
+            volume.fail(&id).await.expect("the mark is given up");
+        }
+        seeds
+    })
+}
+
+async fn log_seeds(env: &Env, dir: &Path) -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for segment in env.fs.list(&dir.join("log")).await.expect("the log's directory") {
+        segment_seeds(&file(env, &dir.join("log").join(segment.name)).await, &mut seeds);
+    }
+    seeds
+}
+
+fn segment_seeds(segment: &[u8], seeds: &mut Vec<Seed>) {
+    let mut blocks: Vec<&[u8]> = segment.chunks(BLOCK).collect();
+    while blocks.last().is_some_and(|block| block.iter().all(|b| *b == 0)) {
+        blocks.pop();
+    }
+    seeds.push(("volume_segment_header", blocks[0][..80].to_vec()));
+    let starts: Vec<usize> = (1..blocks.len())
+        .filter(|at| blocks[*at].starts_with(b"TMBATCH"))
+        .collect();
+    for (n, start) in starts.iter().enumerate() {
+        let end = starts.get(n + 1).copied().unwrap_or(blocks.len());
+        seeds.push(("volume_log_batch", without_zeros(&blocks[*start..end].concat())));
+        if blocks[end - 1][12..].starts_with(b"s-seed") {
+            seeds.push(("volume_mark_note", without_zeros(blocks[end - 1])));
+        }
+    }
+}
+
+/// Without the zeros at the end, which the targets add again.
+fn without_zeros(bytes: &[u8]) -> Vec<u8> {
+    let len = bytes.iter().rposition(|b| *b != 0).map_or(0, |last| last + 1);
+    bytes[..len].to_vec()
+}
+
+async fn file(env: &Env, path: &Path) -> Vec<u8> {
+    let file = env
+        .fs
+        .open(path, OpenMode::Read)
+        .await
+        .expect("the volume's file");
+    let size = file.size().await.expect("its size");
+    file.read_at(0, size as usize)
+        .await
+        .expect("its content")
+        .to_vec()
+}
