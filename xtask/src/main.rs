@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `cargo xtask fuzz` and `cargo xtask bench`.
+//! The project's chores: `cargo xtask test`, `soak`, `fuzz` and `bench`.
 //!
 //! What must stay true: continuous integration runs exactly what a developer runs, and every check
 //! can be run alone. Nothing here decides what is correct; it only finds, installs, starts and times.
