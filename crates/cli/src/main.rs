@@ -1,12 +1,13 @@
 //! The one binary, `tidemark`: wires everything together.
 //!
 //! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
-//! only, as any other client does; `up` and `volume` hold the service and a volume themselves.
+//! only, as any other client does; `up`, `volume` and `doctor` work on the data themselves.
 //! Exit status: 0 done, 1 failed, 2 wrong command line.
 
 mod client;
 mod credentials;
 mod demo;
+mod doctor;
 mod ecs;
 mod endpoint;
 mod log;
@@ -54,6 +55,8 @@ enum Command {
     },
     /// One volume without a service: create, serve, info, log
     Volume(volume::VolumeArgs),
+    /// Check a data directory for damage while its service is stopped
+    Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -71,6 +74,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Instance(args) => people::instance::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
+        Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidemark", &mut script);

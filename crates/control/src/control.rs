@@ -54,7 +54,7 @@ impl Control {
             path: config.data_dir.clone(),
             cause,
         })?;
-        let path = config.data_dir.join("catalogue.db");
+        let path = config.data_dir.join(crate::CATALOGUE_FILE);
         let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
         let store = opened.map_err(|e| ControlError::Config(format!("opening the catalogue: {e}")))??;
         keys::ensure_root(&store, &config).await?;

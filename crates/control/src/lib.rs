@@ -30,3 +30,12 @@ pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
 pub use control::{Caller, Control};
 pub use error::ControlError;
 pub use keys::AccessKey;
+
+/// The catalogue's file in a data directory.
+pub const CATALOGUE_FILE: &str = "catalogue.db";
+
+/// Looks through a catalogue file that no service has open, and changes nothing. Answers what is wrong inside it, a
+/// sentence each; fails when it cannot be read as a catalogue at all.
+pub fn check_catalogue(path: &std::path::Path) -> Result<Vec<String>, ControlError> {
+    Ok(store::check(path)?)
+}

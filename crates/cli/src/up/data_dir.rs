@@ -24,7 +24,7 @@ impl DataDir {
         make(path)
             .and_then(|()| make(&path.join("run")))
             .with_context(|| format!("cannot make the data directory {}", path.display()))?;
-        let lock_path = path.join("service.lock");
+        let lock_path = path.join(LOCK_FILE);
         let mut lock = File::options()
             .read(true)
             .write(true)
@@ -32,23 +32,11 @@ impl DataDir {
             .truncate(false)
             .open(&lock_path)
             .with_context(|| format!("cannot open {}", lock_path.display()))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let mut owner = String::new();
-                let _ = (&lock).take(20).read_to_string(&mut owner);
-                let owner = match owner.trim() {
-                    "" => "another process".to_string(),
-                    pid => format!("process {pid}"),
-                };
-                bail!(
-                    "{} is in use by {owner}: one `tidemark up` per data directory; choose another with --data-dir",
-                    path.display()
-                );
-            }
-            Err(TryLockError::Error(cause)) => {
-                return Err(cause).with_context(|| format!("cannot lock {}", lock_path.display()));
-            }
+        if let Some(owner) = lock_or_owner(&lock, &lock_path)? {
+            bail!(
+                "{} is in use by {owner}: one `tidemark up` per data directory; choose another with --data-dir",
+                path.display()
+            );
         }
         // For people only; the lock is what counts.
         let note = |lock: &mut File| -> std::io::Result<()> {
@@ -58,6 +46,52 @@ impl DataDir {
         };
         note(&mut lock).with_context(|| format!("cannot write {}", lock_path.display()))?;
         Ok(Self { _lock: lock })
+    }
+}
+
+/// Holds a data directory that is only looked at: makes nothing, and keeps a service from starting meanwhile.
+#[derive(Debug)]
+pub struct QuietDataDir {
+    _lock: Option<File>,
+}
+
+impl QuietDataDir {
+    /// Takes the lock of a data directory that is there and that no service uses.
+    pub fn take(path: &Path) -> Result<Self> {
+        if !path.is_dir() {
+            bail!("{} is no directory; name one with --data-dir", path.display());
+        }
+        let lock_path = path.join(LOCK_FILE);
+        let lock = match File::open(&lock_path) {
+            Ok(lock) => lock,
+            // A copy, or a directory in which no service ever started.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self { _lock: None }),
+            Err(error) => return Err(error).with_context(|| format!("cannot open {}", lock_path.display())),
+        };
+        if let Some(owner) = lock_or_owner(&lock, &lock_path)? {
+            bail!("{} is in use by {owner}: stop the service first", path.display());
+        }
+        Ok(Self { _lock: Some(lock) })
+    }
+}
+
+const LOCK_FILE: &str = "service.lock";
+
+/// Takes the lock, or says who has it.
+fn lock_or_owner(lock: &File, lock_path: &Path) -> Result<Option<String>> {
+    match lock.try_lock() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => {
+            let mut owner = String::new();
+            let _ = lock.take(20).read_to_string(&mut owner);
+            Ok(Some(match owner.trim() {
+                "" => "another process".to_string(),
+                pid => format!("process {pid}"),
+            }))
+        }
+        Err(TryLockError::Error(cause)) => {
+            Err(cause).with_context(|| format!("cannot lock {}", lock_path.display()))
+        }
     }
 }
 
@@ -80,7 +114,12 @@ mod tests {
             error.contains(&std::process::id().to_string()) && error.contains("--data-dir"),
             "{error}"
         );
+        let error = QuietDataDir::take(&path).unwrap_err().to_string();
+        assert!(error.contains("stop the service"), "{error}");
         drop(held);
+        let looking = QuietDataDir::take(&path).unwrap();
+        DataDir::take(&path).unwrap_err();
+        drop(looking);
         DataDir::take(&path).unwrap();
     }
 

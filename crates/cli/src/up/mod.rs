@@ -5,7 +5,7 @@
 //! takes nothing new and finishes what it has, the control plane rests, the node closes its disks. A
 //! second signal ends the process at once, which loses nothing that was acknowledged.
 
-mod data_dir;
+pub mod data_dir;
 mod settings;
 
 use crate::credentials::{Connection, CredentialsFile};

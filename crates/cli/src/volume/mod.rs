@@ -84,7 +84,7 @@ pub fn run(args: VolumeArgs) -> Result<()> {
 }
 
 /// Makes this thread an engine thread for a while.
-fn engine<T, F: Future<Output = Result<T>>>(main: impl FnOnce(RealEnv) -> F) -> Result<T> {
+pub fn engine<T, F: Future<Output = Result<T>>>(main: impl FnOnce(RealEnv) -> F) -> Result<T> {
     try_run(RuntimeOptions::default(), main).context("cannot start the engine")?
 }
 

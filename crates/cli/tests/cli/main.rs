@@ -2,5 +2,6 @@
 
 mod command_line;
 mod common;
+mod doctor;
 mod service;
 mod volume;

@@ -7,18 +7,18 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 /// A service of the test's own; killed when the test ends.
-struct Service {
+pub struct Service {
     dir: tempfile::TempDir,
     child: Child,
     ready: String,
 }
 
 impl Service {
-    fn start() -> Self {
+    pub fn start() -> Self {
         Self::start_in(tempfile::tempdir().unwrap())
     }
 
-    fn start_in(dir: tempfile::TempDir) -> Self {
+    pub fn start_in(dir: tempfile::TempDir) -> Self {
         let mut child = tidemark(dir.path(), &["up", "--listen", "127.0.0.1:0"])
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(dir.path().join("log")).unwrap())
@@ -33,27 +33,35 @@ impl Service {
         Self { dir, child, ready }
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.dir.path()
     }
 
-    fn run(&self, words: &[&str]) -> Ran {
+    pub fn run(&self, words: &[&str]) -> Ran {
         run(self.path(), words)
     }
 
     /// Runs what must succeed and returns what it printed, without the final line break.
-    fn out(&self, words: &[&str]) -> String {
+    pub fn out(&self, words: &[&str]) -> String {
         let ran = self.run(words);
         assert_eq!(ran.code, Some(0), "{words:?}\n{}{}", ran.out, ran.err);
         ran.out.trim_end_matches('\n').to_string()
     }
 
-    fn json(&self, words: &[&str]) -> serde_json::Value {
+    pub fn json(&self, words: &[&str]) -> serde_json::Value {
         serde_json::from_str(&self.out(words)).expect("JSON is printed")
     }
 
+    /// Ends it as a power cut does, but for what the kernel still writes.
+    pub fn kill(mut self) -> tempfile::TempDir {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        let empty = tempfile::tempdir().unwrap();
+        std::mem::replace(&mut self.dir, empty)
+    }
+
     /// Ends it as an operator does.
-    fn stop(mut self) -> tempfile::TempDir {
+    pub fn stop(mut self) -> tempfile::TempDir {
         signal(&self.child, "TERM");
         assert_eq!(
             self.child.wait().unwrap().code(),

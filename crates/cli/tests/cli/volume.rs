@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 /// Starts `volume serve` and returns once it says that it is ready.
-fn serve(dir: &Path, export: &str) -> Child {
+pub fn serve(dir: &Path, export: &str) -> Child {
     let mut child = tidemark(
         dir,
         &["volume", "serve", "v", "--socket", "s", "--export", export],
@@ -28,7 +28,7 @@ fn serve(dir: &Path, export: &str) -> Child {
 }
 
 /// The oldest handshake there is, NBD_OPT_EXPORT_NAME: connects and returns the stream and the size.
-fn connect(dir: &Path, export: &str) -> (UnixStream, u64) {
+pub fn connect(dir: &Path, export: &str) -> (UnixStream, u64) {
     let mut stream = UnixStream::connect(dir.join("s")).unwrap();
     let mut hello = [0; 18];
     stream.read_exact(&mut hello).unwrap();
@@ -45,7 +45,7 @@ fn connect(dir: &Path, export: &str) -> (UnixStream, u64) {
 }
 
 /// One request and its answer without data; the error number.
-fn request(stream: &mut UnixStream, kind: u16, offset: u64, length: u32, payload: &[u8]) -> u32 {
+pub fn request(stream: &mut UnixStream, kind: u16, offset: u64, length: u32, payload: &[u8]) -> u32 {
     let mut message = 0x2560_9513_u32.to_be_bytes().to_vec();
     message.extend([0, 0]);
     message.extend(kind.to_be_bytes());

@@ -86,6 +86,12 @@ type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs inside a transaction; says whether to keep its changes, and what to do after the commit.
 type Work = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Finish) + Send>;
 
+/// Looks through the catalogue file at `path` while no service has it open, and changes nothing. Answers what is
+/// wrong inside it, a sentence each; fails when it cannot be read as a catalogue at all.
+pub fn check(path: &Path) -> Result<Vec<String>, StoreError> {
+    sqlite::check(path, migrations::ALL.last().map_or(0, |newest| newest.version))
+}
+
 /// The database: clones share it. Its threads end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {

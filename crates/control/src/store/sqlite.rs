@@ -84,6 +84,41 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
+/// Looks through a catalogue that nobody has open, and changes nothing. Answers what is wrong inside it.
+pub(super) fn check(path: &Path, known: i64) -> Result<Vec<String>, StoreError> {
+    let subject = || format!("check {}", path.display());
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(subject(), e))?;
+    let number = |sql: &str| {
+        connection
+            .query_row(sql, [], |row| row.get::<_, i64>(0))
+            .map_err(|e| failed(subject(), e))
+    };
+    if number("PRAGMA application_id")? != APPLICATION_ID {
+        let cause = "the file is not a Tidemark catalogue";
+        return Err(StoreError::new(StoreErrorKind::Corrupt, subject(), cause));
+    }
+    let found = number("PRAGMA user_version")?;
+    if found > known {
+        let cause = format!("version {found} was written by a newer program; this one knows up to {known}");
+        return Err(StoreError::new(StoreErrorKind::TooNew, subject(), cause));
+    }
+    let mut wrong = Vec::new();
+    let mut rows = connection
+        .prepare("PRAGMA integrity_check")
+        .map_err(|e| failed(subject(), e))?;
+    let said = rows
+        .query_map([], |row| row.get::<_, String>(0))
+        .map_err(|e| failed(subject(), e))?;
+    for line in said {
+        let line = line.map_err(|e| failed(subject(), e))?;
+        if line != "ok" {
+            wrong.push(line);
+        }
+    }
+    Ok(wrong)
+}
+
 /// Applies the steps that are missing, each with its version in one transaction.
 fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), StoreError> {
     let subject = "schema";

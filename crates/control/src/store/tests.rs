@@ -134,3 +134,29 @@ fn only_the_owner_may_read_the_secrets() {
         assert_eq!(mode & 0o077, 0, "{:?} has mode {mode:o}", entry.file_name());
     }
 }
+
+#[tokio::test]
+async fn a_check_tells_a_whole_catalogue_from_a_damaged_and_a_foreign_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("catalogue.db");
+    drop(Store::open(&path).unwrap());
+    // The threads close the file, and with it fold the write-ahead log in, when they notice.
+    while dir.path().join("catalogue.db-wal").exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    assert_eq!(check(&path).unwrap(), Vec::<String>::new());
+    let mut bytes = std::fs::read(&path).unwrap();
+    let pages = bytes.len() / 4096;
+    for page in 2..pages {
+        bytes[page * 4096..page * 4096 + 16].fill(0xff);
+    }
+    std::fs::write(&path, bytes).unwrap();
+    assert!(check(&path).map_or(true, |wrong| !wrong.is_empty()));
+    std::fs::write(
+        &path,
+        b"not a database, though long enough to be taken for one at first sight".repeat(99),
+    )
+    .unwrap();
+    assert_eq!(check(&path).unwrap_err().kind, StoreErrorKind::Corrupt);
+    assert!(check(&dir.path().join("nothing.db")).is_err());
+}

@@ -1,0 +1,62 @@
+//! The vault: its format, that it is the one that this data belongs to, its snapshots' heads and records.
+
+use super::Report;
+use std::path::Path;
+use std::rc::Rc;
+use tidemark_env::{DirBucket, Env};
+use tidemark_vault::{Vault, VaultErrorKind};
+
+const RESTORE: &str = "bring the vault's directory back as it was, or from a copy; data that is only in it cannot be \
+                       read without";
+
+/// Checks the vault; `None` when it cannot be used.
+pub(super) async fn check(env: &Env, data_dir: &Path, report: &mut Report) -> Option<Vault> {
+    let dir = data_dir.join("vault");
+    let known = match std::fs::read(data_dir.join("vault.format")) {
+        Ok(known) => Some(known),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => {
+            report.damaged("vault", format!("vault.format cannot be read: {error}"), RESTORE);
+            return None;
+        }
+    };
+    if known.is_none() && !dir.exists() {
+        report.warning(
+            "vault",
+            format!("{} is not there", dir.display()),
+            "expected only where no service has ever started",
+        );
+        return None;
+    }
+    let bucket = Rc::new(DirBucket::new(env.clone(), dir));
+    let opened = match &known {
+        Some(known) => Vault::open_known(env, bucket, Some(known)).await,
+        None => Vault::open(env, bucket).await,
+    };
+    let vault = match opened {
+        Ok(vault) => vault,
+        Err(error) => {
+            report.damaged("vault", error.to_string(), RESTORE);
+            return None;
+        }
+    };
+    match vault.snapshots().await {
+        Ok(snapshots) => report.ok(
+            "vault",
+            format!("{} snapshots in {}", snapshots.len(), vault.describe()),
+        ),
+        Err(error) if error.kind == VaultErrorKind::Busy => {
+            report.warning(
+                "vault",
+                error.to_string(),
+                "try again when the bucket can be reached",
+            );
+        }
+        Err(error) => report.damaged(
+            "vault",
+            error.to_string(),
+            "bring the named object back from a copy of the vault; other snapshots are not concerned",
+        ),
+    }
+    Some(vault)
+}
