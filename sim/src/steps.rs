@@ -13,7 +13,9 @@ use tidemark_node::SnapshotStatus;
 use tidemark_units::DiskId;
 
 /// How long guests and captures may take, in virtual time, before something must be stuck.
-const PATIENCE: Duration = Duration::from_secs(4000);
+const PATIENCE: Duration = Duration::from_secs(1500);
+/// How often it is looked whether they are done, at first and at last.
+const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(4));
 
 impl World {
     /// Starts the nodes and makes the disks of the plan.
@@ -62,12 +64,12 @@ impl World {
             Step::Settle => self.settle().await,
             Step::Snapshot { disk } => {
                 if let Some((disk, _)) = self.pick_disk(disk) {
-                    self.env.spawn(Rc::clone(self).snapshot(disk));
+                    self.beside(Rc::clone(self).snapshot(disk));
                 }
             }
             Step::Group { node, disks } => self.group_step(node, disks),
             Step::Captured => self.captured().await,
-            Step::Delete { pick } => self.env.spawn(Rc::clone(self).delete(pick)),
+            Step::Delete { pick } => self.beside(Rc::clone(self).delete(pick)),
             Step::Clone { pick, node } => Rc::clone(self).clone_disk(pick, node).await,
             Step::Rollback { disk, pick } => {
                 if let Some((number, disk)) = self.pick_disk(disk) {
@@ -133,6 +135,16 @@ impl World {
         }
     }
 
+    /// Does `work` while the steps go on.
+    pub fn beside(self: &Rc<Self>, work: impl Future<Output = ()> + 'static) {
+        let world = Rc::clone(self);
+        self.calls.set(self.calls.get() + 1);
+        self.env.spawn(async move {
+            work.await;
+            world.calls.set(world.calls.get() - 1);
+        });
+    }
+
     fn later(self: &Rc<Self>, ms: u64, work: impl FnOnce(&Rc<World>) + 'static) {
         let world = Rc::clone(self);
         self.env.spawn(async move {
@@ -144,6 +156,7 @@ impl World {
     /// Waits until the guests have done what they had to.
     pub async fn settle(self: &Rc<Self>) {
         let end = self.sim.now() + PATIENCE;
+        let mut look = LOOK.0;
         loop {
             self.tend().await;
             let busy = self
@@ -154,13 +167,15 @@ impl World {
             if self.sim.now() > end {
                 self.fail(format!("the guests of {} wait for ever", busy.id));
             }
-            self.sleep(Duration::from_millis(20)).await;
+            self.sleep(look).await;
+            look = (look * 5 / 4).min(LOOK.1);
         }
     }
 
     /// Waits until no capture is under way.
     pub async fn captured(self: &Rc<Self>) {
         let end = self.sim.now() + PATIENCE;
+        let mut look = LOOK.0;
         loop {
             self.tend().await;
             let calls = self.calls.get();
@@ -185,7 +200,8 @@ impl World {
             if self.sim.now() > end {
                 self.fail(format!("captures do not end: {waits:?}"));
             }
-            self.sleep(Duration::from_millis(50)).await;
+            self.sleep(look).await;
+            look = (look * 5 / 4).min(LOOK.1);
         }
     }
 

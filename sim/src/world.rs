@@ -309,8 +309,8 @@ impl World {
         let world = Rc::clone(self);
         self.env.spawn(async move {
             while let Ok(event) = events.recv().await {
+                world.say(|| format!("{event:?}"));
                 if let Event::CaptureFailed(_, snapshot, why) = event {
-                    world.say(|| format!("{snapshot} failed: {why}"));
                     world.tally.borrow_mut().failed_snapshots += 1;
                     world.failed.borrow_mut().insert(snapshot, why);
                 }

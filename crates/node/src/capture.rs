@@ -218,7 +218,7 @@ impl VaultHost {
         if let Ok(Err(e)) = failed.await {
             tracing::warn!(%snapshot, error = %e, "giving a capture's changes back");
         }
-        self.drop_note(snapshot).await;
+        self.forget_note(snapshot).await;
         match why {
             Some(why) => self.board.failed(snapshot, why),
             None => self.board.forget(snapshot),
@@ -545,7 +545,7 @@ impl VaultHost {
             tracing::error!(snapshot = %pending.mark.snapshot, error = %e, "noting a commit in the volume");
             return Err(End::Paused);
         }
-        self.drop_note(&pending.mark.snapshot).await;
+        self.forget_note(&pending.mark.snapshot).await;
         Ok(SnapshotSummary {
             disk_bytes: committed.root.size_bytes(),
             ..committed.stats.into()

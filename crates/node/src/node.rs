@@ -105,6 +105,12 @@ impl Shared {
         self.config.data_dir.join("volumes").join(disk.as_str())
     }
 
+    /// A place beside a disk's for what is half made or half removed: a start removes it.
+    fn dir_beside(&self, what: &str, disk: &DiskId) -> PathBuf {
+        let name = format!(".{what}-{disk}");
+        self.config.data_dir.join("volumes").join(name)
+    }
+
     fn opening(&self, disk: &DiskId) -> Arc<AsyncMutex<()>> {
         Arc::clone(lock(&self.opening).entry(disk.clone()).or_default())
     }

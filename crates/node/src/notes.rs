@@ -7,6 +7,7 @@ use crate::types::{NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
+use tidemark_env::mutant;
 use tidemark_units::{DiskId, SnapshotId};
 use tidemark_volume::PendingMark;
 
@@ -52,14 +53,25 @@ impl VaultHost {
         Ok(Some(note))
     }
 
-    /// Removes a note; one that is not there is fine.
-    pub async fn drop_note(&self, snapshot: &SnapshotId) {
+    /// Removes a note, durably: after a crash the log may bring the mark back, and a note would bring the snapshot back.
+    /// One that is not there is fine.
+    pub async fn drop_note(&self, snapshot: &SnapshotId) -> Result<(), NodeError> {
         let path = self.note_path(snapshot);
-        match self.env().fs.remove_file(&path).await {
-            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%snapshot, error = %e, "a note could not be removed; it does no harm");
-            }
+        let fs = &self.env().fs;
+        match fs.remove_file(&path).await {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
             _ => {}
+        }
+        if mutant::on("node-note-removed-without-sync") {
+            return Ok(());
+        }
+        Ok(fs.sync_dir(&self.config.data_dir.join("marks")).await?)
+    }
+
+    /// As [`VaultHost::drop_note`], where a note that stays does no harm.
+    pub async fn forget_note(&self, snapshot: &SnapshotId) {
+        if let Err(e) = self.drop_note(snapshot).await {
+            tracing::warn!(%snapshot, error = %e, "a note could not be removed; that is tried again when its disk is opened");
         }
     }
 
@@ -83,7 +95,7 @@ impl VaultHost {
             if fs.exists(&spool).await? {
                 fs.remove_dir_all(&spool).await?;
             }
-            self.drop_note(&snapshot).await;
+            self.drop_note(&snapshot).await?;
             tracing::info!(%disk, %snapshot, "removed what a capture had left behind");
         }
         Ok(())

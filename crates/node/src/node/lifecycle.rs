@@ -7,17 +7,28 @@ use super::{Disk, Node, lock};
 use crate::disk::DiskHost;
 use crate::remote::Remote;
 use crate::types::{NodeError, NodeErrorKind};
+use std::io;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tidemark_env::Fs;
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
-use tidemark_volume::{CreateOptions, PendingMark, Volume, VolumeErrorKind};
+use tidemark_volume::{CreateOptions, PendingMark, Volume};
 use tokio::sync::Mutex as AsyncMutex;
 
 /// How often, and how far apart, a volume's lock is tried at its opening.
 const LOCK_TRIES: u32 = 40;
 /// See [`LOCK_TRIES`].
 const LOCK_WAIT: Duration = Duration::from_millis(25);
+
+/// Makes a name durable.
+async fn sync_parent(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => fs.sync_dir(parent).await,
+        None => Ok(()),
+    }
+}
 
 impl Node {
     /// Makes a disk of `size_bytes`: empty, or with a snapshot's content (usable at once, filled lazily).
@@ -43,29 +54,36 @@ impl Node {
                 None => None,
             },
         };
-        let dir = shared.dir(disk);
-        let path = dir.clone();
+        let (dir, half) = (shared.dir(disk), shared.dir_beside("new", disk));
         let config = shared.config.volume.clone();
         // Made on the vault's thread: it is not guest I/O, and the volume's own thread starts with the open.
         let made = shared.vault.call(move |host| async move {
-            if Volume::roots_of(host.env(), &path).await.is_ok() {
+            let fs = &host.env().fs;
+            if fs.exists(&dir).await? {
                 return Ok(()); // made before a crash
             }
-            Volume::create(host.env(), &path, &options, &config).await
+            let making = async {
+                if fs.exists(&half).await? {
+                    fs.remove_dir_all(&half).await?;
+                }
+                Volume::create(host.env(), &half, &options, &config).await?;
+                // Renamed last: after a crash there is a whole disk or none.
+                fs.rename(&half, &dir).await?;
+                Ok::<_, NodeError>(sync_parent(&**fs, &dir).await?)
+            };
+            let made = making.await;
+            if made.is_err() {
+                for left in [&half, &dir] {
+                    if let Err(e) = fs.remove_dir_all(left).await
+                        && e.kind() != io::ErrorKind::NotFound
+                    {
+                        tracing::warn!(dir = %left.display(), error = %e, "removing a half-made disk");
+                    }
+                }
+            }
+            made
         });
-        if let Err(e) = made.await? {
-            // These say that there is a volume, however it was missed above: it is nobody's to remove.
-            if matches!(e.kind, VolumeErrorKind::Invalid | VolumeErrorKind::Busy) {
-                return Err(e.into());
-            }
-            let cleaned = shared
-                .vault
-                .call(move |host| async move { host.env().fs.remove_dir_all(&dir).await });
-            if let Err(e) = cleaned.await? {
-                tracing::warn!(%disk, error = %e, "removing a half-made disk");
-            }
-            return Err(e.into());
-        }
+        made.await??;
         self.open_locked(disk).await
     }
 
@@ -225,10 +243,7 @@ impl Node {
             lock(&shared.disks).remove(disk);
             open.end().await;
         }
-        let (dir, gone) = (
-            shared.dir(disk),
-            shared.config.data_dir.join("volumes").join(format!(".{disk}")),
-        );
+        let (dir, gone) = (shared.dir(disk), shared.dir_beside("gone", disk));
         let removed = shared.vault.call(move |host| async move {
             let fs = &host.env().fs;
             if !fs.exists(&dir).await? {
@@ -236,9 +251,7 @@ impl Node {
             }
             // Renamed first: after a crash there is a whole disk or none.
             fs.rename(&dir, &gone).await?;
-            if let Some(parent) = gone.parent() {
-                fs.sync_dir(parent).await?;
-            }
+            sync_parent(&**fs, &gone).await?;
             fs.remove_dir_all(&gone).await
         });
         removed.await??;

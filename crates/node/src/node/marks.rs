@@ -45,7 +45,7 @@ impl Node {
                     if made {
                         host.withdraw(&remote, &id, None).await;
                     } else {
-                        host.drop_note(&id).await;
+                        host.forget_note(&id).await;
                     }
                 });
                 undo.await?;
@@ -104,6 +104,11 @@ impl Node {
             self.withdraw_leftover(open, snapshot).await?;
         }
         shared.board.forget(snapshot);
+        let id = snapshot.clone();
+        let forgotten = shared
+            .vault
+            .call(move |host| async move { host.drop_note(&id).await });
+        forgotten.await??;
         let id = snapshot.clone();
         let record = shared
             .vault
