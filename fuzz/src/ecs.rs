@@ -75,7 +75,7 @@ pub fn authorization(bytes: &[u8]) {
                 let canonical = v3::canonical_request(
                     "GET",
                     [("Name", text)],
-                    |name| Some(name.to_owned()),
+                    |name| (name == "host").then(|| text.to_owned()),
                     &parsed.signed_headers,
                     &v3::payload_hash(bytes),
                 );

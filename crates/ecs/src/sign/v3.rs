@@ -8,6 +8,7 @@ use super::{Credentials, encode};
 use crate::ApiError;
 use data_encoding::HEXLOWER;
 use ring::{digest, hmac};
+use std::collections::HashSet;
 
 /// The only algorithm that is offered.
 pub const ALGORITHM: &str = "ACS3-HMAC-SHA256";
@@ -71,6 +72,13 @@ impl Authorization {
             signed_headers: field("SignedHeaders")?,
             signature: field("Signature")?,
         };
+        // Each name brings its header's whole value into the canonical request: repeated ones would let a few hundred
+        // kilobytes of header ask for gigabytes, before anybody knows who is calling.
+        let mut seen = HashSet::new();
+        if let Some(twice) = parsed.signed_headers.split(';').find(|name| !seen.insert(*name)) {
+            let shown: String = twice.chars().take(40).collect();
+            return Err(incomplete(&format!("SignedHeaders names {shown:?} twice")));
+        }
         match MUST_BE_SIGNED.iter().find(|name| !parsed.signs(name)) {
             Some(name) => Err(incomplete(&format!("SignedHeaders lacks {name}"))),
             None => Ok(parsed),
@@ -344,6 +352,11 @@ mod tests {
                 "ACS3-HMAC-SM3 Credential=a".to_owned(),
                 "InvalidParamater",
                 "ACS3-HMAC-SM3",
+            ),
+            (
+                format!("ACS3-HMAC-SHA256 Credential=a,SignedHeaders={all};{all},Signature=a"),
+                "IncompleteSignature",
+                "twice",
             ),
             (
                 "ACS3-HMAC-SHA256 SignedHeaders=host,Signature=a".to_owned(),
