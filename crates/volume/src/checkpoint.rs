@@ -22,6 +22,7 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+use tidemark_env::mutant;
 use tidemark_units::{BLOCK_BYTES, BlockRange, MIB};
 
 /// Most bytes of one base write.
@@ -105,7 +106,9 @@ impl Volume {
             return Ok(());
         };
         // The base must never hold what the log could still lose: tracking would not know of it.
-        inner.log.sync(layer.last.min(inner.log.written())).await?;
+        if !mutant::on("volume-base-ahead-of-log") {
+            inner.log.sync(layer.last.min(inner.log.written())).await?;
+        }
         self.preserve(&layer).await?;
         {
             let all_present = inner.core.state.borrow().states.all_present();
@@ -139,7 +142,7 @@ impl Volume {
                 .borrow()
                 .tracker
                 .needed(layer.interval, &layer.chunks);
-            if needed.is_empty() {
+            if needed.is_empty() || mutant::on("volume-checkpoint-ignores-pending") {
                 return Ok(());
             }
             if self.inner.closing.get() {
@@ -198,6 +201,7 @@ impl Volume {
         let offset = run.blocks.start * BLOCK_BYTES;
         match run.content {
             Content::Log(_) => self.inner.base.write(offset, data.to_vec()).await,
+            Content::Zero { .. } if mutant::on("volume-trim-keeps-data") => Ok(()),
             Content::Zero { punch } => {
                 let len = run.blocks.count() * BLOCK_BYTES;
                 self.inner.base.punch(offset, len).await?;
@@ -238,11 +242,10 @@ impl Volume {
         let inner = &self.inner;
         // What lands while the sync runs is not covered by it.
         let covered = inner.core.state.borrow().states.clone();
-        inner
-            .base
-            .sync()
-            .await
-            .map_err(|e| self.broken("syncing the base", &e))?;
+        if !mutant::on("volume-superblock-before-base-sync") {
+            let synced = inner.base.sync().await;
+            synced.map_err(|e| self.broken("syncing the base", &e))?;
+        }
         {
             let mut state = inner.core.state.borrow_mut();
             state.durable_states = covered;

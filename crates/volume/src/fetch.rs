@@ -16,6 +16,7 @@ use roaring::RoaringBitmap;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use tidemark_env::mutant;
 use tidemark_units::{BLOCK_BYTES, BlockRange, ChunkIndex};
 use tokio::sync::oneshot;
 
@@ -108,10 +109,14 @@ impl Volume {
         let blocks = chunk.blocks().intersect(BlockRange { start: 0, end });
         let valid = {
             let state = self.inner.core.state.borrow();
-            if state.epoch != epoch || state.states.is_present(chunk) {
+            let stale = state.epoch != epoch && !mutant::on("volume-fetch-outlives-rollback");
+            if stale || state.states.is_present(chunk) {
                 return Ok(());
             }
-            state.states.valid(chunk)
+            match mutant::on("volume-fetch-over-newer") {
+                false => state.states.valid(chunk),
+                true => 0,
+            }
         };
         let first = blocks.start;
         let mut at = blocks.start;

@@ -104,7 +104,7 @@ impl AckHold {
 
     /// Lets acknowledgements pass. Whether they were held from the start until now; if not, the group is void.
     pub fn release(self) -> bool {
-        let held = !self.expired();
+        let held = !self.expired() || mutant::on("volume-lease-ignored");
         drop(self);
         held
     }

@@ -16,6 +16,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use std::rc::Rc;
 use std::time::Duration;
+use tidemark_env::mutant;
 use tidemark_units::{BLOCK_BYTES, BlockRange, CHUNK_BYTES, ChunkIndex, Lsn, SnapshotId};
 
 /// A run of bytes and whether anything is stored for it.
@@ -235,6 +236,9 @@ impl Volume {
             at += len;
         }
         async move {
+            if mutant::on("volume-ack-before-write") {
+                return Ok(Lsn::ZERO);
+            }
             let mut last = Lsn::ZERO;
             for receiver in waiting {
                 last = Log::appended(receiver).await?;
@@ -247,7 +251,11 @@ impl Volume {
     async fn write_bytes(&self, offset: u64, data: Bytes) -> Result<Lsn> {
         let blocks = blocks_touched(offset, data.len() as u64);
         self.admit(blocks, blocks.count() * BLOCK_BYTES).await?;
-        let guard = self.inner.locks.hold(blocks).await;
+        let held = match mutant::on("volume-widen-without-lock") {
+            false => blocks,
+            true => BlockRange::new(blocks.start, 0),
+        };
+        let guard = self.inner.locks.hold(held).await;
         // Everything logged before is in the index after this, and nothing of these blocks can follow.
         self.inner.log.barrier().await;
         let old = self
@@ -330,7 +338,7 @@ impl Volume {
     /// The last step of every request that changes the disk or promises durability: makes its records up to `lsn` durable if
     /// it asks for that, and waits while acknowledgements are held. Nothing may be awaited after this.
     async fn acknowledge(&self, lsn: Lsn, durable: bool) -> Result<()> {
-        if durable {
+        if durable && !mutant::on("volume-flush-without-sync") {
             self.inner.log.sync(lsn).await?;
         }
         self.inner.acks.pass().await;
@@ -342,7 +350,7 @@ impl Volume {
     async fn admit(&self, blocks: BlockRange, bytes: u64) -> Result<()> {
         self.check_serving()?;
         let inner = &self.inner;
-        if bytes > 0 {
+        if bytes > 0 && !mutant::on("volume-reserve-skipped") {
             let in_log = inner.core.state.borrow().layers.data_bytes() + inner.log.queued_bytes();
             if !inner.reserve.covers(in_log + bytes)
                 && let Err(full) = inner.reserve.grow(in_log + bytes).await

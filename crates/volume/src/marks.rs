@@ -13,6 +13,7 @@ use crate::tracking::{Mark, PendingMark};
 use crate::volume::{CoreState, Volume};
 use roaring::RoaringBitmap;
 use std::rc::Rc;
+use tidemark_env::mutant;
 use tidemark_units::{BlockRange, Lsn, SnapshotId};
 use tokio::sync::oneshot;
 
@@ -44,7 +45,9 @@ impl Volume {
             state.check_no_mark_waits()?;
         }
         let lsn = Log::appended(self.append_note(RecordKind::Mark, snapshot, "")).await?;
-        inner.log.sync(lsn).await?;
+        if !mutant::on("volume-mark-without-sync") {
+            inner.log.sync(lsn).await?;
+        }
         let found = inner.core.state.borrow().tracker.mark_of(snapshot);
         found.ok_or_else(|| VolumeError::corrupt("a mark that was just written is not in the index"))
     }
@@ -198,9 +201,11 @@ impl Volume {
                 ));
             }
             let open = state.tracker.open_interval();
-            let gone = differing | state.tracker.open_checkpointed() | state.layers.chunks_of(open);
+            let mut gone = differing | state.tracker.open_checkpointed() | state.layers.chunks_of(open);
+            if mutant::on("volume-rollback-keeps-changed") {
+                gone = differing.clone();
+            }
             let chunks_end = inner.identity.size_bytes.div_ceil(tidemark_units::CHUNK_BYTES) as u32;
-            let mut gone = gone;
             gone.remove_range(chunks_end..);
             state.states.make_absent(&gone);
             state.durable_states.make_absent(&gone);

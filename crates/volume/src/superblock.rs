@@ -12,7 +12,7 @@ use crate::tracking::{Mark, PendingMark, SavedMark};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::path::Path;
-use tidemark_env::{Env, OpenMode};
+use tidemark_env::{Env, OpenMode, mutant};
 use tidemark_units::{Lsn, SnapshotId};
 
 const MAGIC: [u8; 8] = *b"TMSUPER\x01";
@@ -192,7 +192,10 @@ impl Superblock {
 
     /// Writes this into the slot of its generation and makes it durable.
     pub async fn store(&self, env: &Env, dir: &Path) -> Result<()> {
-        let slot = self.generation % 2;
+        let slot = match mutant::on("volume-same-superblock-slot") {
+            false => self.generation % 2,
+            true => 0,
+        };
         let failed = |e: std::io::Error| VolumeError::io(format!("writing superblock slot {slot}"), &e);
         let file = env
             .fs

@@ -12,6 +12,7 @@
 
 use roaring::RoaringBitmap;
 use std::collections::VecDeque;
+use tidemark_env::mutant;
 use tidemark_units::{Lsn, SnapshotId};
 
 /// A point in a volume's history.
@@ -164,6 +165,11 @@ impl Tracker {
                 Some(closed) if closed.mark.lsn <= checkpoint => {
                     let group = match &closed.outcome {
                         Outcome::Over => continue,
+                        Outcome::Pending
+                            if closed.untaken.is_empty() && mutant::on("volume-tracking-cleared-early") =>
+                        {
+                            continue;
+                        }
                         Outcome::Pending => None,
                         Outcome::Prepared { group } => Some(group.clone()),
                     };
@@ -304,6 +310,9 @@ impl Tracker {
         closed.outcome = Outcome::Over;
         closed.untaken.clear();
         let chunks = closed.chunks.clone();
+        if mutant::on("volume-fail-loses-bits") {
+            return;
+        }
         for next in self.intervals.iter_mut().skip(at + 1) {
             match &mut next.closed {
                 Some(later) if later.outcome == Outcome::Over => {}

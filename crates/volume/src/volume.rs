@@ -21,7 +21,7 @@ use std::cell::{Cell, RefCell};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::{DirLock, Env};
+use tidemark_env::{DirLock, Env, mutant};
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 use tokio::sync::{Mutex, Notify};
 
@@ -245,6 +245,11 @@ impl Volume {
             let state = inner.core.state.borrow();
             let (dirty, marks) = state.tracker.saved(state.checkpoint);
             let first = state.layers.first_segment().unwrap_or(u64::MAX);
+            // Present counts only once its data was synced (R9).
+            let states = match mutant::on("volume-present-before-sync") {
+                false => state.durable_states.clone(),
+                true => state.states.clone(),
+            };
             Superblock {
                 volume: inner.identity.volume,
                 name: inner.identity.name.clone(),
@@ -260,10 +265,13 @@ impl Volume {
                 marks,
                 parent: state.parent.clone(),
                 source: state.source_root.clone(),
-                states: state.durable_states.clone(),
+                states,
                 ever_connected: state.ever_connected,
             }
         };
+        if mutant::on("volume-recycle-too-soon") {
+            inner.log.release_before(superblock.first_sequence);
+        }
         superblock.store(&inner.env, &inner.dir).await?;
         {
             let mut state = inner.core.state.borrow_mut();

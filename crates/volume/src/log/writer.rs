@@ -14,7 +14,7 @@ use bytes::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
-use tidemark_env::{Env, File};
+use tidemark_env::{Env, File, mutant};
 use tidemark_units::{BLOCK_BYTES, BlockRange, Lsn};
 use tokio::sync::{Notify, oneshot};
 
@@ -314,7 +314,11 @@ impl Log {
     /// The latest segment that a superblock may name as the one to read first: a later one's header might
     /// not survive a crash.
     pub fn synced_sequence(&self) -> u64 {
-        self.inner.state.borrow().synced_sequence
+        let state = self.inner.state.borrow();
+        match mutant::on("volume-names-unsynced-segment") {
+            false => state.synced_sequence,
+            true => state.sequence,
+        }
     }
 
     /// Starts a new epoch for the segments to come (after a rollback).
@@ -434,7 +438,12 @@ impl Log {
                 state.unsynced.push(Rc::clone(&segment));
             }
         }
-        for (n, (record, queued)) in batch.records.iter().zip(&taken).enumerate() {
+        for n in 0..taken.len() {
+            let at = match mutant::on("volume-index-out-of-order") {
+                false => n,
+                true => taken.len() - 1 - n,
+            };
+            let (record, queued) = (&batch.records[at], &taken[at]);
             (self.inner.apply)(Written {
                 lsn: Lsn(batch.first_lsn.0 + n as u64),
                 kind: record.kind,
@@ -488,10 +497,18 @@ impl Log {
                     )
                 };
                 let syncs = segments.iter().map(|s| s.file.sync());
-                let outcome = futures_util::future::try_join_all(syncs).await;
+                let mut outcome = futures_util::future::try_join_all(syncs).await;
+                if outcome.is_err() && mutant::on("volume-retry-after-failed-sync") {
+                    let again = segments.iter().map(|s| s.file.sync());
+                    outcome = futures_util::future::try_join_all(again).await;
+                }
                 match outcome {
                     Ok(_) => {
                         let mut state = self.inner.state.borrow_mut();
+                        let upto = match mutant::on("volume-flush-covers-later") {
+                            false => upto,
+                            true => state.written,
+                        };
                         state.durable = state.durable.max(upto);
                         let covered = segments.iter().map(|s| s.sequence).max().unwrap_or(0);
                         state.synced_sequence = state.synced_sequence.max(covered);
