@@ -184,12 +184,11 @@ impl Volume {
         loop {
             match self.write_run_once(&run, &data).await {
                 Ok(()) => return Ok(()),
+                // As much as the run needs and no more: the rest of the log needs the rest of the reserve.
                 Err(e) if is_full(&e) => {
-                    self.inner.reserve.release().await?;
-                    match self.write_run_once(&run, &data).await {
-                        Ok(()) => return Ok(()),
-                        Err(e) if is_full(&e) => self.wait_for_space(&e).await?,
-                        Err(e) => return Err(self.broken("writing the base", &e)),
+                    let needed = run.blocks.count() * BLOCK_BYTES;
+                    if !self.inner.reserve.give_back(needed).await? {
+                        self.wait_for_space(&e).await?;
                     }
                 }
                 Err(e) => return Err(self.broken("writing the base", &e)),
@@ -295,10 +294,13 @@ impl Volume {
                 other => other,
             },
         };
-        let released = inner.reserve.release().await;
-        inner.log.close();
-        // Nothing lands any more once this was held: the base may soon be another owner's.
+        let released = inner.reserve.close().await;
+        inner.log.close().await;
+        // Once each of these was held, nothing lands, no checkpoint of a poisoned volume goes on and no superblock is
+        // written any more: the directory may soon be another owner's.
+        drop(inner.checkpointing.lock().await);
         drop(inner.landing.lock().await);
+        let _persisting = inner.persisting.lock().await;
         inner.lock.take();
         outcome.and(released)
     }

@@ -11,6 +11,7 @@ use crate::layers::Piece;
 use crate::log::layout::RecordKind;
 use crate::log::segment::read_blocks;
 use crate::log::writer::{Append, Log};
+use crate::reserve::Admitted;
 use crate::volume::{Volume, blocks_touched, blocks_within};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
@@ -213,9 +214,11 @@ impl Volume {
     }
 
     async fn write_blocks(&self, blocks: BlockRange, data: Bytes) -> Result<Lsn> {
-        self.admit(blocks, data.len() as u64).await?;
+        let admitted = self.admit(blocks, data.len() as u64).await?;
         self.inner.locks.free(blocks).await;
-        self.log_data(blocks, data).await
+        let logged = self.log_data(blocks, data);
+        drop(admitted);
+        logged.await
     }
 
     /// Logs whole blocks as records that each fit one batch. Queued at once, so nothing can come between them.
@@ -250,7 +253,7 @@ impl Volume {
     /// A write that does not cover whole blocks: reads them, changes them, logs them.
     async fn write_bytes(&self, offset: u64, data: Bytes) -> Result<Lsn> {
         let blocks = blocks_touched(offset, data.len() as u64);
-        self.admit(blocks, blocks.count() * BLOCK_BYTES).await?;
+        let admitted = self.admit(blocks, blocks.count() * BLOCK_BYTES).await?;
         let held = match mutant::on("volume-widen-without-lock") {
             false => blocks,
             true => BlockRange::new(blocks.start, 0),
@@ -266,7 +269,7 @@ impl Volume {
         let from = (offset - blocks.start * BLOCK_BYTES) as usize;
         whole[from..from + data.len()].copy_from_slice(&data);
         let logged = self.log_data(blocks, whole.freeze());
-        drop(guard);
+        drop((guard, admitted));
         logged.await
     }
 
@@ -319,7 +322,7 @@ impl Volume {
     }
 
     async fn log_zero(&self, kind: RecordKind, blocks: BlockRange) -> Result<Lsn> {
-        self.admit(BlockRange::new(blocks.start, 0), 0).await?;
+        let _nothing = self.admit(BlockRange::new(blocks.start, 0), 0).await?;
         self.inner.locks.free(blocks).await;
         Log::appended(self.inner.log.append(Append {
             kind,
@@ -347,17 +350,12 @@ impl Volume {
 
     /// Lets a write in: base space is reserved for it (a full file system is an error here, before any
     /// acknowledgement), and the log has room for it (a full log makes it wait).
-    async fn admit(&self, blocks: BlockRange, bytes: u64) -> Result<()> {
+    async fn admit(&self, blocks: BlockRange, bytes: u64) -> Result<Admitted<'_>> {
         self.check_serving()?;
         let inner = &self.inner;
+        let admitted = inner.reserve.admit(bytes);
         if bytes > 0 && !mutant::on("volume-reserve-skipped") {
-            let in_log = inner.core.state.borrow().layers.data_bytes() + inner.log.queued_bytes();
-            if !inner.reserve.covers(in_log + bytes)
-                && let Err(full) = inner.reserve.grow(in_log + bytes).await
-                && !(full.kind == VolumeErrorKind::Full && self.base_has(blocks).await?)
-            {
-                return Err(full);
-            }
+            self.reserve_for(blocks).await?;
         }
         loop {
             let space = inner.log.space_changed();
@@ -381,13 +379,40 @@ impl Volume {
                     let delay = (percent - SLOW_PERCENT) * 10_000 / (STOP_PERCENT - SLOW_PERCENT);
                     inner.env.clock.sleep(Duration::from_micros(delay)).await;
                 }
-                return Ok(());
+                return Ok(admitted);
             }
         }
     }
 
-    /// Whether the base has space for all of `blocks` already.
+    /// Makes sure that everything let in has its space in the base or the reserve, `blocks` included.
+    async fn reserve_for(&self, blocks: BlockRange) -> Result<()> {
+        let inner = &self.inner;
+        let let_in = || {
+            let indexed = inner.core.state.borrow().layers.data_bytes();
+            indexed + inner.log.unapplied_bytes() + inner.reserve.admitted()
+        };
+        if inner.reserve.covers(let_in()) {
+            return Ok(());
+        }
+        match inner.reserve.grow(let_in()).await {
+            Err(full) if full.kind == VolumeErrorKind::Full => match self.base_has(blocks).await? {
+                true => Ok(()),
+                false => Err(full),
+            },
+            other => other,
+        }
+    }
+
+    /// Whether the base has space for all of `blocks` already, and nothing in the log is about to give it back.
     async fn base_has(&self, blocks: BlockRange) -> Result<bool> {
+        self.inner.log.barrier().await;
+        let pieces = self.inner.core.state.borrow().layers.resolve(blocks);
+        if pieces
+            .iter()
+            .any(|p| matches!(p, Piece::Found(e) if matches!(e.location, Location::Zero { .. })))
+        {
+            return Ok(false);
+        }
         let end = blocks.end * BLOCK_BYTES;
         let mut at = blocks.start * BLOCK_BYTES;
         while at < end {

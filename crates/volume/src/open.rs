@@ -144,12 +144,15 @@ impl Volume {
         let store = SegmentStore::new(env.clone(), dir, superblock.segment_bytes);
         let core = Rc::new(Core::new(&superblock));
         let files = store.open_all().await?;
-        for (slot, file) in &files {
-            store.complete(*slot, &**file, &superblock.volume).await?;
+        let mut whole = Vec::with_capacity(files.len());
+        for (slot, file) in files {
+            if store.complete(slot, &*file, &superblock.volume).await? {
+                whole.push((slot, file));
+            }
         }
         let replayed = Cell::new(0u64);
         let end = scan(
-            files,
+            whole,
             &superblock.volume,
             superblock.first_sequence,
             superblock.checkpoint,

@@ -3,6 +3,8 @@
 //! What must stay true: when a write is acknowledged, its data can reach the base later, whatever happens to
 //! the file system's free space meanwhile. So a file `reserve` holds allocated space for all data in the log; when a
 //! base write meets a full file system, the checkpointer gives the reserve back and tries again.
+//! Counted is everything that was let in: what the index holds, what the log has queued or is writing, and what
+//! was let in but is not queued yet (an [`Admitted`] each).
 //! A write that only overwrites blocks which the base has already needs no reserve: that is looked up
 //! only when the reserve cannot grow, so the usual write pays for none of this.
 
@@ -18,8 +20,25 @@ use tokio::sync::Mutex;
 pub struct Reserve {
     file: Rc<dyn File>,
     bytes: Cell<u64>,
+    /// Bytes of writes that were let in and are not queued in the log yet.
+    admitted: Cell<u64>,
     step_bytes: u64,
     growing: Mutex<()>,
+    closed: Cell<bool>,
+}
+
+/// Bytes of one write that was let in, until the log counts them: drop this right after queueing its records, or whenever
+/// the write is given up.
+pub struct Admitted<'a> {
+    reserve: &'a Reserve,
+    bytes: u64,
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        let left = self.reserve.admitted.get() - self.bytes;
+        self.reserve.admitted.set(left);
+    }
 }
 
 impl Reserve {
@@ -35,9 +54,22 @@ impl Reserve {
         Ok(Self {
             file,
             bytes: Cell::new(0),
+            admitted: Cell::new(0),
+            closed: Cell::new(false),
             step_bytes,
             growing: Mutex::new(()),
         })
+    }
+
+    /// Counts a write of `bytes` from now on.
+    pub fn admit(&self, bytes: u64) -> Admitted<'_> {
+        self.admitted.set(self.admitted.get() + bytes);
+        Admitted { reserve: self, bytes }
+    }
+
+    /// Bytes of writes that were let in and are not queued in the log yet.
+    pub fn admitted(&self) -> u64 {
+        self.admitted.get()
     }
 
     /// Whether `bytes` are reserved.
@@ -50,6 +82,12 @@ impl Reserve {
         let _one = self.growing.lock().await;
         if self.covers(bytes) {
             return Ok(());
+        }
+        if self.closed.get() {
+            return Err(VolumeError::new(
+                VolumeErrorKind::Poisoned,
+                "the volume is being closed",
+            ));
         }
         let from = self.bytes.get();
         let target = bytes.div_ceil(self.step_bytes) * self.step_bytes;
@@ -79,16 +117,28 @@ impl Reserve {
         Ok(())
     }
 
+    /// Gives `bytes` back, or what there is, so that the base can have them. `false`: there was nothing.
+    pub async fn give_back(&self, bytes: u64) -> Result<bool> {
+        let _one = self.growing.lock().await;
+        let (had, left) = (self.bytes.get(), self.bytes.get().saturating_sub(bytes));
+        // Before the call: whoever asks meanwhile must not count on it.
+        self.bytes.set(left);
+        if had > 0 {
+            let failed = |e: io::Error| VolumeError::io("releasing reserved space", &e);
+            self.file.set_size(left).await.map_err(failed)?;
+        }
+        Ok(had > 0)
+    }
+
+    /// Gives everything back, for good.
+    pub async fn close(&self) -> Result<()> {
+        self.closed.set(true);
+        self.release().await
+    }
+
     /// Gives everything back, so that the base can have it.
     pub async fn release(&self) -> Result<()> {
-        let _one = self.growing.lock().await;
-        if self.bytes.replace(0) > 0 {
-            self.file
-                .set_size(0)
-                .await
-                .map_err(|e| VolumeError::io("releasing reserved space", &e))?;
-        }
-        Ok(())
+        self.give_back(u64::MAX).await.map(drop)
     }
 }
 

@@ -241,6 +241,12 @@ impl Volume {
     pub(crate) async fn persist(&self) -> Result<()> {
         let inner = &self.inner;
         let _one = inner.persisting.lock().await;
+        if inner.lock.borrow().is_none() {
+            return Err(VolumeError::new(
+                VolumeErrorKind::Poisoned,
+                "the volume was closed",
+            ));
+        }
         let superblock = {
             let state = inner.core.state.borrow();
             let (dirty, marks) = state.tracker.saved(state.checkpoint);

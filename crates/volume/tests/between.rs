@@ -13,7 +13,7 @@ use std::time::Duration;
 use tidemark_env::sim::{FaultOp, Sim};
 use tidemark_env::{Env, LocalFuture};
 use tidemark_units::{CHUNK_BYTES, ChunkIndex, SnapshotId};
-use tidemark_volume::{ChunkSource, CreateOptions, Volume, VolumeConfig};
+use tidemark_volume::{ChunkSource, CreateOptions, FrozenChunk, Volume, VolumeConfig, VolumeErrorKind};
 
 /// Far longer than anything here takes.
 const LONG: Duration = Duration::from_secs(120);
@@ -322,4 +322,125 @@ fn what_follows_a_torn_tail_and_a_checkpoint_is_found_again() {
             );
         });
     }
+}
+
+/// A source that is down until it is told otherwise.
+struct Down {
+    up: std::cell::Cell<bool>,
+}
+
+impl ChunkSource for Down {
+    fn read_chunk(&self, _: ChunkIndex) -> LocalFuture<'_, Result<Option<Bytes>, String>> {
+        Box::pin(async move {
+            match self.up.get() {
+                true => Ok(Some(vec![5; CHUNK_BYTES as usize].into())),
+                false => Err("the bucket does not answer".into()),
+            }
+        })
+    }
+
+    fn nonzero(&self, range: std::ops::Range<u32>) -> LocalFuture<'_, Result<RoaringBitmap, String>> {
+        Box::pin(async move { Ok(range.collect()) })
+    }
+}
+
+#[test]
+fn a_capture_that_needs_a_source_which_is_down_can_try_again() {
+    Sim::new(5).run(|env| async move {
+        create(&env, Some((b"root".to_vec(), DISK))).await;
+        let down = Rc::new(Down {
+            up: std::cell::Cell::new(false),
+        });
+        let source: Rc<dyn ChunkSource> = Rc::clone(&down) as Rc<dyn ChunkSource>;
+        let volume = Volume::open(&env, Path::new("v"), Some(source), &config())
+            .await
+            .unwrap();
+        // Part of an absent chunk: the snapshot's chunk is this and the source's.
+        volume.write(0, vec![9; 4096].into(), false).await.unwrap();
+        let id = SnapshotId::new("s-1").unwrap();
+        volume.mark(&id).await.unwrap();
+        for _ in 0..2 {
+            let refused = volume.read_frozen(&id, ChunkIndex(0)).await.unwrap_err();
+            assert_eq!(refused.kind, VolumeErrorKind::Unavailable, "{refused}");
+        }
+        volume
+            .write(4096, vec![8; 4096].into(), true)
+            .await
+            .expect("the guest goes on");
+        assert_eq!(volume.info().poisoned, None);
+        down.up.set(true);
+        let FrozenChunk::Data(bytes) = volume.read_frozen(&id, ChunkIndex(0)).await.unwrap() else {
+            panic!("it is not zeros");
+        };
+        assert!(bytes[..4096].iter().all(|b| *b == 9) && bytes[4096..].iter().all(|b| *b == 5));
+        volume.close().await.unwrap();
+    });
+}
+
+#[test]
+fn no_segment_is_made_after_a_close() {
+    for seed in 0..40 {
+        let sim = Sim::new(seed);
+        sim.run(|env| {
+            let sim = sim.clone();
+            async move {
+                create(&env, None).await;
+                let volume = Volume::open(&env, Path::new("v"), None, &config()).await.unwrap();
+                for n in 0..1 + sim.below(40) {
+                    volume.write(n * 4096, vec![1; 4096].into(), false).await.unwrap();
+                }
+                volume.close().await.unwrap();
+                let log = Path::new("v/log");
+                let closed = env.fs.list_sizes(log).await.unwrap();
+                env.clock.sleep(LONG).await;
+                assert_eq!(env.fs.list_sizes(log).await.unwrap(), closed);
+            }
+        });
+    }
+}
+
+#[test]
+fn writes_that_come_at_once_each_have_their_space() {
+    let mut refused = 0;
+    for seed in 0..40 {
+        let sim = Sim::new(seed);
+        refused += sim.run(|env| {
+            let sim = sim.clone();
+            async move {
+                let config = VolumeConfig {
+                    reserve_step_bytes: 4096,
+                    checkpoint_percent: 90,
+                    ..config()
+                };
+                create_with(&env, None, &config).await;
+                let volume = Volume::open(&env, Path::new("v"), None, &config).await.unwrap();
+                // Nothing but the writes themselves shall want space while it is tight.
+                volume.write(0, vec![1; 4096].into(), true).await.unwrap();
+                volume.checkpoint().await.unwrap();
+                let used = env.fs.space(Path::new("v")).await.unwrap();
+                let in_use = used.total_bytes - used.available_bytes;
+                sim.set_capacity(Some(in_use + (160 << 10) + sim.below(64 << 10)));
+                let write = |n: u64| volume.write((1 + n * 2) * 4096, vec![2; 4096].into(), false);
+                let answers = futures_util::future::join_all((0..80).map(write)).await;
+                let full = answers.iter().filter(|a| a.is_err()).count();
+                for answer in answers.iter().filter_map(|a| a.as_ref().err()) {
+                    assert_eq!(answer.kind, VolumeErrorKind::Full, "{answer}");
+                }
+                let checkpoint = Box::pin(volume.checkpoint());
+                let waited = Box::pin(env.clock.sleep(Duration::from_millis(200)));
+                match futures_util::future::select(checkpoint, waited).await {
+                    futures_util::future::Either::Left((done, _)) => {
+                        done.expect("what was acknowledged has its space");
+                    }
+                    futures_util::future::Either::Right(_) => {
+                        panic!("seed {seed}: the checkpoint waits for space")
+                    }
+                }
+                sim.set_capacity(None);
+                volume.close().await.unwrap();
+                full
+            }
+        });
+    }
+    assert!(refused > 0, "there was meant to be too little space");
 }

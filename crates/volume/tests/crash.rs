@@ -34,6 +34,8 @@ struct World {
     vault: SharedVault,
     snapshots: Rc<Cell<u64>>,
     sync_fails: Cell<bool>,
+    /// Writes that met a full file system.
+    refused: Cell<u64>,
 }
 
 /// A writer that owns the sectors of every WRITERS-th 32 KiB.
@@ -56,8 +58,14 @@ async fn writer(env: Env, world: Rc<World>, volume: Volume, me: usize) {
             true => volume.zero(offset, len, sim.below(2) == 0, fua).await,
             false => volume.write(offset, bytes_of(&values), fua).await,
         };
-        if done.is_err() {
-            return;
+        if let Err(e) = done {
+            if e.kind != VolumeErrorKind::Full {
+                return;
+            }
+            // Refused: it may be there in part, as a write that was never answered may.
+            world.refused.set(world.refused.get() + 1);
+            env.clock.sleep(Duration::from_millis(1)).await;
+            continue;
         }
         {
             let mut model = world.model.borrow_mut();
@@ -169,11 +177,8 @@ async fn reopen(env: &Env, world: &Rc<World>) -> Volume {
     let parent = volume
         .parent()
         .map(|root| SnapshotId::new(String::from_utf8(root).unwrap()).unwrap());
-    let committed = volume
-        .pending_marks()
-        .into_iter()
-        .find(|p| world.vault.borrow().images.contains_key(&p.mark.snapshot));
-    world.vault.borrow_mut().parent = committed.map(|p| p.mark.snapshot).or(parent);
+    // Marks that a replay brought back come oldest first, and each is relative to the one before.
+    world.vault.borrow_mut().parent = parent;
     let values = read_all(&volume).await;
     world.model.borrow_mut().pin_after_crash(&values);
     for pending in volume.pending_marks() {
@@ -184,6 +189,7 @@ async fn reopen(env: &Env, world: &Rc<World>) -> Volume {
                 .commit(&id, id.as_str().as_bytes().to_vec(), None)
                 .await
                 .unwrap();
+            world.vault.borrow_mut().parent = Some(id);
         } else {
             capture(env, &world.sim, &volume, &world.vault, &id).await;
         }
@@ -191,8 +197,9 @@ async fn reopen(env: &Env, world: &Rc<World>) -> Volume {
     volume
 }
 
-/// One history. `clone`: the disk starts from an image, lazily.
-fn history(seed: u64, clone: bool) {
+/// One history. `clone`: the disk starts from an image, lazily. `tight`: the file system is too small, and its free
+/// space changes. Gives the number of writes that were refused for lack of space.
+fn history(seed: u64, clone: bool, tight: bool) -> u64 {
     let sim = Sim::new(seed);
     let initial = move |s: usize| {
         if clone && !(s / 128).is_multiple_of(3) {
@@ -207,6 +214,7 @@ fn history(seed: u64, clone: bool) {
         vault: SharedVault::default(),
         snapshots: Rc::new(Cell::new(1)),
         sync_fails: Cell::new(false),
+        refused: Cell::new(0),
     });
     let origin = SnapshotId::new("s-0").unwrap();
     if clone {
@@ -243,6 +251,9 @@ fn history(seed: u64, clone: bool) {
             }
             env.spawn(snapshotter(env.clone(), Rc::clone(&here), volume.clone()));
             env.spawn(hydrator(env.clone(), Rc::clone(&here), volume.clone()));
+            if tight {
+                env.spawn(neighbour(env.clone(), Rc::clone(&here)));
+            }
             if fail_sync {
                 env.clock.sleep(Duration::from_millis(here.sim.below(100))).await;
                 here.sync_fails.set(true);
@@ -253,6 +264,10 @@ fn history(seed: u64, clone: bool) {
             env.clock.sleep(Duration::from_secs(60)).await;
         });
         sim.clear_faults();
+        // Now and then the next start meets a full file system as well.
+        if sim.below(2) == 0 {
+            sim.set_capacity(None);
+        }
         world.sync_fails.set(false);
         match sim.below(3) {
             0 => {} // a killed process: the kernel keeps what was written
@@ -260,10 +275,24 @@ fn history(seed: u64, clone: bool) {
         }
     }
     let here = Rc::clone(&world);
+    sim.set_capacity(None);
     sim.run(|env| async move {
         let volume = reopen(&env, &here).await;
         volume.close().await.unwrap();
     });
+    world.refused.get()
+}
+
+/// Others use the same file system: sometimes little is left, sometimes nothing.
+async fn neighbour(env: Env, world: Rc<World>) {
+    loop {
+        let capacity = (1 << 20) + world.sim.below(3 << 20);
+        world
+            .sim
+            .set_capacity(Some(capacity).filter(|_| world.sim.below(4) > 0));
+        let millis = world.sim.below(60);
+        env.clock.sleep(Duration::from_millis(millis)).await;
+    }
 }
 
 /// Rolls back to the latest snapshot or an earlier one, and checks that the disk is that snapshot.
@@ -310,24 +339,32 @@ async fn rollback(env: &Env, world: &Rc<World>, volume: &Volume) {
     }
 }
 
-fn run(name: &str, clone: bool, count: u64) {
+fn run(name: &str, clone: bool, tight: bool, count: u64) {
+    let mut refused = 0;
     for seed in seeds(count) {
-        let ran = std::panic::catch_unwind(|| run_history(|| history(seed, clone)));
-        if let Err(panic) = ran {
+        let ran = std::panic::catch_unwind(|| run_history(|| history(seed, clone, tight)));
+        refused += ran.unwrap_or_else(|panic| {
             eprintln!("{name}: failed with SEED={seed}");
-            std::panic::resume_unwind(panic);
-        }
+            std::panic::resume_unwind(panic)
+        });
     }
+    assert!(tight || refused == 0, "{name}: {refused} writes were refused");
 }
 
 #[test]
 fn an_empty_disk_under_writers_marks_and_power_cuts() {
-    run("empty", false, 25);
+    run("empty", false, false, 25);
 }
 
 #[test]
 fn a_lazy_disk_under_writers_marks_and_power_cuts() {
-    run("lazy", true, 25);
+    run("lazy", true, false, 25);
+}
+
+#[test]
+fn a_file_system_that_fills_up_and_empties_loses_nothing_acknowledged() {
+    run("tight", false, true, 4);
+    run("tight and lazy", true, true, 3);
 }
 
 #[test]

@@ -200,7 +200,8 @@ async fn reopen(env: &Env, world: &World) -> [Volume; 2] {
             decide(world, &disk, &mark.snapshot, decided).unwrap();
         }
         assert!(disk.prepared_marks().is_empty());
-        for number in world.groups.borrow().keys() {
+        let numbers: Vec<u64> = world.groups.borrow().keys().copied().collect();
+        for number in &numbers {
             let exists = env.fs.exists(&record_of(&format!("g-{number}"))).await.unwrap();
             let here = disk
                 .pending_marks()

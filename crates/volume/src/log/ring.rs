@@ -149,6 +149,7 @@ impl Log {
                 return;
             }
             state.growing = true;
+            state.making = true;
             state.slots
         };
         let log = self.clone();
@@ -158,6 +159,7 @@ impl Log {
             {
                 let mut state = log.inner.state.borrow_mut();
                 state.growth_failed = failed;
+                state.making = false;
                 match made {
                     Ok(file) => {
                         state.free.push((slot, file));

@@ -9,12 +9,16 @@
 
 use super::layout::{BLOCK, SegmentHeader};
 use crate::error::{Result, VolumeError};
+use crate::reserve::is_full;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tidemark_env::{Env, File, OpenMode};
 use tidemark_units::BLOCK_BYTES;
+
+/// More files than any ring has.
+const SLOTS_MAX: u32 = 1 << 20;
 
 /// A segment's file and its present use.
 pub struct Segment {
@@ -95,7 +99,9 @@ impl SegmentStore {
         let failed = |e: std::io::Error| VolumeError::io("opening the log", &e);
         let mut found = Vec::new();
         for entry in self.env.fs.list(&self.dir).await.map_err(failed)? {
-            let Some(slot) = entry.name.strip_suffix(".seg").and_then(|n| n.parse().ok()) else {
+            // Only our own names: two files that claim one slot would be taken for one.
+            let slot = entry.name.strip_suffix(".seg").and_then(|n| n.parse().ok());
+            let Some(slot) = slot.filter(|s| *s < SLOTS_MAX && self.path(*s).ends_with(&entry.name)) else {
                 continue;
             };
             let file = self
@@ -109,18 +115,24 @@ impl SegmentStore {
         Ok(found)
     }
 
-    /// Makes a file whose making was interrupted whole. One that was in use is left as it is, however short: what
-    /// is missing of it is for the scan to judge.
-    pub async fn complete(&self, slot: u32, file: &dyn File, volume: &[u8; 16]) -> Result<()> {
+    /// Makes a file whose making was interrupted whole; one for which there is no room is removed, and `false` says so. One
+    /// that was in use is left as it is, however short: what is missing of it is for the scan to judge.
+    pub async fn complete(&self, slot: u32, file: &dyn File, volume: &[u8; 16]) -> Result<bool> {
         let failed = |e: std::io::Error| VolumeError::io(format!("log segment {slot}"), &e);
         let size = file.size().await.map_err(failed)?;
         let in_use = size >= BLOCK_BYTES
             && SegmentHeader::decode(&read_blocks(file, 0, 1).await.map_err(failed)?, volume).is_some();
         if size < self.segment_bytes && !in_use {
-            self.zero_fill(file).await.map_err(failed)?;
+            match self.zero_fill(file).await {
+                Err(e) if is_full(&e) => {
+                    self.env.fs.remove_file(&self.path(slot)).await.map_err(failed)?;
+                    return Ok(false);
+                }
+                filled => filled.map_err(failed)?,
+            }
             self.env.fs.sync_dir(&self.dir).await.map_err(failed)?;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Queued {
 pub(super) struct State {
     pub(super) queue: VecDeque<Queued>,
     pub(super) queued_bytes: u64,
+    /// Payload bytes taken from the queue whose records are not applied yet.
+    pub(super) writing_bytes: u64,
     pub(super) next_lsn: Lsn,
     pub(super) written: Lsn,
     pub(super) durable: Lsn,
@@ -69,7 +71,10 @@ pub(super) struct State {
     pub(super) retired: Vec<Rc<Segment>>,
     pub(super) free: Vec<(u32, Rc<dyn File>)>,
     pub(super) slots: u32,
+    /// No further segment is to be begun now: one is being made, or making one failed a moment ago.
     pub(super) growing: bool,
+    /// A segment's file is being made.
+    pub(super) making: bool,
     pub(super) growth_failed: bool,
     pub(super) unsynced: Vec<Rc<Segment>>,
     pub(super) unsynced_bytes: u64,
@@ -148,6 +153,7 @@ impl Log {
         let state = State {
             queue: VecDeque::new(),
             queued_bytes: 0,
+            writing_bytes: 0,
             next_lsn: start.next,
             written: start.last,
             durable: start.last,
@@ -160,6 +166,7 @@ impl Log {
             free: start.free,
             slots,
             growing: false,
+            making: false,
             growth_failed: false,
             unsynced: Vec::new(),
             unsynced_bytes: 0,
@@ -278,6 +285,12 @@ impl Log {
         self.inner.state.borrow().queued_bytes
     }
 
+    /// Payload bytes of records that are queued or being written: the index does not know them yet.
+    pub fn unapplied_bytes(&self) -> u64 {
+        let state = self.inner.state.borrow();
+        state.queued_bytes + state.writing_bytes
+    }
+
     /// Why nothing is acknowledged any more, if so.
     pub fn poisoned(&self) -> Option<String> {
         self.inner.state.borrow().poisoned.clone()
@@ -332,11 +345,18 @@ impl Log {
         self.inner.space.notify_waiters();
     }
 
-    /// Ends the tasks once the queue is empty.
-    pub fn close(&self) {
+    /// Ends the tasks once the queue is empty. When this completes, none of them makes files any more.
+    pub async fn close(&self) {
         self.inner.state.borrow_mut().closed = true;
         self.inner.work.notify_one();
         self.inner.sync_work.notify_one();
+        loop {
+            let made = self.inner.space.notified();
+            if !self.inner.state.borrow().making {
+                return;
+            }
+            made.await;
+        }
     }
 
     async fn run_writer(self) {
@@ -453,7 +473,11 @@ impl Log {
                 payload: &queued.append.payload,
             });
         }
-        self.inner.state.borrow_mut().settled_count += taken.len() as u64;
+        {
+            let mut state = self.inner.state.borrow_mut();
+            state.settled_count += taken.len() as u64;
+            state.writing_bytes = 0;
+        }
         for (n, queued) in taken.into_iter().enumerate() {
             let _ = queued.done.send(Ok(Lsn(batch.first_lsn.0 + n as u64)));
         }
@@ -555,6 +579,7 @@ fn take_records(state: &mut State, room: u32, seed: Seed) -> (Vec<Record>, Vec<Q
         }
         let queued = state.queue.pop_front().expect("just seen");
         state.queued_bytes -= queued.bytes;
+        state.writing_bytes += queued.bytes;
         let payload_crc = queued
             .append
             .payload

@@ -34,11 +34,10 @@ pub fn config() -> VolumeConfig {
 /// Runs one history. With the feature `mutants`, `MUTANT=name` switches that deliberate bug on in it.
 pub fn run_history<T>(history: impl FnOnce() -> T) -> T {
     #[cfg(feature = "mutants")]
-    {
+    let history = || {
         let name = std::env::var("MUTANT").ok().map(|name| &*name.leak());
-        return tidemark_env::mutant::with(name, history);
-    }
-    #[cfg(not(feature = "mutants"))]
+        tidemark_env::mutant::with(name, history)
+    };
     history()
 }
 
