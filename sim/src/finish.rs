@@ -50,7 +50,7 @@ impl World {
     }
 
     /// Lets a node die with the next poll, with its power.
-    pub fn doom_now(&self, host: &crate::world::Host) {
+    pub fn doom_now(self: &Rc<Self>, host: &crate::world::Host) {
         if host.running.borrow().is_some() {
             self.doom(host, 0, 1, true, None);
         }

@@ -309,8 +309,19 @@ impl Client {
             },
         };
         let issued = disk.model.borrow_mut().issue(first, values, self.world.tick());
+        let value = issued.values.first().copied();
+        let what = || {
+            format!(
+                "{} client {me}: {value:x?} at {first}..{end}",
+                disk.id,
+                me = self.me.0
+            )
+        };
+        self.world.say(|| format!("{} issued", what()));
         let answer = self.ask(io).await?;
         let now = self.world.tick();
+        self.world
+            .say(|| format!("{} answered {:?}", what(), answer.as_ref().err()));
         let mut model = disk.model.borrow_mut();
         match answer {
             Ok(_) => {

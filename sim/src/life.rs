@@ -5,6 +5,7 @@ use crate::plan::Rates;
 use crate::world::{Disk, Doom, Host, Running, World};
 use std::rc::Rc;
 use std::time::Duration;
+use tidemark_env::sim::Process;
 use tidemark_node::NodeErrorKind;
 
 /// Tries of an operation that faults may foil before the faults are ended.
@@ -12,7 +13,7 @@ const TRIES: u32 = 6;
 
 impl World {
     /// Makes the node die after so many polls of one of its threads.
-    pub fn doom(&self, host: &Host, thread: usize, polls: u64, power: bool, again: Option<u64>) {
+    pub fn doom(self: &Rc<Self>, host: &Host, thread: usize, polls: u64, power: bool, again: Option<u64>) {
         let Some(running) = host.running.borrow().clone() else {
             return;
         };
@@ -22,11 +23,24 @@ impl World {
             n => threads.get(thread % (n + 1)).unwrap_or(&running.control).clone(),
         };
         process.kill_after(polls.max(1));
+        self.watch(host, &process, power);
         *host.doom.borrow_mut() = Some(Doom {
             process,
             power,
             again,
             lives_on: false,
+        });
+    }
+
+    /// When one thread dies, the machine does.
+    pub fn watch(self: &Rc<Self>, host: &Host, process: &Process, power: bool) {
+        let (process, machine) = (process.clone(), host.machine.clone());
+        self.env.spawn(async move {
+            process.died().await;
+            match power {
+                true => machine.power_cut(),
+                false => machine.kill_all(),
+            }
         });
     }
 
@@ -64,7 +78,8 @@ impl World {
         }
         // With two nodes the other one's calls go on: enough that this one's have been told.
         self.sleep(Duration::from_micros(100)).await;
-        for (number, disk) in self.present() {
+        let disks = self.disks.borrow().clone();
+        for (number, disk) in disks.into_iter().enumerate() {
             if disk.host.get() == host.number {
                 self.clients_gone(&disk).await;
                 self.settle_asked(number);

@@ -83,8 +83,12 @@ impl Window {
                 continue;
             }
             let Some(entry) = found(allowed, *value) else {
-                let allowed: Vec<u64> = allowed.iter().filter(|e| !e.refused).map(|e| e.value).collect();
-                return Err(format!("sector {n} holds {value:x}, allowed {allowed:x?}"));
+                let (refused, allowed): (Vec<&Entry>, Vec<&Entry>) = allowed.iter().partition(|e| e.refused);
+                let values = |of: Vec<&Entry>| of.into_iter().map(|e| e.value).collect::<Vec<u64>>();
+                let (allowed, refused) = (values(allowed), values(refused));
+                return Err(format!(
+                    "sector {n} holds {value:x}, allowed {allowed:x?}, refused {refused:x?}"
+                ));
             };
             if *value != 0 {
                 newest = newest.max(entry.issued);

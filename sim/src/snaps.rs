@@ -103,7 +103,9 @@ impl World {
                 self.settle_mark(&id, false);
                 disk.stopped.set(true);
             }
-            None => self.settle_mark(&id, false),
+            // Whoever looks after the death closes the window: the mark may be made until the machine is off.
+            None if host.running.borrow().is_some() => {}
+            None => drop(self.asked.borrow_mut().remove(&id)),
         }
     }
 

@@ -179,7 +179,12 @@ impl World {
         loop {
             self.tend().await;
             let calls = self.calls.get();
-            let mut waits: Vec<String> = self.asked.borrow().keys().map(|id| format!("{id} asked for")).collect();
+            let mut waits: Vec<String> = self
+                .asked
+                .borrow()
+                .keys()
+                .map(|id| format!("{id} asked for"))
+                .collect();
             if calls > 0 {
                 waits.push(format!("{calls} calls"));
             }

@@ -256,7 +256,7 @@ impl World {
     }
 
     /// Starts a node's process and the node in it.
-    pub async fn start(&self, host: &Host) -> Result<Running, NodeError> {
+    pub async fn start(self: &Rc<Self>, host: &Host) -> Result<Running, NodeError> {
         let control = host.machine.boot();
         let bucket = (!self.plan.setup.directory).then(|| self.bucket.clone());
         let threads = Rc::default();
@@ -277,6 +277,7 @@ impl World {
             doom.process = control.clone();
             doom.lives_on = true;
             control.kill_after(polls.max(1));
+            self.watch(host, &control, doom.power);
         }
         let node = started.await.map_err(|_| died())??;
         Ok(Running {
