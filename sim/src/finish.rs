@@ -4,6 +4,7 @@ use crate::model::{SECTOR, bytes_of};
 use crate::snaps::{Deleted, Snap};
 use crate::world::{CHUNK_SECTORS, World};
 use roaring::RoaringBitmap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::rc::Rc;
 use tidemark_env::sim::BucketFaults;
@@ -103,11 +104,12 @@ impl World {
             .unwrap_or_else(|e| self.fail(format!("the vault at the end: {e}")));
         let snaps: Vec<Rc<Snap>> = self.snaps.borrow().values().cloned().collect();
         let mut rehashed = 0;
-        for snap in snaps {
+        let mut there = BTreeSet::new();
+        for snap in &snaps {
             let record = match vault.snapshot(&snap.id).await {
                 Ok(record) => record,
                 Err(e) if e.kind == VaultErrorKind::Missing => {
-                    self.check_missing(&snap);
+                    self.check_missing(snap);
                     continue;
                 }
                 Err(e) => self.fail(format!("{}: {e}", snap.id)),
@@ -121,12 +123,34 @@ impl World {
                 Ok(report) => self.fail(format!("{}: {:?}", snap.id, report.damage)),
                 Err(e) => self.fail(format!("verifying {}: {e}", snap.id)),
             }
-            if self.verify(&vault, &snap, &record).await.is_none() {
+            if self.verify(&vault, snap, &record).await.is_none() {
                 self.fail(format!("{} cannot be read at the end", snap.id));
             }
             if rehashed < 2 {
                 rehashed += 1;
-                self.rehash(&vault, &snap, &record).await;
+                self.rehash(&vault, snap, &record).await;
+            }
+            there.insert(snap.id.clone());
+        }
+        self.check_whole_groups(&snaps, &there);
+    }
+
+    /// A group has all of its snapshots or none, but for those that were deleted or failed later.
+    fn check_whole_groups(&self, snaps: &[Rc<Snap>], there: &BTreeSet<SnapshotId>) {
+        let gone = |id: &SnapshotId| {
+            let snaps = self.snaps.borrow();
+            let deleted = snaps.get(id).is_some_and(|s| s.deleted.get() != Deleted::No);
+            deleted || self.failed.borrow().contains_key(id)
+        };
+        for snap in snaps.iter().filter(|s| there.contains(&s.id)) {
+            let missing = snap.group.iter().find(|id| !there.contains(*id) && !gone(id));
+            if let Some(missing) = missing
+                && !self.plan.may_fail_snapshots()
+            {
+                self.fail(format!(
+                    "{} exists and {missing}, of the same group, does not",
+                    snap.id
+                ));
             }
         }
     }

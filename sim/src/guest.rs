@@ -216,7 +216,7 @@ impl Client {
 
     async fn operation(&self, mut dice: Dice) -> Result<(), Gone> {
         let disk = self.world.disk(self.disk);
-        let areas = disk.model.borrow().len() / AREA;
+        let areas = disk.model.borrow().sectors() / AREA;
         let (me, clients) = self.me;
         let area =
             (dice.below((areas / clients).max(1) as u64) as usize * clients + me).min(areas - 1) * AREA;

@@ -90,9 +90,7 @@ impl World {
     /// Marks of a disk that were asked for and never answered end here.
     fn settle_asked(&self, number: usize) {
         let asked = self.asked.borrow();
-        let of_disk = asked
-            .iter()
-            .filter(|(_, parts)| parts.iter().any(|(d, _)| *d == number));
+        let of_disk = asked.iter().filter(|(_, (disk, _))| *disk == number);
         let ids: Vec<_> = of_disk.map(|(id, _)| id.clone()).collect();
         drop(asked);
         ids.iter().for_each(|id| self.settle_mark(id, false));
@@ -279,8 +277,11 @@ impl World {
             if self.open_and_check(number, disk, false).await != Some(true) {
                 return;
             }
-        } else if let Some(image) = disk.rolling.borrow_mut().take() {
-            self.settle_rollback(disk, &image).await;
+        } else {
+            let rolling = disk.rolling.borrow_mut().take();
+            if let Some(image) = rolling {
+                self.settle_rollback(disk, &image).await;
+            }
         }
         self.connect(number).await;
     }

@@ -157,7 +157,7 @@ impl Model {
     }
 
     /// How many sectors there are.
-    pub fn len(&self) -> usize {
+    pub fn sectors(&self) -> usize {
         self.sectors.len()
     }
 

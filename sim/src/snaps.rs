@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 use tidemark_node::{MarkRequest, NodeErrorKind};
-use tidemark_units::{DiskId, SnapshotId};
+use tidemark_units::{DiskId, GroupId, SnapshotId};
 use tidemark_vault::{Chunk, Reader, SnapshotRecord, Vault, VaultErrorKind};
 
 /// What became of a deletion.
@@ -32,7 +32,7 @@ pub struct Snap {
     /// What it may hold.
     pub window: Window,
     /// The snapshots that were marked with it at one moment.
-    pub group: RefCell<Vec<SnapshotId>>,
+    pub group: Vec<SnapshotId>,
     /// What it was found to hold: it must stay so.
     pub image: RefCell<Option<(Image, Tick)>>,
     /// Whether it is still to be there.
@@ -49,31 +49,28 @@ impl World {
 
     /// Closes the window of a mark that was asked for.
     pub fn settle_mark(&self, id: &SnapshotId, answered: bool) {
-        let Some(begun) = self.asked.borrow_mut().remove(id) else {
-            return;
+        let asked = self.asked.borrow_mut().remove(id);
+        let Some((disk, begun)) = asked else { return };
+        let host = self.disk(disk);
+        let window = host.model.borrow().mark_ends(&begun);
+        let snap = Snap {
+            id: id.clone(),
+            disk,
+            answered: Cell::new(answered),
+            window,
+            group: self.groups.borrow().get(id).cloned().unwrap_or_default(),
+            image: RefCell::default(),
+            deleted: Cell::new(Deleted::No),
+            tainted: RefCell::new(host.tainted.borrow().clone()),
         };
-        for (disk, begun) in begun {
-            let host = self.disk(disk);
-            let window = host.model.borrow().mark_ends(&begun);
-            let snap = Snap {
-                id: id.clone(),
-                disk,
-                answered: Cell::new(answered),
-                window,
-                group: RefCell::default(),
-                image: RefCell::default(),
-                deleted: Cell::new(Deleted::No),
-                tainted: RefCell::new(host.tainted.borrow().clone()),
-            };
-            self.snaps.borrow_mut().insert(id.clone(), Rc::new(snap));
-        }
+        self.snaps.borrow_mut().insert(id.clone(), Rc::new(snap));
     }
 
     fn ask_mark(&self, disk: usize) -> (SnapshotId, DiskId) {
         let id = self.new_id();
         let there = self.disk(disk);
         let begun = there.model.borrow().mark_begins();
-        self.asked.borrow_mut().insert(id.clone(), vec![(disk, begun)]);
+        self.asked.borrow_mut().insert(id.clone(), (disk, begun));
         (id, there.id.clone())
     }
 
@@ -106,6 +103,56 @@ impl World {
             // Whoever looks after the death closes the window: the mark may be made until the machine is off.
             None if host.running.borrow().is_some() => {}
             None => drop(self.asked.borrow_mut().remove(&id)),
+        }
+    }
+
+    /// Asks for a snapshot of several disks of a node at one moment.
+    pub async fn group(self: Rc<Self>, node: usize, disks: u64) {
+        let host = &self.hosts[node % self.hosts.len()];
+        let of_node = self
+            .present()
+            .into_iter()
+            .filter(|(_, d)| d.host.get() == host.number);
+        let members: Vec<usize> = of_node
+            .map(|(number, _)| number)
+            .enumerate()
+            .filter(|(n, _)| disks >> n & 1 == 1 || *n < 2)
+            .map(|(_, number)| number)
+            .collect();
+        if members.is_empty() {
+            return;
+        }
+        let asked: Vec<(SnapshotId, DiskId)> = members.iter().map(|disk| self.ask_mark(*disk)).collect();
+        let ids: Vec<SnapshotId> = asked.iter().map(|(id, _)| id.clone()).collect();
+        for id in &ids {
+            self.groups.borrow_mut().insert(id.clone(), ids.clone());
+        }
+        let requests = asked.into_iter().map(|(snapshot, disk)| {
+            let meta = serde_json::Value::Null;
+            (disk, MarkRequest { snapshot, meta })
+        });
+        let requests: Vec<_> = requests.collect();
+        let Ok(group) = GroupId::new(format!("ssg-{}", self.tick())) else {
+            return;
+        };
+        let answer = self
+            .call(
+                host,
+                |node| async move { node.mark_group(&group, requests).await },
+            )
+            .await;
+        self.say(|| format!("group {ids:?}: {answer:?}"));
+        match answer {
+            Some(Ok(_)) => {
+                self.tally.borrow_mut().groups += 1;
+                ids.iter().for_each(|id| self.settle_mark(id, true));
+            }
+            Some(Err(_)) => {
+                ids.iter().for_each(|id| self.settle_mark(id, false));
+                members.iter().for_each(|disk| self.disk(*disk).stopped.set(true));
+            }
+            None if host.running.borrow().is_some() => {}
+            None => ids.iter().for_each(|id| drop(self.asked.borrow_mut().remove(id))),
         }
     }
 
@@ -181,8 +228,10 @@ impl World {
     fn check_group(&self, snap: &Snap) {
         let members: Vec<Rc<Snap>> = {
             let snaps = self.snaps.borrow();
-            let members = snap.group.borrow();
-            members.iter().filter_map(|id| snaps.get(id).cloned()).collect()
+            snap.group
+                .iter()
+                .filter_map(|id| snaps.get(id).cloned())
+                .collect()
         };
         let images: Vec<_> = members
             .iter()

@@ -67,7 +67,7 @@ impl World {
                     self.beside(Rc::clone(self).snapshot(disk));
                 }
             }
-            Step::Group { node, disks } => self.group_step(node, disks),
+            Step::Group { node, disks } => self.beside(Rc::clone(self).group(node, disks)),
             Step::Captured => self.captured().await,
             Step::Delete { pick } => self.beside(Rc::clone(self).delete(pick)),
             Step::Clone { pick, node } => Rc::clone(self).clone_disk(pick, node).await,
@@ -370,7 +370,7 @@ impl World {
         let copy = self.add_disk(
             disk.id.clone(),
             to.number,
-            Model::holding(&vec![0; disk.model.borrow().len()]),
+            Model::holding(&vec![0; disk.model.borrow().sectors()]),
         );
         let copy_disk = self.disk(copy);
         let Some(wire) = self.wire(&copy_disk).await else {
@@ -393,6 +393,4 @@ impl World {
             .await;
         status?.ok()
     }
-
-    fn group_step(self: &Rc<Self>, _node: usize, _disks: u64) {}
 }

@@ -55,6 +55,9 @@ pub struct Tally {
     pub millis: u64,
 }
 
+/// A mark that was asked for: of which disk, and where its window begins.
+pub type Asked = (usize, Vec<usize>);
+
 /// A node and the machine that it runs on.
 pub struct Host {
     /// Its place in the list.
@@ -139,7 +142,9 @@ pub struct World {
     /// All snapshots ever asked for.
     pub snaps: RefCell<BTreeMap<SnapshotId, Rc<Snap>>>,
     /// Marks that were asked for and not answered: where their windows begin.
-    pub asked: RefCell<BTreeMap<SnapshotId, Vec<(usize, Vec<usize>)>>>,
+    pub asked: RefCell<BTreeMap<SnapshotId, Asked>>,
+    /// The snapshots that were asked for with one at one moment, itself included.
+    pub groups: RefCell<BTreeMap<SnapshotId, Vec<SnapshotId>>>,
     /// Snapshots whose failure was told.
     pub failed: RefCell<BTreeMap<SnapshotId, String>>,
     /// Calls to nodes that have not ended.
@@ -171,6 +176,7 @@ impl World {
             disks: RefCell::default(),
             snaps: RefCell::default(),
             asked: RefCell::default(),
+            groups: RefCell::default(),
             failed: RefCell::default(),
             calls: Cell::new(0),
             tally: RefCell::default(),
@@ -393,7 +399,7 @@ impl World {
 
     /// Reads a whole disk over `wire`: its values, or `None` when it died or does not answer for minutes.
     pub async fn read_whole(&self, disk: &Disk, wire: &Wire) -> Option<Vec<u64>> {
-        let sectors = disk.model.borrow().len();
+        let sectors = disk.model.borrow().sectors();
         let mut values = Vec::with_capacity(sectors);
         let mut tries = 0;
         while values.len() < sectors {

@@ -7,10 +7,11 @@ use crate::export::VolumeExport;
 use crate::place::Place;
 use crate::remote::Remote;
 use crate::source::VaultSource;
-use crate::types::{Event, NodeError};
+use crate::types::{Event, NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
 use futures_util::{StreamExt, stream};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -18,8 +19,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
-use tidemark_units::{ChunkIndex, DiskId};
-use tidemark_volume::{ChunkSource, Volume, VolumeConfig};
+use tidemark_units::{ChunkIndex, DiskId, GroupId, SnapshotId};
+use tidemark_volume::{AckHold, ChunkSource, Decided, PendingMark, Prepared, Volume, VolumeConfig};
 use tokio::sync::{Notify, broadcast};
 
 /// Chunks fetched at once in the background; the vault reads ahead by itself.
@@ -42,7 +43,27 @@ pub struct DiskHost {
     clients: Cell<usize>,
     client_gone: Notify,
     hydrating: Cell<bool>,
+    member: RefCell<Member>,
+    decisions: Decisions,
 }
+
+/// What the disk holds for a group that is being marked.
+#[derive(Default)]
+struct Member {
+    hold: Option<AckHold>,
+    prepared: Option<Prepared>,
+}
+
+/// Decisions that may not be durable yet: they stay on this thread, tickets travel.
+#[derive(Default)]
+struct Decisions {
+    next: Cell<u64>,
+    open: RefCell<BTreeMap<u64, Decided>>,
+}
+
+/// Stands for a decision of [`DiskHost::commit_prepared`].
+#[derive(Debug)]
+pub struct DecisionTicket(u64);
 
 impl DiskHost {
     /// Opens the volume in `dir` and starts filling what is absent.
@@ -68,7 +89,10 @@ impl DiskHost {
             clients: Cell::new(0),
             client_gone: Notify::new(),
             hydrating: Cell::new(false),
+            member: RefCell::default(),
+            decisions: Decisions::default(),
         });
+        host.resolve_groups().await?;
         host.start_hydration();
         Ok(host)
     }
@@ -139,6 +163,98 @@ impl DiskHost {
         session(export, stop).await;
         self.clients.set(self.clients.get() - 1);
         self.client_gone.notify_waiters();
+    }
+
+    /// Holds acknowledgements for a group, for `lease` at most.
+    pub fn hold_acks(&self, lease: Duration) -> tidemark_volume::Result<()> {
+        let hold = self.volume.hold_acks(lease)?;
+        *self.member.borrow_mut() = Member {
+            hold: Some(hold),
+            prepared: None,
+        };
+        Ok(())
+    }
+
+    /// Fixes the place of a group's mark.
+    pub fn prepare(&self, snapshot: &SnapshotId, group: &str) -> tidemark_volume::Result<()> {
+        let prepared = self.volume.prepare(snapshot, group)?;
+        self.member.borrow_mut().prepared = Some(prepared);
+        Ok(())
+    }
+
+    /// Lets acknowledgements pass. Whether they were held until now.
+    pub fn release_acks(&self) -> bool {
+        let hold = self.member.borrow_mut().hold.take();
+        hold.is_some_and(AckHold::release)
+    }
+
+    /// Waits until the mark of [`DiskHost::prepare`] is durable.
+    pub async fn prepared_durable(&self) -> tidemark_volume::Result<()> {
+        let prepared = self.member.borrow_mut().prepared.take();
+        match prepared {
+            Some(prepared) => prepared.durable().await.map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// The group exists: its mark counts. The mark, and a ticket for [`DiskHost::decision_durable`].
+    pub fn commit_prepared(&self, snapshot: &SnapshotId) -> Result<(DecisionTicket, PendingMark), NodeError> {
+        let decided = self.volume.commit_prepared(snapshot)?;
+        let pending = self.volume.pending_marks();
+        let Some(pending) = pending.into_iter().find(|p| &p.mark.snapshot == snapshot) else {
+            let message = format!("snapshot {snapshot} of disk {} is not pending", self.disk);
+            return Err(NodeError::new(NodeErrorKind::Other, message));
+        };
+        let ticket = self.decisions.next.get();
+        self.decisions.next.set(ticket + 1);
+        self.decisions.open.borrow_mut().insert(ticket, decided);
+        Ok((DecisionTicket(ticket), pending))
+    }
+
+    /// Waits until a crash would not bring the question of a decision back.
+    pub async fn decision_durable(&self, ticket: DecisionTicket) -> tidemark_volume::Result<()> {
+        let decided = self.decisions.open.borrow_mut().remove(&ticket.0);
+        match decided {
+            Some(decided) => decided.durable().await,
+            None => Ok(()),
+        }
+    }
+
+    /// Decides about the prepared marks that a crash left.
+    async fn resolve_groups(self: &Rc<Self>) -> Result<(), NodeError> {
+        let in_doubt = self.volume.prepared_marks();
+        let snapshots: Vec<SnapshotId> = in_doubt.iter().map(|(mark, _)| mark.snapshot.clone()).collect();
+        for (mark, group) in in_doubt {
+            let id = group.clone();
+            let exists = self
+                .vault
+                .call(move |host| async move { host.group_exists(&id).await })
+                .await??;
+            let decided = match exists {
+                true => self.volume.commit_prepared(&mark.snapshot)?,
+                false => self.volume.abort_prepared(&mark.snapshot)?,
+            };
+            tracing::info!(disk = %self.disk, snapshot = %mark.snapshot, group, exists, "a mark that a crash left in doubt is decided");
+            let (vault, disk) = (self.vault.clone(), self.disk.clone());
+            self.place.env.spawn(async move {
+                if decided.durable().await.is_err() {
+                    return; // Asked again at the next opening.
+                }
+                let Ok(group) = GroupId::new(group) else { return };
+                let left = vault.call(move |host| async move { host.leave_group(&group, &disk).await });
+                if let Ok(Err(e)) = left.await {
+                    tracing::warn!(error = %e, "a group's record could not be updated; that is tried again at the next opening");
+                }
+            });
+        }
+        // What the replay did not find in doubt is decided in the log, durably: those records can do without us.
+        let disk = self.disk.clone();
+        self.vault.cast(move |host| async move {
+            if let Err(e) = host.settle_groups(&disk, &snapshots).await {
+                tracing::warn!(%disk, error = %e, "records of groups could not be tidied; that is tried again at the next opening");
+            }
+        });
+        Ok(())
     }
 
     /// Starts fetching absent chunks in the background, unless that is under way.

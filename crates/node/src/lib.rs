@@ -14,6 +14,7 @@
 mod capture;
 mod disk;
 mod export;
+mod groups;
 mod nbd;
 mod node;
 mod notes;

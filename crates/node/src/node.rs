@@ -3,6 +3,7 @@
 //! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, and what
 //! nobody needs any more in `sweeping`. Each of them is one `impl` of [`Node`].
 
+mod groups;
 mod lifecycle;
 mod marks;
 mod sweeping;

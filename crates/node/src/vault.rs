@@ -13,7 +13,7 @@ use tidemark_env::{DirBucket, DirLock, Env, OpenMode};
 use tidemark_units::{DiskId, SnapshotId};
 use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
 use tidemark_volume::Volume;
-use tokio::sync::broadcast;
+use tokio::sync::{Mutex, broadcast};
 
 /// Readers kept open: each holds only its place in a tree, the caches are the vault's.
 const READERS_MAX: usize = 64;
@@ -35,6 +35,8 @@ pub struct VaultHost {
     readers: RefCell<HashMap<Arc<[u8]>, Rc<Reader>>>,
     /// Disks that this process has claimed, and the head entries that say so.
     pub owned: RefCell<BTreeMap<DiskId, u64>>,
+    /// One change of a group's record at a time.
+    pub grouping: Mutex<()>,
     /// How this process is called where it claims disks.
     pub name: String,
     _lock: Box<dyn DirLock>,
@@ -59,6 +61,7 @@ impl VaultHost {
             &config.data_dir,
             &config.data_dir.join("spool"),
             &config.data_dir.join("marks"),
+            &config.data_dir.join("groups"),
             &config.vault_dir,
         ] {
             tidemark_env::fs::create_dir_durable(&*env.fs, dir).await?;
@@ -93,6 +96,7 @@ impl VaultHost {
         Ok(Rc::new(Self {
             captures: Captures::default(),
             owned: RefCell::default(),
+            grouping: Mutex::new(()),
             name: name_of(env),
             readers: RefCell::new(HashMap::new()),
             place,

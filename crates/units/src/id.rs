@@ -86,6 +86,10 @@ id!(
     /// A snapshot, `s-…` at the API; names its record in the vault.
     SnapshotId, "snapshot"
 );
+id!(
+    /// Snapshots of several disks at one moment, `ssg-…` at the API.
+    GroupId, "snapshot group"
+);
 
 #[cfg(test)]
 mod tests {

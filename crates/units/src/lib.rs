@@ -11,5 +11,5 @@ mod lsn;
 pub use geometry::{
     BLOCK_BYTES, BLOCKS_PER_CHUNK, BlockIndex, BlockRange, CHUNK_BYTES, ChunkIndex, GIB, KIB, MIB, TIB,
 };
-pub use id::{DiskId, IdError, SnapshotId};
+pub use id::{DiskId, GroupId, IdError, SnapshotId};
 pub use lsn::Lsn;
