@@ -48,6 +48,18 @@ impl VolumeError {
         Self::new(VolumeErrorKind::Corrupt, message)
     }
 
+    /// Names the volume that this is about; when it is damaged, says what its operator can do.
+    pub(crate) fn about(self, subject: &str) -> Self {
+        let advice = match self.kind {
+            VolumeErrorKind::Corrupt => {
+                ". Nothing was changed; `tidemark doctor` shows the whole damage. Put the damaged file back from a copy, or \
+                 make the disk anew from its last snapshot"
+            }
+            _ => "",
+        };
+        Self::new(self.kind, format!("{subject}: {}{advice}", self.message))
+    }
+
     /// Wraps a file error, saying what was being done.
     pub(crate) fn io(doing: impl std::fmt::Display, cause: &io::Error) -> Self {
         let kind = match cause.kind() {

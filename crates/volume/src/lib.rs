@@ -14,6 +14,7 @@
 //! Not here: buckets, snapshots as resources, sockets, threads. One thread owns a volume; all state is behind `Rc`.
 
 mod base;
+mod check;
 mod checkpoint;
 mod chunks;
 mod codec;
@@ -38,6 +39,7 @@ mod superblock;
 mod tracking;
 mod volume;
 
+pub use check::{CheckReport, LogReport, SlotReport, VolumeReport};
 pub use config::VolumeConfig;
 pub use error::{Result, VolumeError, VolumeErrorKind};
 pub use group::{AckHold, Decided, Prepared};

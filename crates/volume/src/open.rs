@@ -11,13 +11,13 @@ use crate::fetch::Fetches;
 use crate::group::AckGate;
 use crate::locks::RangeLocks;
 use crate::log::layout::{RecordKind, Seed, SegmentHeader};
-use crate::log::scan::scan;
+use crate::log::scan::{Replayed, scan};
 use crate::log::segment::SegmentStore;
 use crate::log::writer::{Log, LogStart, Written};
 use crate::notes::Note;
 use crate::reserve::Reserve;
 use crate::source::ChunkSource;
-use crate::superblock::Superblock;
+use crate::superblock::{SIZE_BYTES_MAX, Superblock};
 use crate::volume::{Core, Identity, Inner, Volume};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
@@ -25,7 +25,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::Env;
+use tidemark_env::{DirLock, Env, OpenMode};
 use tidemark_units::{BLOCK_BYTES, CHUNK_BYTES, Lsn};
 use tokio::sync::Mutex;
 
@@ -39,9 +39,6 @@ pub struct CreateOptions {
     /// A snapshot's root (opaque here) to start from, and its size in bytes: chunks below it start absent.
     pub source: Option<(Vec<u8>, u64)>,
 }
-
-/// Largest disk: what 32 bits of chunk index reach.
-const SIZE_BYTES_MAX: u64 = (1 << 32) * CHUNK_BYTES;
 
 impl Volume {
     /// Makes a volume in `dir`, durable when this returns; it is not opened. An existing one is
@@ -59,7 +56,13 @@ impl Volume {
             .map_err(failed)?;
         let _lock = env.fs.lock_dir(dir).await.map_err(failed)?;
         match Superblock::load(env, dir).await {
-            Err(e) if e.kind == VolumeErrorKind::Corrupt => {} // nothing, or a making that was interrupted
+            // A making that was interrupted never got to the second slot: what has both is a volume, if a damaged one.
+            Err(e) if e.kind == VolumeErrorKind::Corrupt => {
+                let slot = dir.join("super.0");
+                if env.fs.exists(&slot).await.map_err(failed)? {
+                    return Err(e.about(&format!("{} is not empty", dir.display())));
+                }
+            }
             Err(e) => return Err(e),
             Ok(_) => {
                 return Err(VolumeError::invalid(format!(
@@ -128,14 +131,21 @@ impl Volume {
         source: Option<Rc<dyn ChunkSource>>,
         config: &VolumeConfig,
     ) -> Result<Volume> {
-        let lock = env.fs.lock_dir(dir).await.map_err(|e| match e.kind() {
-            std::io::ErrorKind::WouldBlock => VolumeError::new(
-                VolumeErrorKind::Busy,
-                format!("{} is in use by another process", dir.display()),
-            ),
-            _ => VolumeError::io(format!("locking {}", dir.display()), &e),
-        })?;
+        let lock = lock(env, dir).await?;
         let superblock = Superblock::load(env, dir).await?;
+        let subject = format!("volume {} in {}", superblock.name, dir.display());
+        let opened = Self::open_locked(env, dir, lock, superblock, source, config).await;
+        opened.map_err(|e| e.about(&subject))
+    }
+
+    async fn open_locked(
+        env: &Env,
+        dir: &Path,
+        lock: Box<dyn DirLock>,
+        superblock: Superblock,
+        source: Option<Rc<dyn ChunkSource>>,
+        config: &VolumeConfig,
+    ) -> Result<Volume> {
         let config = VolumeConfig {
             segment_bytes: superblock.segment_bytes,
             ..config.clone()
@@ -143,7 +153,7 @@ impl Volume {
         let base = Base::open(env, dir, superblock.size_bytes).await?;
         let store = SegmentStore::new(env.clone(), dir, superblock.segment_bytes);
         let core = Rc::new(Core::new(&superblock));
-        let files = store.open_all().await?;
+        let files = store.open_all(OpenMode::ReadWrite).await?;
         let mut whole = Vec::with_capacity(files.len());
         for (slot, file) in files {
             if store.complete(slot, &*file, &superblock.volume).await? {
@@ -151,29 +161,11 @@ impl Volume {
             }
         }
         let replayed = Cell::new(0u64);
-        let end = scan(
-            whole,
-            &superblock.volume,
-            superblock.first_sequence,
-            superblock.checkpoint,
-            |record| {
-                if record.lsn <= superblock.checkpoint {
-                    return Ok(());
-                }
-                replayed.set(replayed.get() + 1);
-                let mut state = core.state.borrow_mut();
-                state.layers.skip_to(Lsn(record.lsn.0 - 1));
-                drop(state);
-                core.apply(Written {
-                    lsn: record.lsn,
-                    kind: record.record.kind,
-                    blocks: record.record.blocks,
-                    segment: record.segment,
-                    payload_block: record.payload_block,
-                    payload: &[record.payload],
-                })
-            },
-        )
+        let end = scan(whole, &superblock, |record| {
+            let news = replay(&core, &superblock, record)?;
+            replayed.set(replayed.get() + u64::from(news));
+            Ok(())
+        })
         .await?;
         tracing::info!(
             volume = superblock.name,
@@ -255,6 +247,43 @@ impl Volume {
     }
 }
 
+/// Takes the directory's lock (R1).
+pub(crate) async fn lock(env: &Env, dir: &Path) -> Result<Box<dyn DirLock>> {
+    env.fs.lock_dir(dir).await.map_err(|e| match e.kind() {
+        std::io::ErrorKind::WouldBlock => VolumeError::new(
+            VolumeErrorKind::Busy,
+            format!("{} is in use by another process", dir.display()),
+        ),
+        _ => VolumeError::io(format!("locking {}", dir.display()), &e),
+    })
+}
+
+/// Applies a record that the log holds; `false`: the base has it already.
+pub(crate) fn replay(core: &Core, superblock: &Superblock, record: Replayed<'_>) -> Result<bool> {
+    if record.lsn <= superblock.checkpoint {
+        return Ok(false);
+    }
+    let (lsn, blocks) = (record.lsn, record.record.blocks);
+    if blocks.end > superblock.size_bytes / BLOCK_BYTES {
+        return Err(VolumeError::corrupt(format!(
+            "log record {lsn} is for blocks {} to {}, past the end of the disk",
+            blocks.start, blocks.end
+        )));
+    }
+    // Positions that a recovery skipped were never used.
+    core.state.borrow_mut().layers.skip_to(Lsn(lsn.0 - 1));
+    let applied = core.apply(Written {
+        lsn,
+        kind: record.record.kind,
+        blocks,
+        segment: record.segment,
+        payload_block: record.payload_block,
+        payload: &[record.payload],
+    });
+    applied.map_err(|e| VolumeError::new(e.kind, format!("log record {lsn}: {}", e.message)))?;
+    Ok(true)
+}
+
 impl Volume {
     /// The roots (opaque here) that a closed volume still needs: its parent, and where absent chunks come from.
     pub async fn roots_of(env: &Env, dir: &Path) -> Result<Vec<Vec<u8>>> {
@@ -277,44 +306,38 @@ pub struct LogLine {
 pub async fn read_log(env: &Env, dir: &Path, mut each: impl FnMut(LogLine)) -> Result<()> {
     let superblock = Superblock::load(env, dir).await?;
     let store = SegmentStore::new(env.clone(), dir, superblock.segment_bytes);
-    let files = store.open_all().await?;
-    scan(
-        files,
-        &superblock.volume,
-        superblock.first_sequence,
-        superblock.checkpoint,
-        |r| {
-            let blocks = r.record.blocks;
-            let range = format!(
-                "{} bytes at {}",
-                blocks.count() * BLOCK_BYTES,
-                blocks.start * BLOCK_BYTES
-            );
-            let text = match r.record.kind {
-                RecordKind::Data => format!("data   {range}"),
-                RecordKind::Zero => format!("zero   {range}"),
-                RecordKind::Trim => format!("trim   {range}"),
-                kind => {
-                    let note = Note::decode(&r.payload, kind)?;
-                    let (snapshot, millis) = (note.snapshot, note.unix_millis);
-                    match kind {
-                        RecordKind::MarkPrepare => {
-                            format!("mark   {snapshot} at {millis} ms, prepared for {}", note.group)
-                        }
-                        RecordKind::MarkCommit => format!("commit {snapshot} at {millis} ms"),
-                        RecordKind::MarkAbort => format!("abort  {snapshot} at {millis} ms"),
-                        _ => format!("mark   {snapshot} at {millis} ms"),
+    let files = store.open_all(OpenMode::Read).await?;
+    scan(files, &superblock, |r| {
+        let blocks = r.record.blocks;
+        let range = format!(
+            "{} bytes at {}",
+            blocks.count() * BLOCK_BYTES,
+            blocks.start * BLOCK_BYTES
+        );
+        let text = match r.record.kind {
+            RecordKind::Data => format!("data   {range}"),
+            RecordKind::Zero => format!("zero   {range}"),
+            RecordKind::Trim => format!("trim   {range}"),
+            kind => {
+                let note = Note::decode(&r.payload, kind)?;
+                let (snapshot, millis) = (note.snapshot, note.unix_millis);
+                match kind {
+                    RecordKind::MarkPrepare => {
+                        format!("mark   {snapshot} at {millis} ms, prepared for {}", note.group)
                     }
+                    RecordKind::MarkCommit => format!("commit {snapshot} at {millis} ms"),
+                    RecordKind::MarkAbort => format!("abort  {snapshot} at {millis} ms"),
+                    _ => format!("mark   {snapshot} at {millis} ms"),
                 }
-            };
-            each(LogLine {
-                lsn: r.lsn,
-                segment: r.segment,
-                text,
-            });
-            Ok(())
-        },
-    )
+            }
+        };
+        each(LogLine {
+            lsn: r.lsn,
+            segment: r.segment,
+            text,
+        });
+        Ok(())
+    })
     .await
     .map(|_| ())
 }

@@ -8,12 +8,15 @@
 use crate::chunks::ChunkStates;
 use crate::codec::{Reader, Writer};
 use crate::error::{Result, VolumeError, VolumeErrorKind};
+use crate::log::layout::COUNT_MAX;
+use crate::log::segment::SLOTS_MAX;
 use crate::tracking::{Mark, PendingMark, SavedMark};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use tidemark_env::{Env, OpenMode, mutant};
-use tidemark_units::{Lsn, SnapshotId};
+use tidemark_units::{BLOCK_BYTES, CHUNK_BYTES, GIB, Lsn, SnapshotId};
 
 const MAGIC: [u8; 8] = *b"TMSUPER\x01";
 /// The version that is written. Version 1, which is still read, has no groups: it names none for a mark.
@@ -21,6 +24,11 @@ const VERSION: u32 = 2;
 const HEADER_BYTES: usize = 64;
 /// No body comes near this; a larger claim is damage.
 const BODY_BYTES_MAX: u64 = 1 << 30;
+
+/// Largest disk: what 32 bits of chunk index reach.
+pub const SIZE_BYTES_MAX: u64 = (1 << 32) * CHUNK_BYTES;
+/// Sizes that a log segment may have, in bytes.
+const SEGMENT_BYTES: RangeInclusive<u64> = 8 * BLOCK_BYTES..=4 * GIB;
 
 /// Everything that a volume must know after a restart and cannot learn from its log.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,9 +120,6 @@ impl Superblock {
         let mut head = Reader::new(&bytes[8..HEADER_BYTES], "superblock header");
         let version = head.u32()?;
         let crc = head.u32()?;
-        if !(1..=VERSION).contains(&version) {
-            return Err(bad(&format!("version {version} is not known to this program")));
-        }
         let volume: [u8; 16] = bytes[16..32].try_into().expect("sixteen bytes");
         let mut head = Reader::new(&bytes[32..HEADER_BYTES], "superblock header");
         let generation = head.u64()?;
@@ -130,6 +135,12 @@ impl Superblock {
         );
         if actual != crc {
             return Err(bad("checksum does not match"));
+        }
+        if !(1..=VERSION).contains(&version) {
+            // Not damage: to go on with the other slot would be to undo what this one says.
+            return Err(VolumeError::invalid(format!(
+                "the volume was written by a newer program (superblock version {version}; this one knows up to {VERSION})"
+            )));
         }
         let mut r = Reader::new(&bytes[HEADER_BYTES..], "superblock");
         let name = r.text()?;
@@ -171,7 +182,7 @@ impl Superblock {
         let source = root()?;
         let states = ChunkStates::decode(&mut r)?;
         let ever_connected = r.u32()? != 0;
-        Ok(Self {
+        let superblock = Self {
             volume,
             name,
             size_bytes,
@@ -187,7 +198,47 @@ impl Superblock {
             source,
             states,
             ever_connected,
-        })
+        };
+        superblock.check().map_err(|what| bad(&what))?;
+        Ok(superblock)
+    }
+
+    /// What must hold for the rest of the program to be safe with it, whoever wrote it.
+    fn check(&self) -> std::result::Result<(), String> {
+        let whole = |bytes: u64| bytes.is_multiple_of(BLOCK_BYTES);
+        if self.size_bytes == 0 || !whole(self.size_bytes) || self.size_bytes > SIZE_BYTES_MAX {
+            return Err(format!("a disk cannot have {} bytes", self.size_bytes));
+        }
+        if !SEGMENT_BYTES.contains(&self.segment_bytes) || !whole(self.segment_bytes) {
+            return Err(format!("a log segment cannot have {} bytes", self.segment_bytes));
+        }
+        if !(1..SLOTS_MAX).contains(&self.segments_max) {
+            return Err(format!("a log cannot have {} segments", self.segments_max));
+        }
+        let counts = [
+            self.generation,
+            self.epoch,
+            self.checkpoint.0,
+            self.first_sequence,
+        ];
+        if let Some(count) = counts.iter().find(|count| **count >= COUNT_MAX) {
+            return Err(format!("a count of {count}"));
+        }
+        let chunks = self.size_bytes.div_ceil(CHUNK_BYTES);
+        let marked = self.marks.iter().map(|m| &m.pending.chunks);
+        for set in marked.chain([&self.dirty, self.states.absent()]) {
+            if let Some(last) = set.max().filter(|last| u64::from(*last) >= chunks) {
+                return Err(format!("chunk {last} of a disk of {chunks}"));
+            }
+        }
+        let mut before = Lsn::ZERO;
+        for mark in self.marks.iter().map(|m| &m.pending.mark) {
+            if mark.lsn <= before || mark.lsn > self.checkpoint {
+                return Err(format!("mark {} of {} is out of order", mark.lsn, mark.snapshot));
+            }
+            before = mark.lsn;
+        }
+        Ok(())
     }
 
     /// Writes this into the slot of its generation and makes it durable.
@@ -237,7 +288,8 @@ impl Superblock {
         best.ok_or_else(nothing)
     }
 
-    async fn load_slot(env: &Env, dir: &Path, slot: u32) -> Result<Self> {
+    /// One slot.
+    pub(crate) async fn load_slot(env: &Env, dir: &Path, slot: u32) -> Result<Self> {
         let failed = |e: std::io::Error| match e.kind() {
             std::io::ErrorKind::NotFound => VolumeError::corrupt("it does not exist"),
             _ => VolumeError::io(format!("reading superblock slot {slot}"), &e),
@@ -259,10 +311,10 @@ impl Superblock {
 mod tests {
     use super::*;
 
-    fn saved(snapshot: &str, group: Option<String>) -> SavedMark {
+    fn saved(snapshot: &str, lsn: u64, group: Option<String>) -> SavedMark {
         let mark = Mark {
             snapshot: SnapshotId::new(snapshot).unwrap(),
-            lsn: Lsn(70),
+            lsn: Lsn(lsn),
             unix_millis: -5,
         };
         let pending = PendingMark {
@@ -287,7 +339,7 @@ mod tests {
             checkpoint: Lsn(77),
             first_sequence: 3,
             dirty: [1u32, 2].into_iter().collect(),
-            marks: vec![saved("s-1", None), saved("s-2", Some("ssg-1".into()))],
+            marks: vec![saved("s-1", 70, None), saved("s-2", 71, Some("ssg-1".into()))],
             parent: Some(vec![1, 2, 3]),
             source: None,
             states,
@@ -344,6 +396,45 @@ mod tests {
             bytes[40..48].copy_from_slice(&length.to_le_bytes());
             assert!(Superblock::decode(&bytes).is_err());
         }
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_even_with_the_right_checksum() {
+        let changes: [fn(&mut Superblock); 16] = [
+            |s| s.size_bytes = 0,
+            |s| s.size_bytes = u64::MAX,
+            |s| s.size_bytes += 1,
+            |s| s.segment_bytes = 0,
+            |s| s.segment_bytes = 1 << 50,
+            |s| s.segments_max = u32::MAX,
+            |s| s.segments_max = 0,
+            |s| s.epoch = u64::MAX,
+            |s| s.checkpoint = Lsn(u64::MAX),
+            |s| s.first_sequence = u64::MAX,
+            |s| s.generation = u64::MAX,
+            |s| _ = s.dirty.insert(u32::MAX),
+            |s| s.states.make_absent(&[1u32 << 14].into_iter().collect()),
+            |s| _ = s.marks[0].pending.chunks.insert(1 << 20),
+            |s| s.marks[1].pending.mark.lsn = Lsn(70),
+            |s| s.marks[1].pending.mark.lsn = Lsn(78),
+        ];
+        for change in changes {
+            let mut bad = example();
+            change(&mut bad);
+            let refused = Superblock::decode(&bad.encode()).unwrap_err();
+            assert_eq!(refused.kind, VolumeErrorKind::Corrupt, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_slot_of_a_newer_program_is_not_taken_for_a_damaged_one() {
+        let mut bytes = example().encode();
+        bytes[8] = 99;
+        bytes[12..16].fill(0);
+        let crc = crc32c::crc32c(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        let refused = Superblock::decode(&bytes).unwrap_err();
+        assert_eq!(refused.kind, VolumeErrorKind::Invalid, "{refused}");
     }
 
     #[test]

@@ -24,6 +24,10 @@ pub const RECORDS_MAX: usize =
 /// Most payload of a batch; a reader refuses more, so that no length is trusted blindly.
 pub const PAYLOAD_BYTES_MAX: u64 = 8 << 20;
 
+/// Above every position, sequence number and epoch there will ever be: a reader refuses more, so that none overflows when
+/// it is counted on from.
+pub const COUNT_MAX: u64 = 1 << 62;
+
 const SEGMENT_MAGIC: [u8; 8] = *b"TMSEGMNT";
 const BATCH_MAGIC: [u8; 8] = *b"TMBATCH\x01";
 
@@ -114,6 +118,15 @@ impl SegmentHeader {
             sequence: raw.sequence.get(),
             salt: raw.salt.get(),
         };
+        let counts = [
+            seed.sequence,
+            raw.epoch.get(),
+            raw.first_lsn.get(),
+            raw.previous_lsn.get(),
+        ];
+        if counts.iter().any(|count| *count >= COUNT_MAX) {
+            return None;
+        }
         let mut zeroed = raw;
         zeroed.crc = 0.into();
         (crc32c::crc32c_append(seed.crc(), zeroed.as_bytes()) == raw.crc.get()).then(|| Self {
@@ -344,8 +357,15 @@ impl Batch {
         if crc != raw.crc.get() {
             return None;
         }
-        // The position after the last record exists too: new records start there.
-        raw.first_lsn.get().checked_add(count as u64)?;
+        let counts = [
+            seed.sequence,
+            raw.epoch.get(),
+            raw.first_lsn.get(),
+            raw.durable_lsn.get(),
+        ];
+        if counts.iter().any(|count| *count >= COUNT_MAX) {
+            return None;
+        }
         let mut records = Vec::with_capacity(count);
         for at in 0..count {
             let (entry, _) = RecordEntry::read_from_prefix(&table[at * size_of::<RecordEntry>()..]).ok()?;
@@ -447,10 +467,39 @@ mod tests {
             assert_eq!(Batch::decode(&batch.encode().0, &[7; 16]), None, "{batch:?}");
         };
         refused(|b| b.first_lsn = Lsn(u64::MAX - 2));
+        refused(|b| b.seed.sequence = u64::MAX);
+        refused(|b| b.durable_lsn = Lsn(u64::MAX));
         refused(|b| b.records[1].blocks = BlockRange::new(7, 2));
         refused(|b| b.records[1].kind = RecordKind::Trim);
         refused(|b| b.records[2].payload_block = 3);
         refused(|b| b.payload_blocks = 2);
+    }
+
+    #[test]
+    fn a_header_with_counts_that_cannot_be_is_none_even_with_the_right_checksum() {
+        let header = SegmentHeader {
+            seed: seed(),
+            epoch: 1,
+            first_lsn: Lsn(4),
+            previous_lsn: Lsn(3),
+            previous_crc: 77,
+            segment_blocks: 16,
+        };
+        let changes: [fn(&mut SegmentHeader); 4] = [
+            |h| h.seed.sequence = u64::MAX,
+            |h| h.epoch = u64::MAX,
+            |h| h.first_lsn = Lsn(u64::MAX),
+            |h| h.previous_lsn = Lsn(COUNT_MAX),
+        ];
+        for change in changes {
+            let mut header = header;
+            change(&mut header);
+            assert_eq!(
+                SegmentHeader::decode(&header.encode(), &[7; 16]),
+                None,
+                "{header:?}"
+            );
+        }
     }
 
     #[test]

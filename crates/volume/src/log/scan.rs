@@ -10,6 +10,7 @@
 use super::layout::{BLOCK, Batch, Record, Seed, SegmentHeader};
 use super::segment::{Segment, read_blocks};
 use crate::error::{Result, VolumeError};
+use crate::superblock::Superblock;
 use bytes::Bytes;
 use std::cell::Cell;
 use std::io;
@@ -43,6 +44,8 @@ pub struct ScanEnd {
     pub chain_lsn: Lsn,
     /// The highest sequence number ever seen.
     pub highest_sequence: u64,
+    /// The last of the records behind the end that nobody ever promised: a torn tail.
+    pub torn: Option<Lsn>,
     /// Highest epoch seen.
     pub highest_epoch: u64,
     /// Segments that hold records that count, oldest first.
@@ -61,11 +64,15 @@ struct Candidate {
 /// Reads the log from segment `first_sequence` on and calls `apply` for every record that counts.
 pub async fn scan(
     files: Vec<(u32, Rc<dyn File>)>,
-    volume: &[u8; 16],
-    first_sequence: u64,
-    checkpoint: Lsn,
+    superblock: &Superblock,
     mut apply: impl FnMut(Replayed<'_>) -> Result<()>,
 ) -> Result<ScanEnd> {
+    let (volume, first_sequence, checkpoint) = (
+        &superblock.volume,
+        superblock.first_sequence,
+        superblock.checkpoint,
+    );
+    let segment_blocks = superblock.segment_bytes / BLOCK as u64;
     let mut candidates = Vec::with_capacity(files.len());
     for (slot, file) in files {
         let failed = |e: io::Error| VolumeError::io(format!("reading log segment {slot}"), &e);
@@ -73,7 +80,8 @@ pub async fn scan(
         if !mutant::on("volume-log-not-synced-on-open") {
             file.sync().await.map_err(failed)?;
         }
-        let blocks = (file.size().await.map_err(failed)? / BLOCK as u64) as u32;
+        // What lies beyond a segment's size is none of ours, however much it is.
+        let blocks = (file.size().await.map_err(failed)? / BLOCK as u64).min(segment_blocks) as u32;
         let header = match blocks {
             0 => None,
             _ => SegmentHeader::decode(&read_blocks(&*file, 0, 1).await.map_err(failed)?, volume),
@@ -160,8 +168,11 @@ pub async fn scan(
     let lost = expected.max(checkpoint.next());
     if stray.durable >= lost && !mutant::on("volume-skip-watermark") {
         return Err(VolumeError::corrupt(format!(
-            "log records {lost} to {} were synced but can no longer be read (segment {}, block {end_block}); refusing to serve a truncated disk",
-            stray.durable, here.seed.sequence
+            "log records {lost} to {} were synced but can no longer be read (log/{:08}.seg, segment {}, from byte {}); refusing to serve a truncated disk",
+            stray.durable,
+            candidates[current].slot,
+            here.seed.sequence,
+            u64::from(end_block) * BLOCK as u64
         )));
     }
     let headers = || candidates.iter().filter_map(|c| c.header);
@@ -191,6 +202,7 @@ pub async fn scan(
     Ok(ScanEnd {
         last: last.max(checkpoint),
         highest: last.max(checkpoint).max(stray.last),
+        torn: Some(stray.last).filter(|torn| *torn >= expected),
         chain,
         chain_lsn: last,
         highest_sequence,

@@ -18,7 +18,7 @@ use tidemark_env::{Env, File, OpenMode};
 use tidemark_units::BLOCK_BYTES;
 
 /// More files than any ring has.
-const SLOTS_MAX: u32 = 1 << 20;
+pub const SLOTS_MAX: u32 = 1 << 20;
 
 /// A segment's file and its present use.
 pub struct Segment {
@@ -95,7 +95,7 @@ impl SegmentStore {
     }
 
     /// Opens every segment file there is, by slot.
-    pub async fn open_all(&self) -> Result<Vec<(u32, Rc<dyn File>)>> {
+    pub async fn open_all(&self, mode: OpenMode) -> Result<Vec<(u32, Rc<dyn File>)>> {
         let failed = |e: std::io::Error| VolumeError::io("opening the log", &e);
         let mut found = Vec::new();
         for entry in self.env.fs.list(&self.dir).await.map_err(failed)? {
@@ -107,7 +107,7 @@ impl SegmentStore {
             let file = self
                 .env
                 .fs
-                .open(&self.dir.join(&entry.name), OpenMode::ReadWrite)
+                .open(&self.dir.join(&entry.name), mode)
                 .await
                 .map_err(failed)?;
             found.push((slot, file));

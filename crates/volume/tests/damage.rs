@@ -1,0 +1,110 @@
+//! Damage on the medium is named, never served and never truncated away; looking does not change anything.
+
+mod common;
+
+use common::{DISK, bytes_of, config};
+use std::path::Path;
+use tidemark_env::sim::Sim;
+use tidemark_env::{Env, OpenMode};
+use tidemark_units::SnapshotId;
+use tidemark_volume::{CreateOptions, Volume, VolumeErrorKind};
+
+const DIR: &str = "v";
+
+async fn create(env: &Env) -> tidemark_volume::Result<()> {
+    let options = CreateOptions {
+        name: "d-1".into(),
+        size_bytes: DISK,
+        source: None,
+    };
+    Volume::create(env, Path::new(DIR), &options, &config()).await
+}
+
+async fn open(env: &Env) -> tidemark_volume::Result<Volume> {
+    Volume::open(env, Path::new(DIR), None, &config()).await
+}
+
+/// A volume that was killed with a few synced writes and a prepared mark in its log.
+fn killed(sim: &Sim) {
+    sim.run(|env| async move {
+        create(&env).await.unwrap();
+        let volume = open(&env).await.unwrap();
+        for n in 0..6 {
+            volume.write(n * 4096, bytes_of(&[n + 1; 8]), true).await.unwrap();
+        }
+        let group = SnapshotId::new("s-g").unwrap();
+        volume.prepare(&group, "ssg-1").unwrap().durable().await.unwrap();
+    });
+}
+
+async fn flip(env: &Env, path: &str, at: u64) {
+    let file = env.fs.open(Path::new(path), OpenMode::ReadWrite).await.unwrap();
+    let byte = file.read_at(at, 1).await.unwrap()[0] ^ 0x10;
+    file.write_at(at, vec![vec![byte].into()]).await.unwrap();
+}
+
+#[test]
+fn a_healthy_volume_has_no_problems_and_looking_changes_nothing() {
+    let sim = Sim::new(1);
+    killed(&sim);
+    sim.run(|env| async move {
+        for _ in 0..2 {
+            let report = Volume::check(&env, Path::new(DIR)).await.unwrap();
+            assert!(report.problems.is_empty(), "{report:?}");
+            let log = report.log.unwrap();
+            assert_eq!((log.records, log.last_lsn.0), (7, 7));
+            assert_eq!((log.prepared.len(), &*log.prepared[0].1), (1, "ssg-1"));
+            assert_eq!(report.volume.unwrap().name, "d-1");
+        }
+        let volume = open(&env).await.unwrap();
+        let busy = Volume::check(&env, Path::new(DIR)).await.unwrap_err();
+        assert_eq!(busy.kind, VolumeErrorKind::Busy);
+        assert_eq!(volume.prepared_marks().len(), 1);
+    });
+}
+
+#[test]
+fn damage_in_synced_records_is_refused_and_named() {
+    let sim = Sim::new(2);
+    killed(&sim);
+    sim.run(|env| async move {
+        // Segment 0 is from the creation, 1 the first one written to: block 0 is its header, block 1 the first batch's, block 2 its payload.
+        flip(&env, "v/log/00000001.seg", 2 * 4096 + 100).await;
+        let refused = open(&env).await.err().expect("synced data is gone");
+        assert_eq!(refused.kind, VolumeErrorKind::Corrupt);
+        for part in [
+            "d-1",
+            "v",
+            "records 1 to",
+            "00000001.seg",
+            "from byte 4096",
+            "doctor",
+        ] {
+            assert!(refused.message.contains(part), "{part}: {refused}");
+        }
+        let report = Volume::check(&env, Path::new(DIR)).await.unwrap();
+        assert!(
+            report.problems.iter().any(|p| p.contains("records 1 to")),
+            "{report:?}"
+        );
+    });
+}
+
+#[test]
+fn a_volume_whose_superblocks_are_both_damaged_is_not_made_anew() {
+    let sim = Sim::new(3);
+    killed(&sim);
+    sim.run(|env| async move {
+        let volume = open(&env).await.unwrap();
+        volume.note_connected().await.unwrap();
+    });
+    sim.run(|env| async move {
+        for slot in ["v/super.0", "v/super.1"] {
+            flip(&env, slot, 70).await;
+        }
+        assert_eq!(open(&env).await.err().unwrap().kind, VolumeErrorKind::Corrupt);
+        assert_eq!(create(&env).await.unwrap_err().kind, VolumeErrorKind::Corrupt);
+        let report = Volume::check(&env, Path::new(DIR)).await.unwrap();
+        assert!(report.slots.iter().all(|s| s.problem.is_some()) && !report.problems.is_empty());
+    });
+}
