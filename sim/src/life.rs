@@ -99,6 +99,9 @@ impl World {
     /// Brings a dead node back, and checks all that it has.
     async fn revive(self: &Rc<Self>, host: &Host) {
         let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
+        if let Some(doom) = host.doom.borrow_mut().as_mut() {
+            doom.lives_on = false;
+        }
         let mut kept = !power && host.faultless.get();
         self.say(|| format!("{} dies, power {power}", host.machine.name()));
         self.end(host, power);

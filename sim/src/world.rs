@@ -55,6 +55,26 @@ pub struct Tally {
     pub millis: u64,
 }
 
+impl Tally {
+    /// Adds what another history did.
+    pub fn add(&mut self, other: &Self) {
+        self.writes += other.writes;
+        self.refused += other.refused;
+        self.reads += other.reads;
+        self.flushes += other.flushes;
+        self.marks += other.marks;
+        self.groups += other.groups;
+        self.verified += other.verified;
+        self.compared += other.compared;
+        self.failed_snapshots += other.failed_snapshots;
+        self.refused_disks += other.refused_disks;
+        self.recoveries += other.recoveries;
+        self.restores += other.restores;
+        self.faults.add(&other.faults);
+        self.millis += other.millis;
+    }
+}
+
 /// A mark that was asked for: of which disk, and where its window begins.
 pub type Asked = (usize, Vec<usize>);
 
