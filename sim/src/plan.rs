@@ -285,7 +285,7 @@ fn crash(dice: &mut Dice) -> Step {
 fn files(dice: &mut Dice) -> Step {
     let mut rate = |often: u64| {
         if dice.one_in(often) {
-            1 + dice.skewed(9) as u32
+            1 + dice.skewed(12) as u32
         } else {
             0
         }
