@@ -81,6 +81,12 @@ const RULES: &[Rule] = &[
         ],
         others: None,
     },
+    // The engine only: what the control plane does is tested with the real binary.
+    Rule {
+        name: "sim",
+        ours: &["units", "env", "nbd", "volume", "vault", "node"],
+        others: None,
+    },
     Rule {
         name: "xtask",
         ours: &[],

@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `soak`, `fuzz` and `bench`.
+//! The project's chores: `cargo xtask test`, `sim`, `soak`, `fuzz` and `bench`.
 //!
 //! What must stay true: continuous integration runs exactly what a developer runs, and every check
 //! can be run alone. Nothing here decides what is correct; it only finds, installs, starts and times.
@@ -8,6 +8,7 @@ mod deps;
 mod fuzz;
 mod layers;
 mod process;
+mod sim;
 mod soak;
 mod test;
 mod tools;
@@ -15,7 +16,8 @@ mod tools;
 use std::process::ExitCode;
 
 const USAGE: &str = "\
-usage: cargo xtask test [--only fmt|deps|lint|unit|fuzz|e2e] [-- <arguments for pytest>]
+usage: cargo xtask test [--only fmt|deps|lint|unit|sim|fuzz|e2e] [-- <arguments for pytest>]
+       cargo xtask sim [<arguments of the simulator>; --help lists them]
        cargo xtask soak [--rounds N] [--only kill9|powercut] [--seed N]
        cargo xtask fuzz [--seconds N] [--only TARGET [--input FILE]]
        cargo xtask fuzz --write-seeds
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
                 return ExitCode::from(2);
             }
         },
+        ["sim", words @ ..] => sim::run(words),
         ["bench"] => bench::run(&rest),
         ["soak", words @ ..] => soak::run(words),
         _ => {

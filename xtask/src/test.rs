@@ -12,6 +12,7 @@ const STEPS: &[Step] = &[
     ("deps", check_dependencies),
     ("lint", lint),
     ("unit", unit),
+    ("sim", |_| crate::sim::run_all()),
     ("fuzz", |_| crate::fuzz::run_briefly()),
     ("e2e", e2e),
 ];
