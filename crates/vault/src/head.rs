@@ -180,13 +180,14 @@ impl HeadLog {
             self.read_all().await?;
         }
         // The usual case is that there is nothing new: one look instead of listing the whole log.
-        while known > 0
-            && let Some(object) = self
-                .store
-                .get_opt("read head log", &key::head(&self.disk, self.len()))
-                .await?
-        {
-            self.learn(self.len(), &object)?;
+        while known > 0 {
+            // Another task may take entries in while this one waits for its own.
+            let seq = self.len();
+            let key = key::head(&self.disk, seq);
+            let Some(object) = self.store.get_opt("read head log", &key).await? else {
+                break;
+            };
+            self.learn(seq, &object)?;
         }
         Ok(())
     }
