@@ -98,6 +98,10 @@ impl World {
 
     /// Brings a dead node back, and checks all that it has.
     async fn revive(self: &Rc<Self>, host: &Host) {
+        if let Some(doom) = host.doom.borrow_mut().as_mut() {
+            // If it was the second death that was to come, it has come.
+            doom.lives_on = false;
+        }
         let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
         if let Some(doom) = host.doom.borrow_mut().as_mut() {
             doom.lives_on = false;
