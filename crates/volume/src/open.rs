@@ -2,6 +2,8 @@
 //!
 //! R1 the directory lock; R2 the newest valid superblock; R3-R5 `log::scan`; R6 new records go to a new segment; R8 replay fills the
 //! layers, which hide the base; R9 the superblock's chunk states are those of the last base sync.
+//! R3 holds for all that is found, not only for records: superblock slots and the names of files are synced before anything is
+//! built upon them, because their maker may have been killed between making and syncing them.
 
 use crate::base::Base;
 use crate::chunks::ChunkStates;
@@ -25,7 +27,7 @@ use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::{DirLock, Env, OpenMode};
+use tidemark_env::{DirLock, Env, OpenMode, mutant};
 use tidemark_units::{BLOCK_BYTES, CHUNK_BYTES, Lsn};
 use tokio::sync::Mutex;
 
@@ -132,6 +134,9 @@ impl Volume {
         config: &VolumeConfig,
     ) -> Result<Volume> {
         let lock = lock(env, dir).await?;
+        if !mutant::on("volume-superblock-not-synced-on-open") {
+            Superblock::settle(env, dir).await?;
+        }
         let superblock = Superblock::load(env, dir).await?;
         let subject = format!("volume {} in {}", superblock.name, dir.display());
         let opened = Self::open_locked(env, dir, lock, superblock, source, config).await;
@@ -159,6 +164,9 @@ impl Volume {
             if store.complete(slot, &*file, &superblock.volume).await? {
                 whole.push((slot, file));
             }
+        }
+        if !mutant::on("volume-segment-names-not-synced-on-open") {
+            store.settle().await?;
         }
         let replayed = Cell::new(0u64);
         let end = scan(whole, &superblock, |record| {

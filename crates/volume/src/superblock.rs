@@ -263,6 +263,24 @@ impl Superblock {
         Ok(())
     }
 
+    /// Makes durable what the last owner left, names included: it may have been killed between a write and its sync. To be
+    /// called before what is found is acted upon: the next slot is written over the older of the two, and segments are
+    /// recycled, by what the newer one says.
+    pub async fn settle(env: &Env, dir: &Path) -> Result<()> {
+        for slot in 0..2 {
+            let failed = |e: std::io::Error| VolumeError::io(format!("syncing superblock slot {slot}"), &e);
+            let path = dir.join(format!("super.{slot}"));
+            match env.fs.open(&path, OpenMode::Read).await {
+                Ok(file) => file.sync().await.map_err(failed)?,
+                // A new volume has only one.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+                Err(e) => return Err(failed(e)),
+            }
+        }
+        let failed = |e: std::io::Error| VolumeError::io("syncing the volume's directory", &e);
+        env.fs.sync_dir(dir).await.map_err(failed)
+    }
+
     /// The newest valid slot. A slot that is missing or damaged leaves the other one; one that cannot be read now
     /// might be the newer one, so that is an error.
     pub async fn load(env: &Env, dir: &Path) -> Result<Self> {

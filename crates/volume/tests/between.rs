@@ -444,3 +444,42 @@ fn writes_that_come_at_once_each_have_their_space() {
     }
     assert!(refused > 0, "there was meant to be too little space");
 }
+
+/// A process is killed after any of its steps and leaves a log that has grown, or a superblock that is new. The next one
+/// builds on it; then the power goes.
+#[test]
+fn what_a_killed_process_left_unsynced_is_made_durable_before_it_is_built_upon() {
+    for seed in 0..400 {
+        common::run_history(|| built_upon_what_was_left(seed));
+    }
+}
+
+fn built_upon_what_was_left(seed: u64) {
+    let sim = Sim::new(seed);
+    sim.run(|env| async move { create(&env, None).await });
+    sim.run_steps(sim.below(120), |env| async move {
+        let volume = open(&env, None).await;
+        volume.note_connected().await.unwrap();
+        for n in 0..32 {
+            let data = vec![1; 4096].into();
+            volume.write(n * 4096, data, false).await.unwrap();
+        }
+        volume.checkpoint().await.unwrap();
+    });
+    // Few records: the making of another segment would sync the names of all.
+    sim.run(|env| async move {
+        let volume = open(&env, None).await;
+        for fill in 2..6 {
+            write_chunk(&volume, 1, fill).await;
+            volume.checkpoint().await.unwrap();
+        }
+        write_chunk(&volume, 2, 7).await;
+    });
+    sim.crash();
+    sim.run(|env| async move {
+        let opened = Volume::open(&env, Path::new("v"), None, &config()).await;
+        let volume = opened.unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert_eq!(byte_of_chunk(&volume, 1).await, 5, "seed {seed}");
+        assert_eq!(byte_of_chunk(&volume, 2).await, 7, "seed {seed}");
+    });
+}

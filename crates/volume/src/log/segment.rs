@@ -130,9 +130,15 @@ impl SegmentStore {
                 }
                 filled => filled.map_err(failed)?,
             }
-            self.env.fs.sync_dir(&self.dir).await.map_err(failed)?;
         }
         Ok(true)
+    }
+
+    /// Makes the names of all segments durable: who made the last one may have been killed before it did, and
+    /// nothing that is written to a file without a name survives a power cut.
+    pub async fn settle(&self) -> Result<()> {
+        let failed = |e: std::io::Error| VolumeError::io("syncing the log's directory", &e);
+        self.env.fs.sync_dir(&self.dir).await.map_err(failed)
     }
 }
 
