@@ -108,6 +108,16 @@ pub const MUTANTS: &[Mutant] = &[
         &[Crash, Mixed],
     ),
     mutant(
+        "volume-superblock-not-synced-on-open",
+        "a superblock slot that was never synced is built upon",
+        &[Crash, Mixed],
+    ),
+    mutant(
+        "volume-segment-names-not-synced-on-open",
+        "a segment whose name was never synced is written to",
+        &[Crash, Mixed, Space],
+    ),
+    mutant(
         "volume-retry-after-failed-sync",
         "a failed sync is simply tried again (R10)",
         &[Files],
