@@ -233,6 +233,17 @@ impl Client {
             0 | 1 => self.flush().await?,
             2 | 3 => self.read(from, count).await?,
             4 | 5 => self.change(&mut dice, from, count, true).await?,
+            6 => {
+                // Two parts of one block at once: each is merged with what the other leaves.
+                let first = from / BLOCK * BLOCK;
+                let mut other = Dice::new(dice.below(u64::MAX), 2);
+                let (a, b) = futures_util::future::join(
+                    self.change(&mut dice, first, 3, false),
+                    self.change(&mut other, first + 4, 3, false),
+                )
+                .await;
+                a.and(b)?;
+            }
             _ => self.change(&mut dice, from, count, false).await?,
         }
         let pause = if dice.one_in(8) {

@@ -64,6 +64,8 @@ pub struct Setup {
     pub spool_bytes: u64,
     /// Bytes of a pack.
     pub pack_bytes: u64,
+    /// How often a thread stalls after a poll, in 1/10,000.
+    pub stalls: u32,
     /// Unsynced sectors that a power cut puts in the wrong place, in 1/10,000.
     pub misdirected: u32,
 }
@@ -258,6 +260,7 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
         segments: 4 + dice.below(4) as u32,
         spool_bytes: (1 + dice.below(8)) << 18,
         pack_bytes: (1 + dice.below(8)) << 16,
+        stalls: if dice.one_in(2) { dice.skewed(9) as u32 } else { 0 },
         misdirected: if dice.one_in(3) { 200 } else { 0 },
     }
 }
@@ -345,10 +348,17 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
                 };
             }
             Focus::Lazy => {
-                return match dice.below(4) {
+                return match dice.below(6) {
                     0 => Step::Snapshot { disk: any },
                     1 => Step::Clone { pick: any, node: any },
-                    2 => Step::Rollback { disk: any, pick: any },
+                    2 | 3 => Step::Rollback { disk: any, pick: any },
+                    4 => Step::BucketFaults {
+                        faults: BucketFaults {
+                            slow: 4000,
+                            ..BucketFaults::default()
+                        },
+                        ms: dice.below(4000),
+                    },
                     _ => Step::Captured,
                 };
             }

@@ -20,6 +20,7 @@ const LOOK: (Duration, Duration) = (Duration::from_millis(20), Duration::from_se
 impl World {
     /// Starts the nodes and makes the disks of the plan.
     pub async fn begin(self: &Rc<Self>) {
+        self.sim.set_stalls(self.plan.setup.stalls);
         for host in &self.hosts {
             self.end_file_faults(host);
             let running = self.start(host).await;

@@ -165,6 +165,12 @@ impl Sim {
         self.0.counts()
     }
 
+    /// Lets processes stall, as threads do that the scheduler passes over for some milliseconds: with a chance of `rate` in
+    /// 10,000 after each poll of one of their tasks. Those of the machine [`MAIN`]'s program never do.
+    pub fn set_stalls(&self, rate: u32) {
+        self.0.stalls.set(rate);
+    }
+
     /// Virtual time since the world was made.
     pub fn now(&self) -> Duration {
         self.0.now.get()

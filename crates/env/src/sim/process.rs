@@ -10,6 +10,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 /// Numbers processes in the order of their start; never used twice.
 pub(super) type ProcessId = u64;
@@ -28,6 +29,8 @@ pub(super) struct ProcessState {
     pub(super) machine: Rc<MachineState>,
     pub(super) tasks: Rc<TaskSet>,
     life: Cell<Life>,
+    /// None of its tasks is polled before.
+    pub(super) stalled_until: Cell<Duration>,
     /// How often its tasks are still polled before it is killed.
     polls_left: Cell<Option<u64>>,
     mourners: RefCell<Vec<Waker>>,
@@ -40,6 +43,7 @@ impl ProcessState {
             machine,
             tasks: TaskSet::new(|| {}),
             life: Cell::new(Life::Running),
+            stalled_until: Cell::new(Duration::ZERO),
             polls_left: Cell::new(None),
             mourners: RefCell::default(),
         })

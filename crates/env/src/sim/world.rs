@@ -16,6 +16,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 /// The wall clock of a new machine: 2030-01-01 UTC.
+/// How long a process stalls at most.
+const STALL_MICROS_MAX: u64 = 40_000;
+
 pub(super) const WALL_START: UnixMillis = 1_893_456_000_000;
 
 /// What takes effect at some virtual time.
@@ -39,6 +42,8 @@ pub(super) struct World {
     effects_made: Cell<u64>,
     machines: RefCell<Vec<Rc<MachineState>>>,
     pub(super) processes: RefCell<Vec<Rc<ProcessState>>>,
+    /// How often a process that was polled stalls, in 1/10,000.
+    pub(super) stalls: Cell<u32>,
     processes_made: Cell<ProcessId>,
     /// The process whose task is being polled.
     polled: Cell<Option<ProcessId>>,
@@ -58,6 +63,7 @@ impl World {
             effects_made: Cell::new(0),
             machines: RefCell::new(vec![MachineState::new(MAIN)]),
             processes: RefCell::default(),
+            stalls: Cell::new(0),
             processes_made: Cell::new(0),
             polled: Cell::new(None),
             postponed: RefCell::default(),
@@ -120,19 +126,34 @@ impl World {
         processes
             .iter()
             .skip(1)
-            .map(|process| process.tasks.ready_count())
+            .map(|process| self.ready_in(process))
             .sum()
+    }
+
+    /// How many tasks of `process` are ready and may be polled: none while it stalls.
+    fn ready_in(&self, process: &ProcessState) -> usize {
+        match process.stalled_until.get() > self.now.get() {
+            true => 0,
+            false => process.tasks.ready_count(),
+        }
     }
 
     /// Polls the ready task at `index` of those that [`World::ready_elsewhere`] counts.
     pub(super) fn poll_elsewhere(&self, mut index: usize) {
         let processes = self.processes.borrow();
         for process in processes.iter().skip(1) {
-            let ready = process.tasks.ready_count();
+            let ready = self.ready_in(process);
             if index < ready {
                 let process = process.clone();
                 drop(processes);
-                return self.poll_task(&process, index);
+                self.poll_task(&process, index);
+                if self.happens(self.stalls.get()) {
+                    let micros = 1 + self.rng.borrow_mut().below(STALL_MICROS_MAX);
+                    process
+                        .stalled_until
+                        .set(self.now.get() + Duration::from_micros(micros));
+                }
+                return;
             }
             index -= ready;
         }
@@ -211,7 +232,16 @@ impl World {
 
     pub(super) fn next_event(&self) -> Option<Duration> {
         let effect = self.effects.borrow().first_key_value().map(|(key, _)| key.0);
-        effect.into_iter().chain(self.timers.first()).min()
+        let stalled = self
+            .processes
+            .borrow()
+            .iter()
+            .fold(None, |first: Option<Duration>, process| {
+                let until = process.stalled_until.get();
+                let waits = until > self.now.get() && process.tasks.ready_count() > 0;
+                first.into_iter().chain(waits.then_some(until)).min()
+            });
+        effect.into_iter().chain(self.timers.first()).chain(stalled).min()
     }
 
     /// How long an operation takes: usually little, now and then much longer.
