@@ -175,21 +175,19 @@ impl HeadLog {
     /// As [`HeadLog::refresh`], but what it finds may be a moment away from being durable: good for
     /// listing, not for acting upon.
     pub(crate) async fn look(&self) -> Result<()> {
-        let known = self.len();
-        if known == 0 {
-            self.read_all().await?;
+        if self.is_empty() {
+            return self.read_all().await;
         }
         // The usual case is that there is nothing new: one look instead of listing the whole log.
-        while known > 0 {
+        loop {
             // Another task may take entries in while this one waits for its own.
             let seq = self.len();
             let key = key::head(&self.disk, seq);
             let Some(object) = self.store.get_opt("read head log", &key).await? else {
-                break;
+                return Ok(());
             };
             self.learn(seq, &object)?;
         }
-        Ok(())
     }
 
     async fn read_all(&self) -> Result<()> {
