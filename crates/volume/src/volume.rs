@@ -92,6 +92,8 @@ pub(crate) struct CoreState {
     /// The roots that the last superblock needs: a crash would bring them back.
     pub durable_roots: Vec<Vec<u8>>,
     pub ever_connected: bool,
+    /// A superblock that says so is durable.
+    pub durably_connected: bool,
     /// Chunks that the checkpointer waits for.
     pub wanted: RoaringBitmap,
 }
@@ -112,6 +114,7 @@ impl Core {
             source_root: superblock.source.clone(),
             durable_roots: superblock.roots(),
             ever_connected: superblock.ever_connected,
+            durably_connected: superblock.ever_connected,
             wanted: RoaringBitmap::new(),
         };
         Self {
@@ -231,8 +234,12 @@ impl Volume {
 
     /// Remembers, durably, that a client was connected.
     pub async fn note_connected(&self) -> Result<()> {
-        if std::mem::replace(&mut self.inner.core.state.borrow_mut().ever_connected, true) {
-            return Ok(());
+        {
+            let mut state = self.inner.core.state.borrow_mut();
+            if state.durably_connected {
+                return Ok(());
+            }
+            state.ever_connected = true;
         }
         self.persist().await
     }
@@ -283,6 +290,7 @@ impl Volume {
             let mut state = inner.core.state.borrow_mut();
             state.generation = superblock.generation;
             state.durable_roots = superblock.roots();
+            state.durably_connected = superblock.ever_connected;
         }
         inner.log.release_before(superblock.first_sequence);
         Ok(())

@@ -483,3 +483,20 @@ fn built_upon_what_was_left(seed: u64) {
         assert_eq!(byte_of_chunk(&volume, 2).await, 7, "seed {seed}");
     });
 }
+
+#[test]
+fn a_connection_that_could_not_be_noted_is_noted_with_the_next() {
+    let sim = Sim::new(1);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        world.fail_next(FaultOp::Name, |path| path.ends_with("super.0"));
+        volume.note_connected().await.unwrap_err();
+        volume.note_connected().await.unwrap();
+    });
+    sim.crash();
+    sim.run(|env| async move {
+        assert!(open(&env, None).await.info().ever_connected);
+    });
+}
