@@ -199,7 +199,14 @@ impl Client {
             self.work.busy.set(false);
             match done {
                 Ok(()) => {}
-                Err(Gone::Closed) => return,
+                Err(Gone::Closed) => {
+                    // Nobody asked for that: the node refused the connection, or is dead.
+                    let disk = self.world.disk(self.disk);
+                    if disk.wire.borrow().is_some() {
+                        disk.stopped.set(true);
+                    }
+                    return;
+                }
                 Err(Gone::Failed) => {
                     self.world.disk(self.disk).stopped.set(true);
                     return;

@@ -324,6 +324,8 @@ impl World {
 
     /// Ends the connection of a disk as an operator does who stops its instance.
     pub async fn disconnect(&self, disk: &Disk) {
+        // First: from here on clients whose connection ends know that it was meant to.
+        disk.wire.borrow_mut().take();
         let id = disk.id.clone();
         let host = self.host_of(disk);
         self.call(host, |node| async move { node.set_exported(&id, false).await })
