@@ -199,6 +199,11 @@ pub const MUTANTS: &[Mutant] = &[
         &[Snapshots, Crash],
     ),
     mutant(
+        "vault-abandon-without-fence",
+        "a capture is abandoned while its head entry may be on the way",
+        &[Snapshots, Bucket],
+    ),
+    mutant(
         "vault-ignores-owner",
         "a node commits snapshots of a disk that another has taken over",
         &[Nodes],

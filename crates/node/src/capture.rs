@@ -264,7 +264,9 @@ impl VaultHost {
                     tries += 1;
                     // Waiting helps with these, however long it takes, unless the log fills up meanwhile.
                     let patient = matches!(e.kind, VaultErrorKind::Busy | VaultErrorKind::Full);
-                    if e.kind == VaultErrorKind::Lost || !patient && tries >= TRIES_MAX {
+                    // Somebody else may have committed it, and that may have been us.
+                    let lost = e.kind == VaultErrorKind::Lost && tries > 1;
+                    if lost || !patient && tries >= TRIES_MAX {
                         return Err(End::Failed(e.to_string()));
                     }
                     self.wait_out(remote, snapshot, e.to_string(), tries).await?;

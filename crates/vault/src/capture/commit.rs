@@ -14,6 +14,7 @@ use crate::tree::Root;
 use futures_util::stream::{self, StreamExt};
 use std::cell::Cell;
 use std::rc::Rc;
+use tidemark_env::mutant;
 use tidemark_units::CHUNK_BYTES;
 
 /// Packs removed at the same time.
@@ -160,9 +161,8 @@ impl State {
     pub(super) async fn abandon(self: &Rc<Self>) -> Result<()> {
         self.close().await;
         // Without the head log nobody knows whether a finish got through: the packs stay for the sweep.
-        let head = self.vault.head_log(&self.spec.disk).await;
-        let in_head = head.as_ref().ok().map(|head| head.snapshot(&self.spec.snapshot));
-        if let Some(Some(_)) = in_head {
+        let fenced = self.fence().await;
+        if matches!(fenced, Ok(false)) {
             return Err(VaultError::other(
                 "abandon capture",
                 self.subject(),
@@ -170,11 +170,30 @@ impl State {
             ));
         }
         self.spool.destroy().await?;
-        if in_head.is_some() {
+        if fenced.is_ok() {
             self.remove_from_bucket().await;
         }
         self.vault.in_flight().end(self.number);
         Ok(())
+    }
+
+    /// Makes sure that the snapshot can never be committed; `false` when it is.
+    ///
+    /// A finish that was given up, in this life or in an earlier one, may still have its head entry on the way to the
+    /// bucket, to land after we looked. An entry of our own takes its place.
+    async fn fence(&self) -> Result<bool> {
+        let id = &self.spec.snapshot;
+        let head = self.vault.head_log(&self.spec.disk).await?;
+        let is_committed = || matches!(head.snapshot(id), Some(Some(_)));
+        // The record is put before the head entry is: without one, none is on its way.
+        let record = key::snapshot(id);
+        let begun = self.vault.store().get_opt("abandon capture", &record).await?;
+        if !is_committed() && begun.is_some() && !mutant::on("vault-abandon-without-fence") {
+            let drop = HeadEntry::Drop { id: id.clone() };
+            head.append_while(drop, head.len(), |head| head.snapshot(id).is_none())
+                .await?;
+        }
+        Ok(!is_committed())
     }
 
     /// Best effort: what stays is found by the sweep.
