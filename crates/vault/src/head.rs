@@ -180,13 +180,14 @@ impl HeadLog {
             self.read_all().await?;
         }
         // The usual case is that there is nothing new: one look instead of listing the whole log.
-        while known > 0
-            && let Some(object) = self
-                .store
-                .get_opt("read head log", &key::head(&self.disk, self.len()))
-                .await?
-        {
-            self.learn(self.len(), &object)?;
+        while known > 0 {
+            // What is asked for now is what comes back, however far another task has read meanwhile.
+            let seq = self.len();
+            let next = key::head(&self.disk, seq);
+            let Some(object) = self.store.get_opt("read head log", &next).await? else {
+                break;
+            };
+            self.learn(seq, &object)?;
         }
         Ok(())
     }
