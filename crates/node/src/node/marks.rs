@@ -43,7 +43,8 @@ impl Node {
                 let made = marked.is_ok();
                 let undo = shared.vault.call(move |host| async move {
                     if made {
-                        host.withdraw(&remote, &id, None).await;
+                        // Failed: it stays pending, and the next opening of the disk settles it.
+                        let _ = host.withdraw(&remote, &id, None).await;
                     } else {
                         host.forget_note(&id).await;
                     }
@@ -142,7 +143,7 @@ impl Node {
             self.shared
                 .vault
                 .call(move |host| async move { host.withdraw(&remote, &id, None).await })
-                .await?;
+                .await??;
         }
         Ok(())
     }
