@@ -108,6 +108,10 @@ impl World {
         }
         let mut kept = !power && host.faultless.get();
         self.say(|| format!("{} dies, power {power}", host.machine.name()));
+        if let Some(doom) = host.doom.borrow_mut().as_mut() {
+            // It has come, the second one too if it was that.
+            doom.lives_on = false;
+        }
         self.end(host, power);
         self.heard(host).await;
         let mut tries = 0;

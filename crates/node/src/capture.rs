@@ -14,7 +14,7 @@
 use crate::disk::DiskHost;
 use crate::notes::Note;
 use crate::remote::{Gone, Remote};
-use crate::types::{Event, SnapshotSummary};
+use crate::types::{Event, NodeError, SnapshotSummary};
 use crate::vault::VaultHost;
 use futures_util::future::{self, Either};
 use roaring::RoaringBitmap;
@@ -37,10 +37,17 @@ const BATCH: usize = 32;
 const PRESSURE_PERCENT: u64 = 90;
 /// Tries before trouble that waiting does not help is final.
 const TRIES_MAX: u32 = 3;
+/// Tries to remove the note of a snapshot that is given up.
+const NOTE_TRIES_MAX: u32 = 6;
 /// How often the log's fill is looked at.
 const PRESSURE_LOOK: Duration = Duration::from_millis(250);
 /// Looks without progress under pressure after which a capture is given up.
 const PRESSURE_LOOKS: u32 = 8;
+
+/// How long to wait after so many failed tries.
+fn pause_after(tries: u32) -> Duration {
+    Duration::from_millis(250 << tries.min(6))
+}
 
 /// Captures under way on this thread.
 #[derive(Default)]
@@ -190,20 +197,43 @@ impl VaultHost {
                     .send(Event::Accomplished(disk.clone(), snapshot.clone(), summary));
             }
             Err(End::Paused) => {}
-            Err(End::Cancelled) => self.withdraw(remote, snapshot, None).await,
+            Err(End::Cancelled) => {
+                // Who wanted it gone looks whether it is, and is told.
+                let _ = self.withdraw(remote, snapshot, None).await;
+            }
             Err(End::Failed(why)) => {
                 tracing::error!(%disk, %snapshot, why, "snapshot failed");
-                self.withdraw(remote, snapshot, Some(why.clone())).await;
-                let _ = self
-                    .events
-                    .send(Event::CaptureFailed(disk.clone(), snapshot.clone(), why));
+                // Otherwise it has not failed yet: the next opening of its disk goes on with it.
+                if self.withdraw(remote, snapshot, Some(why.clone())).await.is_ok() {
+                    let _ = self
+                        .events
+                        .send(Event::CaptureFailed(disk.clone(), snapshot.clone(), why));
+                }
             }
         }
     }
 
     /// Undoes a capture: its changes go to the disk's next snapshot, its data goes away. If it turns out that the
-    /// snapshot exists already, it stays.
-    pub async fn withdraw(&self, remote: &Remote<DiskHost>, snapshot: &SnapshotId, why: Option<String>) {
+    /// snapshot exists already, it stays. An error means that nothing was undone.
+    ///
+    /// The note goes first, durably. What follows destroys the content of the mark (what the spool holds may have been
+    /// overwritten in the base, and the base may change as soon as the volume has given the mark up), but a crash
+    /// brings the mark back, and with its note it would be captured again.
+    pub async fn withdraw(
+        &self,
+        remote: &Remote<DiskHost>,
+        snapshot: &SnapshotId,
+        why: Option<String>,
+    ) -> Result<(), NodeError> {
+        let mut tries = 0;
+        while let Err(error) = self.drop_note(snapshot).await {
+            tries += 1;
+            if tries >= NOTE_TRIES_MAX {
+                tracing::error!(%snapshot, %error, "a snapshot cannot be given up: its note cannot be removed");
+                return Err(error);
+            }
+            self.env().clock.sleep(pause_after(tries)).await;
+        }
         let options = self.capture_options();
         let abandoned = match SnapshotWriter::resume(&self.vault, &self.spool_dir(snapshot), options).await {
             Ok(Some(writer)) => writer.abandon().await,
@@ -218,11 +248,11 @@ impl VaultHost {
         if let Ok(Err(e)) = failed.await {
             tracing::warn!(%snapshot, error = %e, "giving a capture's changes back");
         }
-        self.forget_note(snapshot).await;
         match why {
             Some(why) => self.board.failed(snapshot, why),
             None => self.board.forget(snapshot),
         }
+        Ok(())
     }
 
     fn capture_options(&self) -> CaptureOptions {
@@ -284,7 +314,7 @@ impl VaultHost {
         tries: u32,
     ) -> Result<(), End> {
         tracing::warn!(%snapshot, why, tries, "capture interrupted; trying again");
-        let pause = pin!(self.env().clock.sleep(Duration::from_millis(250 << tries.min(6))));
+        let pause = pin!(self.env().clock.sleep(pause_after(tries)));
         let trouble = || Some(why.clone());
         let pressure = pin!(self.watch_pressure(remote, || 0, trouble));
         match future::select(pause, pressure).await {

@@ -98,6 +98,23 @@ impl VaultHost {
             self.drop_note(&snapshot).await?;
             tracing::info!(%disk, %snapshot, "removed what a capture had left behind");
         }
+        self.drop_given_up_spools().await
+    }
+
+    /// Removes spools without a note: their snapshots were given up, and what they hold is nobody's.
+    async fn drop_given_up_spools(&self) -> Result<(), NodeError> {
+        let fs = &self.env().fs;
+        for entry in fs.list(&self.config.data_dir.join("spool")).await? {
+            let Ok(snapshot) = SnapshotId::new(&entry.name) else {
+                continue;
+            };
+            let noted = fs.exists(&self.note_path(&snapshot)).await?;
+            if noted || self.is_capturing(&snapshot) {
+                continue;
+            }
+            fs.remove_dir_all(&self.spool_dir(&snapshot)).await?;
+            tracing::info!(%snapshot, "removed the spool of a snapshot that was given up");
+        }
         Ok(())
     }
 }

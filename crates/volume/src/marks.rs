@@ -28,6 +28,17 @@ impl CoreState {
             None => Ok(()),
         }
     }
+
+    /// What a caller found out about the difference to its parent holds only for that parent.
+    fn check_parent(&self, expected: Option<&[u8]>) -> Result<()> {
+        if self.parent.as_deref() == expected {
+            return Ok(());
+        }
+        Err(VolumeError::new(
+            VolumeErrorKind::Busy,
+            "another snapshot of this disk was committed meanwhile",
+        ))
+    }
 }
 
 impl Volume {
@@ -154,12 +165,19 @@ impl Volume {
         self.persist().await
     }
 
-    /// Makes the next snapshot relative to `parent` instead (the latest snapshot is being deleted): `differing`
-    /// are the chunks in which the two differ. Durable when this returns.
-    pub async fn reparent(&self, parent: Option<Vec<u8>>, differing: &RoaringBitmap) -> Result<()> {
+    /// Makes the next snapshot relative to `parent` instead of `from` (the latest snapshot is being deleted):
+    /// `differing` are the chunks in which the two differ. Durable when this returns. [`VolumeErrorKind::Busy`] when
+    /// the disk is not relative to `from` (any more): a snapshot may have been committed since the caller looked.
+    pub async fn reparent(
+        &self,
+        from: Option<&[u8]>,
+        parent: Option<Vec<u8>>,
+        differing: &RoaringBitmap,
+    ) -> Result<()> {
         {
             let mut state = self.inner.core.state.borrow_mut();
             state.check_no_mark_waits()?;
+            state.check_parent(from)?;
             state.tracker.touch(differing);
             state.parent = parent;
         }
@@ -173,12 +191,14 @@ impl Volume {
         state.tracker.open_checkpointed() | state.layers.chunks_of(open)
     }
 
-    /// Turns the disk into the snapshot `root`. `differing` are the chunks in which the disk's parent snapshot and
-    /// `root` differ; what changed since the parent is added here. Only those chunks lose their local content;
-    /// the rest stays. No client may be connected, no capture pending. The disk is usable when this returns,
+    /// Turns the disk into the snapshot `root`. `differing` are the chunks in which the disk's parent snapshot `from`
+    /// and `root` differ; what changed since the parent is added here. Only those chunks lose their local content;
+    /// the rest stays. No client may be connected, no capture pending, and `from` must (still) be the parent:
+    /// [`VolumeErrorKind::Busy`]. The disk is usable when this returns,
     /// and a crash leaves the old content or the new, never a mixture: one superblock write decides.
     pub async fn rollback(
         &self,
+        from: Option<&[u8]>,
         root: Vec<u8>,
         differing: &RoaringBitmap,
         source: Rc<dyn ChunkSource>,
@@ -186,7 +206,11 @@ impl Volume {
         let inner = &self.inner;
         let _one = inner.marking.lock().await;
         self.check_serving()?;
-        inner.core.state.borrow().check_no_mark_waits()?;
+        {
+            let state = inner.core.state.borrow();
+            state.check_no_mark_waits()?;
+            state.check_parent(from)?;
+        }
         inner.log.barrier().await;
         // After this the base holds everything, so no record has to be ignored at replay (R11).
         self.checkpoint().await?;

@@ -105,7 +105,10 @@ fn changes_that_a_deleted_snapshot_held_are_known_after_a_crash() {
         volume.mark(&id("s-2")).await.unwrap();
         volume.commit(&id("s-2"), b"s-2".to_vec(), None).await.unwrap();
         // Both snapshots go: the next one starts from nothing and has to hold both chunks.
-        volume.reparent(None, &chunks(&[3, 5])).await.unwrap();
+        volume
+            .reparent(Some(b"s-2"), None, &chunks(&[3, 5]))
+            .await
+            .unwrap();
     });
     sim.crash();
     sim.run(|env| async move {
@@ -113,6 +116,45 @@ fn changes_that_a_deleted_snapshot_held_are_known_after_a_crash() {
         // The mark is in the log's tail; its snapshot is gone, so its changes belong to the next.
         volume.fail(&id("s-2")).await.unwrap();
         assert_eq!(volume.parent(), None);
+        assert_eq!(volume.changed_chunks(), chunks(&[3, 5]));
+    });
+}
+
+/// Between looking at the parent and acting on it, a capture that was under way is committed.
+#[test]
+fn what_was_found_out_about_an_older_parent_is_refused() {
+    let sim = Sim::new(3);
+    sim.run(|env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        let commit = async |name: &str| {
+            volume.mark(&id(name)).await.unwrap();
+            let root = name.as_bytes().to_vec();
+            volume.commit(&id(name), root, None).await.unwrap();
+        };
+        write_chunk(&volume, 3, 1).await;
+        commit("s-1").await;
+        let looked_at = volume.parent();
+        write_chunk(&volume, 5, 1).await;
+        commit("s-2").await;
+        // Nobody told it of chunk 5: the next snapshot would lack it, and a rollback would keep it.
+        let reparented = volume.reparent(looked_at.as_deref(), None, &chunks(&[3])).await;
+        assert_eq!(reparented.unwrap_err().kind, VolumeErrorKind::Busy);
+        let rolled = volume
+            .rollback(
+                looked_at.as_deref(),
+                b"s-0".to_vec(),
+                &chunks(&[3]),
+                source(&env, 2, 1),
+            )
+            .await;
+        assert_eq!(rolled.unwrap_err().kind, VolumeErrorKind::Busy);
+        assert_eq!(volume.parent().as_deref(), Some(&b"s-2"[..]));
+        assert_eq!(byte_of_chunk(&volume, 5).await, 1);
+        volume
+            .reparent(Some(b"s-2"), None, &chunks(&[3, 5]))
+            .await
+            .unwrap();
         assert_eq!(volume.changed_chunks(), chunks(&[3, 5]));
     });
 }
@@ -130,7 +172,12 @@ fn what_was_fetched_before_a_rollback_does_not_land_after_it() {
         });
         env.clock.sleep(Duration::from_millis(100)).await;
         volume
-            .rollback(b"new".to_vec(), &chunks(&[4, 5]), source(&env, 2, 1))
+            .rollback(
+                volume.parent().as_deref(),
+                b"new".to_vec(),
+                &chunks(&[4, 5]),
+                source(&env, 2, 1),
+            )
             .await
             .unwrap();
         assert_eq!(
@@ -176,11 +223,18 @@ fn failing_superblock_writes_never_cost_both_slots() {
                 let volume = open(&env, None).await;
                 write_chunk(&volume, 3, 7).await;
                 for n in 0..3u8 {
-                    volume.reparent(Some(vec![n; 9000]), &chunks(&[])).await.unwrap();
+                    let from = volume.parent();
+                    volume
+                        .reparent(from.as_deref(), Some(vec![n; 9000]), &chunks(&[]))
+                        .await
+                        .unwrap();
                 }
                 sim.fail_always(FaultOp::Sync, |path| path.to_string_lossy().contains("super."));
                 for n in 3..6u8 {
-                    let done = volume.reparent(Some(vec![n; 9000]), &chunks(&[])).await;
+                    let from = volume.parent();
+                    let done = volume
+                        .reparent(from.as_deref(), Some(vec![n; 9000]), &chunks(&[]))
+                        .await;
                     assert!(done.is_err());
                 }
             }

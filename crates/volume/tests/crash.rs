@@ -340,7 +340,12 @@ async fn rollback(env: &Env, world: &Rc<World>, volume: &Volume) {
         image: Rc::clone(&image),
     });
     volume
-        .rollback(target.as_str().as_bytes().to_vec(), &differing, source)
+        .rollback(
+            volume.parent().as_deref(),
+            target.as_str().as_bytes().to_vec(),
+            &differing,
+            source,
+        )
         .await
         .expect("a quiet disk rolls back");
     world.vault.borrow_mut().parent = Some(target);

@@ -383,7 +383,7 @@ fn a_prepared_mark_blocks_others_until_the_decision_and_the_decision_stays() {
         for refused in [
             volume.mark(&two).await.map(drop),
             volume.prepare(&two, "g-2").map(drop),
-            volume.reparent(None, &Default::default()).await,
+            volume.reparent(None, None, &Default::default()).await,
         ] {
             assert_eq!(refused.unwrap_err().kind, VolumeErrorKind::Busy);
         }

@@ -43,7 +43,8 @@ impl Node {
                 let made = marked.is_ok();
                 let undo = shared.vault.call(move |host| async move {
                     if made {
-                        host.withdraw(&remote, &id, None).await;
+                        // Failed: it stays pending, and the next opening of the disk settles it.
+                        let _ = host.withdraw(&remote, &id, None).await;
                     } else {
                         host.forget_note(&id).await;
                     }
@@ -142,7 +143,7 @@ impl Node {
             self.shared
                 .vault
                 .call(move |host| async move { host.withdraw(&remote, &id, None).await })
-                .await?;
+                .await??;
         }
         Ok(())
     }
@@ -182,10 +183,11 @@ impl Node {
             .await??;
         let done = open
             .remote
-            .call(move |host| async move { host.volume.reparent(before, &differing).await })
+            .call(move |host| async move { host.volume.reparent(Some(&parent), before, &differing).await })
             .await?;
         match done {
-            // A capture that is relative to it goes on; what it needs is kept until it has ended.
+            // A capture that is relative to it goes on; what it needs is kept until it has ended. Or one has just
+            // ended, and the next snapshot is relative to that.
             Err(e) if e.kind == VolumeErrorKind::Busy => Ok(()),
             other => Ok(other?),
         }
@@ -210,16 +212,16 @@ impl Node {
             .call(|host| async move { host.volume.parent() })
             .await?;
         let target = Root::from_bytes(&root)?;
+        let from = parent.as_deref().map(Root::from_bytes).transpose()?;
         let differing = shared
             .vault
-            .call(move |host| async move {
-                let parent = parent.as_deref().map(Root::from_bytes).transpose()?;
-                host.vault.diff(parent.as_ref(), Some(&target)).await
-            })
+            .call(move |host| async move { host.vault.diff(from.as_ref(), Some(&target)).await })
             .await??;
         let rolled = open.remote.call(move |host| async move {
             let source = host.source(&root);
-            host.volume.rollback(root, &differing, source).await?;
+            host.volume
+                .rollback(parent.as_deref(), root, &differing, source)
+                .await?;
             host.start_hydration();
             Ok::<_, tidemark_volume::VolumeError>(())
         });
