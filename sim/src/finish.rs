@@ -89,7 +89,10 @@ impl World {
                     }
                     None if disk.gone.get() => break,
                     // A death that was asked for may come as late as this.
-                    None if tries < 5 => tries += 1,
+                    None if tries < 5 => {
+                        tries += 1;
+                        disk.stopped.set(true);
+                    }
                     None => self.fail(format!("{} cannot be read {when}", disk.id)),
                 }
             }

@@ -204,6 +204,11 @@ pub const MUTANTS: &[Mutant] = &[
         &[Snapshots, Bucket],
     ),
     mutant(
+        "node-resumes-new-marks",
+        "a mark that was just made is taken for one that a crash left",
+        &[Lazy, Mixed],
+    ),
+    mutant(
         "vault-ignores-owner",
         "a node commits snapshots of a disk that another has taken over",
         &[Nodes],

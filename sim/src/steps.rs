@@ -195,11 +195,16 @@ impl World {
                 let status = self
                     .call(host, |node| async move { node.disk_status(&id).await })
                     .await;
+                // Nobody may be left to notice that it does not serve any more.
+                if matches!(&status, Some(Ok(status)) if status.poisoned.is_some()) {
+                    disk.stopped.set(true);
+                }
                 match status {
                     Some(Ok(status)) if status.captures.is_empty() => {}
                     other => waits.push(format!("{}: {other:?}", disk.id)),
                 }
             }
+            self.say(|| format!("captures: {waits:?}"));
             if waits.is_empty() {
                 return;
             }

@@ -19,10 +19,11 @@ use crate::vault::VaultHost;
 use futures_util::future::{self, Either};
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+use tidemark_env::mutant;
 use tidemark_units::{CHUNK_BYTES, ChunkIndex, DiskId, SnapshotId};
 use tidemark_vault::{
     CaptureOptions, CaptureSpec, Chunk, Committed, RecordDraft, Root, SnapshotWriter, VaultError,
@@ -108,8 +109,14 @@ impl VaultHost {
         });
     }
 
-    /// Goes on with the pending marks of a disk that was just opened, oldest first.
-    pub fn resume_captures(self: &Rc<Self>, disk: DiskId, remote: Remote<DiskHost>) {
+    /// Goes on with the marks that were pending when a disk was opened, oldest first. Not with later ones: their notes may
+    /// still be on their way, and who made them starts their captures.
+    pub fn resume_captures(
+        self: &Rc<Self>,
+        disk: DiskId,
+        remote: Remote<DiskHost>,
+        found: BTreeSet<SnapshotId>,
+    ) {
         let host = Rc::clone(self);
         self.env().spawn(async move {
             let mut before = None;
@@ -121,6 +128,9 @@ impl VaultHost {
                     return;
                 };
                 let mark = oldest.mark.clone();
+                if !found.contains(&mark.snapshot) && !mutant::on("node-resumes-new-marks") {
+                    return;
+                }
                 // Begun before the volume stopped: it ends by itself, and what it has is in the spool.
                 let running = host.captures.running.borrow().get(&mark.snapshot).cloned();
                 if let Some(control) = running {

@@ -180,6 +180,7 @@ impl Node {
         for mark in &pending {
             self.begin_progress(mark);
         }
+        let found = pending.iter().map(|p| p.mark.snapshot.clone()).collect();
         let (id, known) = (disk.clone(), pending);
         let cleaned = shared
             .vault
@@ -190,7 +191,7 @@ impl Node {
         let (id, for_captures) = (disk.clone(), remote.clone());
         shared
             .vault
-            .cast(move |host| async move { host.resume_captures(id, for_captures) });
+            .cast(move |host| async move { host.resume_captures(id, for_captures, found) });
         let opened = Disk {
             remote,
             size_bytes,
