@@ -103,15 +103,8 @@ impl World {
             doom.lives_on = false;
         }
         let power = host.doom.borrow().as_ref().is_some_and(|d| d.power);
-        if let Some(doom) = host.doom.borrow_mut().as_mut() {
-            doom.lives_on = false;
-        }
         let mut kept = !power && host.faultless.get();
         self.say(|| format!("{} dies, power {power}", host.machine.name()));
-        if let Some(doom) = host.doom.borrow_mut().as_mut() {
-            // It has come, the second one too if it was that.
-            doom.lives_on = false;
-        }
         self.end(host, power);
         self.heard(host).await;
         let mut tries = 0;
