@@ -379,8 +379,8 @@ fn a_lazy_disk_under_writers_marks_and_power_cuts() {
 
 #[test]
 fn a_file_system_that_fills_up_and_empties_loses_nothing_acknowledged() {
-    run("tight", false, true, 4);
-    run("tight and lazy", true, true, 3);
+    run("tight", false, true, 2);
+    run("tight and lazy", true, true, 1);
 }
 
 #[test]
