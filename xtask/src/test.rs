@@ -73,6 +73,23 @@ fn fmt(_: &[String]) -> Result<()> {
 }
 
 fn check_dependencies(_: &[String]) -> Result<()> {
+    // The fuzz targets are a workspace of their own, whose lock file a change of ours makes stale: say so in the first
+    // seconds and not after the long steps.
+    for manifest in ["Cargo.toml", "fuzz/Cargo.toml"] {
+        let arguments = [
+            "metadata",
+            "--locked",
+            "--format-version",
+            "1",
+            "--manifest-path",
+            manifest,
+        ];
+        let mut metadata = process::cargo(&arguments)?;
+        metadata.stdout(std::process::Stdio::null());
+        process::run(metadata).with_context(|| {
+            format!("the lock file beside {manifest} is not what its manifests ask for; update it with: cargo update --workspace --manifest-path {manifest}")
+        })?;
+    }
     let found = [deps::check()?, layers::check()?].concat();
     if found.is_empty() {
         return Ok(());
