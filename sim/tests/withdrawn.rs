@@ -1,35 +1,20 @@
 //! A node dies at any moment while it gives a snapshot up: the snapshot is gone, or it holds what it was marked with.
 
+mod common;
+
 use bytes::Bytes;
-use std::path::PathBuf;
-use std::rc::Rc;
+use common::on_node;
 use std::time::Duration;
-use tidemark_env::Env;
-use tidemark_env::sim::{Machine, Sim, SimBucket};
-use tidemark_node::{MarkRequest, Node, NodeConfig};
+use tidemark_env::sim::{Sim, SimBucket};
+use tidemark_node::{MarkRequest, Node};
 use tidemark_sim::guest::{Io, Request, Wire, session};
-use tidemark_sim::launcher::launcher;
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
 use tidemark_vault::{Chunk, Reader, Vault, VaultErrorKind};
-use tidemark_volume::VolumeConfig;
 use tokio::sync::{mpsc, oneshot};
 
 const CHUNKS: u32 = 3;
 const STEP: Duration = Duration::from_micros(50);
 const STEPS: u32 = 120;
-
-fn config() -> NodeConfig {
-    NodeConfig {
-        volume: VolumeConfig {
-            segment_bytes: 128 << 10,
-            segments_max: Some(8),
-            checkpoint_percent: 20,
-            extents_max: 4096,
-            reserve_step_bytes: 256 << 10,
-        },
-        ..NodeConfig::new(PathBuf::from("data"), PathBuf::from("vault"))
-    }
-}
 
 fn disk() -> DiskId {
     DiskId::new("d-1").unwrap()
@@ -37,23 +22,6 @@ fn disk() -> DiskId {
 
 fn snapshot() -> SnapshotId {
     SnapshotId::new("s-1").unwrap()
-}
-
-/// Starts the node on `machine`, runs `work` there, and gives what it gives.
-async fn on_node<T: 'static, F: Future<Output = T> + 'static>(
-    machine: &Machine,
-    bucket: &SimBucket,
-    work: impl FnOnce(Node, Env) -> F + 'static,
-) -> oneshot::Receiver<T> {
-    let control = machine.boot();
-    let launcher = launcher(machine, &control, Some(bucket.clone()), Rc::default());
-    let (done, answer) = oneshot::channel();
-    let env = control.env();
-    control.env().spawn(async move {
-        let node = Node::start_on(launcher, config()).await.unwrap();
-        let _ = done.send(work(node, env).await);
-    });
-    answer
 }
 
 async fn fill(wire: &Wire, byte: u8) {

@@ -134,6 +134,17 @@ pub async fn create_dir_durable(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     fs.create_dir_all(dir).await
 }
 
+/// The whole of a small file, or `None` when there is none.
+pub async fn read_small(fs: &dyn Fs, path: &Path) -> io::Result<Option<Bytes>> {
+    let file = match fs.open(path, OpenMode::Read).await {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let size = usize::try_from(file.size().await?).map_err(io::Error::other)?;
+    file.read_at(0, size).await.map(Some)
+}
+
 /// Puts `data` at `path` so that after a crash there is the old file or the new one, never a mixture:
 /// written beside it, synced, renamed, directory synced.
 pub async fn write_atomic(fs: &dyn Fs, path: &Path, data: Bytes) -> io::Result<()> {

@@ -334,7 +334,8 @@ impl VaultHost {
     }
 
     /// Makes sure that no other node may commit snapshots of the disk before we do (R1), and gives the head entry that
-    /// says so. Once per process and disk, when its first capture begins: the guest never waits for the bucket.
+    /// says so. Once per process and disk, right before its first commit (decision 0031): the guest never waits for the
+    /// bucket, and a capture that is given up before leaves no trace there.
     async fn claim(&self, disk: &DiskId, remote: &Remote<DiskHost>) -> Result<u64, Trouble> {
         if let Some(own) = self.owned.borrow().get(disk) {
             return Ok(*own);

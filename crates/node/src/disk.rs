@@ -20,7 +20,7 @@ use std::time::Duration;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
 use tidemark_units::{ChunkIndex, DiskId, GroupId, SnapshotId};
-use tidemark_volume::{AckHold, ChunkSource, Decided, PendingMark, Prepared, Volume, VolumeConfig};
+use tidemark_volume::{AckHold, ChunkSource, Decided, Mark, PendingMark, Prepared, Volume, VolumeConfig};
 use tokio::sync::{Notify, broadcast};
 
 /// Chunks fetched at once in the background; the vault reads ahead by itself.
@@ -188,13 +188,19 @@ impl DiskHost {
         hold.is_some_and(AckHold::release)
     }
 
-    /// Waits until the mark of [`DiskHost::prepare`] is durable.
-    pub async fn prepared_durable(&self) -> tidemark_volume::Result<()> {
+    /// The mark of [`DiskHost::prepare`], once it is durable.
+    pub async fn prepared_durable(&self, snapshot: &SnapshotId) -> Result<Mark, NodeError> {
+        let lost = || {
+            let message = format!("snapshot {snapshot} of disk {} is not prepared", self.disk);
+            NodeError::new(NodeErrorKind::Other, message)
+        };
         let prepared = self.member.borrow_mut().prepared.take();
-        match prepared {
-            Some(prepared) => prepared.durable().await.map(drop),
-            None => Ok(()),
-        }
+        prepared.ok_or_else(lost)?.durable().await?;
+        let marks = self.volume.prepared_marks().into_iter();
+        let found = marks
+            .map(|(mark, _)| mark)
+            .find(|mark| &mark.snapshot == snapshot);
+        found.ok_or_else(lost)
     }
 
     /// The group exists: its mark counts. The mark, and a ticket for [`DiskHost::decision_durable`].

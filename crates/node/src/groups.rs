@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tidemark_env::{OpenMode, mutant};
+use tidemark_env::mutant;
 use tidemark_units::{DiskId, GroupId, SnapshotId};
 
 /// When the removal of a record that may or may not be there is tried again.
@@ -36,6 +36,22 @@ impl VaultHost {
         self.groups_dir().join(format!("{group}.json"))
     }
 
+    /// Refuses a group that exists, or whose failure is still being undone. That is known here as long as it matters: a
+    /// group that is not can leave no mark behind, and one that is keeps its record until every member's log knows.
+    pub async fn check_group_is_new(&self, group: &GroupId) -> Result<(), NodeError> {
+        if self.voiding.borrow().contains(group) {
+            let message = format!("group {group} failed a moment ago and is still being undone");
+            return Err(NodeError::new(NodeErrorKind::Busy, message));
+        }
+        match self.group(group).await? {
+            None => Ok(()),
+            Some(_) => {
+                let message = format!("group {group} exists already, with other disks or snapshots");
+                Err(NodeError::new(NodeErrorKind::Invalid, message))
+            }
+        }
+    }
+
     /// Decides that the group exists. An error leaves it open whether it does: see [`VaultHost::void_group`].
     pub async fn decide_group(&self, group: &GroupId, record: &GroupRecord) -> Result<(), NodeError> {
         let bytes = serde_json::to_vec(record)
@@ -46,13 +62,8 @@ impl VaultHost {
 
     /// The group's record, or `None`: it is void.
     pub async fn group(&self, group: &GroupId) -> Result<Option<GroupRecord>, NodeError> {
-        let path = self.group_path(group);
-        let fs = &self.env().fs;
-        if !fs.exists(&path).await? {
-            return Ok(None);
-        }
-        let file = fs.open(&path, OpenMode::Read).await?;
-        let bytes = file.read_at(0, file.size().await? as usize).await?;
+        let found = tidemark_env::fs::read_small(&*self.env().fs, &self.group_path(group)).await?;
+        let Some(bytes) = found else { return Ok(None) };
         let record = serde_json::from_slice(&bytes).map_err(|e| {
             let message = format!("the record of group {group} is damaged: {e}");
             NodeError::new(NodeErrorKind::Corrupt, message)
@@ -72,6 +83,7 @@ impl VaultHost {
     /// Makes sure that the group does not exist, however long that takes, then tells its members: after a decision
     /// whose outcome is unknown nobody may act on either until one of them is durable.
     pub async fn void_group(self: Rc<Self>, group: GroupId, members: Vec<(Remote<DiskHost>, SnapshotId)>) {
+        self.voiding.borrow_mut().insert(group.clone());
         while let Err(e) = self.drop_group(&group).await {
             tracing::warn!(%group, error = %e, "a group that failed cannot be withdrawn yet; trying again");
             self.env().clock.sleep(RETRY).await;
@@ -84,6 +96,7 @@ impl VaultHost {
             }
             self.forget_note(&snapshot).await;
         }
+        self.voiding.borrow_mut().remove(&group);
     }
 
     /// The log of `disk` has the group's decision: it leaves the record, which goes with the last one.

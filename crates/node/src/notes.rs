@@ -36,14 +36,10 @@ impl VaultHost {
         Ok(tidemark_env::fs::write_atomic(&*self.env().fs, &path, bytes.into()).await?)
     }
 
+    /// The note of a snapshot, or `None`: its mark was never answered, or its capture has ended.
     pub async fn note(&self, snapshot: &SnapshotId) -> Result<Option<Note>, NodeError> {
-        let path = self.note_path(snapshot);
-        let fs = &self.env().fs;
-        if !fs.exists(&path).await? {
-            return Ok(None);
-        }
-        let file = fs.open(&path, tidemark_env::OpenMode::Read).await?;
-        let bytes = file.read_at(0, file.size().await? as usize).await?;
+        let found = tidemark_env::fs::read_small(&*self.env().fs, &self.note_path(snapshot)).await?;
+        let Some(bytes) = found else { return Ok(None) };
         let note = serde_json::from_slice(&bytes).map_err(|e| {
             NodeError::new(
                 NodeErrorKind::Corrupt,

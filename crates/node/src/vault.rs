@@ -5,12 +5,12 @@ use crate::place::Place;
 use crate::progress::ProgressBoard;
 use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind, SweepReport};
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
-use tidemark_env::{DirBucket, DirLock, Env, OpenMode};
-use tidemark_units::{DiskId, SnapshotId};
+use tidemark_env::{DirBucket, DirLock, Env};
+use tidemark_units::{DiskId, GroupId, SnapshotId};
 use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
 use tidemark_volume::Volume;
 use tokio::sync::{Mutex, broadcast};
@@ -37,6 +37,8 @@ pub struct VaultHost {
     pub owned: RefCell<BTreeMap<DiskId, u64>>,
     /// One change of a group's record at a time.
     pub grouping: Mutex<()>,
+    /// Groups that failed and are being undone.
+    pub voiding: RefCell<BTreeSet<GroupId>>,
     /// How this process is called where it claims disks.
     pub name: String,
     _lock: Box<dyn DirLock>,
@@ -82,13 +84,7 @@ impl VaultHost {
             None => Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone())),
         };
         let known = config.data_dir.join("vault.format");
-        let format = match env.fs.exists(&known).await? {
-            true => {
-                let file = env.fs.open(&known, OpenMode::Read).await?;
-                Some(file.read_at(0, file.size().await? as usize).await?)
-            }
-            false => None,
-        };
+        let format = tidemark_env::fs::read_small(&*env.fs, &known).await?;
         let vault = Vault::open_known(env, bucket, format.as_deref()).await?;
         if format.is_none() {
             tidemark_env::fs::write_atomic(&*env.fs, &known, vault.format()?).await?;
@@ -97,6 +93,7 @@ impl VaultHost {
             captures: Captures::default(),
             owned: RefCell::default(),
             grouping: Mutex::new(()),
+            voiding: RefCell::default(),
             name: name_of(env),
             readers: RefCell::new(HashMap::new()),
             place,

@@ -12,7 +12,9 @@ use tidemark_vault::Root;
 use tidemark_volume::VolumeErrorKind;
 
 impl Node {
-    /// Fixes a point in time of the disk, durable when this returns, and starts capturing it in the background.
+    /// Fixes a point in time of the disk, durable when this returns, and starts capturing it in the background. Asked
+    /// again while its mark waits for its capture, a snapshot is answered as it was. After an error
+    /// [`Node::snapshot_status`] tells: a node that stopped in the middle may have made the mark.
     pub async fn mark(&self, disk: &DiskId, request: MarkRequest) -> Result<Marked, NodeError> {
         let shared = &self.shared;
         let open = shared.disk(disk)?;
