@@ -1,44 +1,16 @@
 //! A crash after a mark: the log's tail brings back marks of snapshots that are over, and the one that is not
 //! must still capture everything.
 
+mod common;
+
+use common::{config, nbdcopy, snapshot};
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
-use tidemark_node::{MarkRequest, Node, NodeConfig, SnapshotStatus};
-use tidemark_units::{DiskId, MIB, SnapshotId};
+use tidemark_node::{MarkRequest, Node, SnapshotStatus};
+use tidemark_units::{DiskId, MIB};
 
 const DISK_BYTES: u64 = 8 * MIB;
-
-fn config(dir: &Path) -> NodeConfig {
-    NodeConfig {
-        nbd_socket: Some(dir.join("nbd.sock")),
-        spool_bytes_max: 64 * MIB,
-        ..NodeConfig::new(dir.join("data"), dir.join("vault"))
-    }
-}
-
-fn snapshot(name: &str) -> SnapshotId {
-    SnapshotId::new(name).unwrap()
-}
-
-async fn nbdcopy(dir: &Path, from: &str, to: &str) {
-    let place = |name: &str| match name.strip_prefix("nbd:") {
-        Some(export) => format!("nbd+unix:///{export}?socket={}", dir.join("nbd.sock").display()),
-        None => dir.join(name).display().to_string(),
-    };
-    let (from, to) = (place(from), place(to));
-    let run = tokio::task::spawn_blocking(move || Command::new("nbdcopy").args([&from, &to]).output());
-    let out = run
-        .await
-        .unwrap()
-        .expect("nbdcopy of the Debian package libnbd-bin must be installed");
-    assert!(
-        out.status.success(),
-        "nbdcopy: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
-}
 
 /// Fills the disk with one byte.
 async fn fill(node: &Node, dir: &Path, disk: &DiskId, byte: u8) {

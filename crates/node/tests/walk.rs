@@ -1,46 +1,17 @@
 //! A node from outside, on real files and with a real NBD client: write, snapshot, restore, roll back, delete.
 
+mod common;
+
+use common::{config, nbdcopy, snapshot};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
-use tidemark_node::{MarkRequest, Node, NodeConfig, NodeErrorKind, SnapshotStatus, SnapshotSummary};
+use tidemark_node::{MarkRequest, Node, NodeErrorKind, SnapshotStatus, SnapshotSummary};
 use tidemark_units::{DiskId, MIB, SnapshotId};
 
 const DISK_BYTES: u64 = 96 * MIB;
 
-fn config(dir: &Path) -> NodeConfig {
-    NodeConfig {
-        nbd_socket: Some(dir.join("nbd.sock")),
-        spool_bytes_max: 64 * MIB,
-        ..NodeConfig::new(dir.join("data"), dir.join("vault"))
-    }
-}
-
 fn disk(name: &str) -> DiskId {
     DiskId::new(name).unwrap()
-}
-
-fn snapshot(name: &str) -> SnapshotId {
-    SnapshotId::new(name).unwrap()
-}
-
-/// Runs nbdcopy from or to a file.
-async fn nbdcopy(dir: &Path, from: &str, to: &str) {
-    let uri = |name: &str| match name.split_once(':') {
-        Some(("nbd", export)) => format!("nbd+unix:///{export}?socket={}", dir.join("nbd.sock").display()),
-        _ => dir.join(name).display().to_string(),
-    };
-    let (from, to) = (uri(from), uri(to));
-    let run = tokio::task::spawn_blocking(move || Command::new("nbdcopy").args([&from, &to]).output());
-    let out = run
-        .await
-        .unwrap()
-        .expect("nbdcopy of the Debian package libnbd-bin must be installed");
-    assert!(
-        out.status.success(),
-        "nbdcopy: {}",
-        String::from_utf8_lossy(&out.stderr)
-    );
 }
 
 /// An image with data, repeated data, and holes; different for every seed.

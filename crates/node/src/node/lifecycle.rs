@@ -93,12 +93,7 @@ impl Node {
         snapshot: &SnapshotId,
         size_bytes: u64,
     ) -> Result<(Vec<u8>, u64), NodeError> {
-        let id = snapshot.clone();
-        let record = self
-            .shared
-            .vault
-            .call(move |host| async move { host.record(&id).await })
-            .await??;
+        let record = self.record(snapshot).await?;
         let Some(record) = record else {
             return Err(NodeError::new(
                 NodeErrorKind::Missing,

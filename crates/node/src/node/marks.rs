@@ -8,7 +8,7 @@ use crate::notes::Note;
 use crate::types::{MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary};
 use std::sync::atomic::Ordering;
 use tidemark_units::{DiskId, SnapshotId};
-use tidemark_vault::Root;
+use tidemark_vault::{Root, SnapshotRecord};
 use tidemark_volume::VolumeErrorKind;
 
 impl Node {
@@ -73,17 +73,21 @@ impl Node {
         })
     }
 
+    /// The record of a snapshot, or `None` if the vault has no such snapshot.
+    pub(super) async fn record(&self, snapshot: &SnapshotId) -> Result<Option<SnapshotRecord>, NodeError> {
+        let id = snapshot.clone();
+        self.shared
+            .vault
+            .call(move |host| async move { host.record(&id).await })
+            .await?
+    }
+
     /// Where a snapshot stands; answers from memory or from the vault.
     pub async fn snapshot_status(&self, snapshot: &SnapshotId) -> Result<SnapshotStatus, NodeError> {
         if let Some(status) = self.shared.board.get(snapshot) {
             return Ok(status);
         }
-        let id = snapshot.clone();
-        let record = self
-            .shared
-            .vault
-            .call(move |host| async move { host.record(&id).await })
-            .await??;
+        let record = self.record(snapshot).await?;
         Ok(match record {
             None => SnapshotStatus::Unknown,
             Some(record) => SnapshotStatus::Accomplished(SnapshotSummary {
@@ -112,12 +116,9 @@ impl Node {
             .vault
             .call(move |host| async move { host.drop_note(&id).await });
         forgotten.await??;
-        let id = snapshot.clone();
-        let record = shared
-            .vault
-            .call(move |host| async move { host.record(&id).await })
-            .await??;
-        let Some(record) = record else { return Ok(()) };
+        let Some(record) = self.record(snapshot).await? else {
+            return Ok(());
+        };
         if let Some(open) = &open {
             let _changing = open.changing.lock().await;
             self.reparent(disk, open, snapshot, &record.root).await?;
