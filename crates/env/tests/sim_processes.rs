@@ -159,6 +159,27 @@ fn a_process_dies_after_so_many_polls_of_its_own_tasks() {
 }
 
 #[test]
+fn a_process_stalls_once_after_so_many_polls_of_its_own_tasks() {
+    for polls in [1, 2, 50] {
+        let sim = Sim::new(polls);
+        sim.run(async |main| {
+            let (process, other) = (sim.machine("a").boot(), sim.machine("a").boot());
+            let (steps, others) = (count_steps(&process), count_steps(&other));
+            process.stall_after(polls, 10 * SECOND);
+            main.clock.sleep(9 * SECOND).await;
+            let at = others.get();
+            assert_eq!(steps.get(), polls, "nothing of it runs");
+            assert!(at > 50, "the others go on");
+            main.clock.sleep(11 * SECOND).await;
+            assert!(
+                process.is_alive() && steps.get() > polls + 50,
+                "it goes on, and stalls no more"
+            );
+        });
+    }
+}
+
+#[test]
 fn a_process_that_kills_itself_ends_after_that_poll() {
     struct Dropped(Rc<Cell<u32>>);
     impl Drop for Dropped {

@@ -33,6 +33,8 @@ pub(super) struct ProcessState {
     pub(super) stalled_until: Cell<Duration>,
     /// How often its tasks are still polled before it is killed.
     polls_left: Cell<Option<u64>>,
+    /// How often its tasks are still polled before it stalls, and for how long it does then.
+    stall_ahead: Cell<Option<(u64, Duration)>>,
     mourners: RefCell<Vec<Waker>>,
 }
 
@@ -45,6 +47,7 @@ impl ProcessState {
             life: Cell::new(Life::Running),
             stalled_until: Cell::new(Duration::ZERO),
             polls_left: Cell::new(None),
+            stall_ahead: Cell::new(None),
             mourners: RefCell::default(),
         })
     }
@@ -62,11 +65,20 @@ impl ProcessState {
         }
     }
 
-    /// One of its tasks was polled. `true`: that was the last time.
-    pub(super) fn polled(&self) -> bool {
+    /// One of its tasks was polled at `now`. `true`: that was the last time.
+    pub(super) fn polled(&self, now: Duration) -> bool {
+        match self.stall_ahead.take() {
+            Some((0 | 1, time)) => self.stall(now + time),
+            ahead => self.stall_ahead.set(ahead.map(|(left, time)| (left - 1, time))),
+        }
         let left = self.polls_left.get().map(|left| left.saturating_sub(1));
         self.polls_left.set(left);
         left == Some(0)
+    }
+
+    /// None of its tasks is polled before `until`.
+    pub(super) fn stall(&self, until: Duration) {
+        self.stalled_until.set(until.max(self.stalled_until.get()));
     }
 
     /// Drops its tasks, then lets `settle` decide what is in flight, then everybody may know. Once.
@@ -114,6 +126,12 @@ impl Process {
             0 => self.kill(),
             _ => self.state.polls_left.set(Some(polls)),
         }
+    }
+
+    /// Lets it stall for `time`, once its tasks were polled `polls` more times: as a thread does that waits for a page that is
+    /// swapped out. Unlike the stalls of [`super::Sim::set_stalls`] this one happens once, and can be long.
+    pub fn stall_after(&self, polls: u64, time: Duration) {
+        self.state.stall_ahead.set(Some((polls, time)));
     }
 
     /// Whether it has not ended.

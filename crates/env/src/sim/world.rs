@@ -15,10 +15,10 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// The wall clock of a new machine: 2030-01-01 UTC.
 /// How long a process stalls at most.
 const STALL_MICROS_MAX: u64 = 40_000;
 
+/// The wall clock of a new machine: 2030-01-01 UTC.
 pub(super) const WALL_START: UnixMillis = 1_893_456_000_000;
 
 /// What takes effect at some virtual time.
@@ -149,9 +149,7 @@ impl World {
                 self.poll_task(&process, index);
                 if self.happens(self.stalls.get()) {
                     let micros = 1 + self.rng.borrow_mut().below(STALL_MICROS_MAX);
-                    process
-                        .stalled_until
-                        .set(self.now.get() + Duration::from_micros(micros));
+                    process.stall(self.now.get() + Duration::from_micros(micros));
                 }
                 return;
             }
@@ -168,7 +166,7 @@ impl World {
             let _within = process.tasks.within();
             runnable.run()
         });
-        if process.polled() {
+        if process.polled(self.now.get()) {
             self.kill(process);
         }
     }
