@@ -4,11 +4,12 @@ use crate::model::{SECTOR, bytes_of};
 use crate::snaps::{Deleted, Snap};
 use crate::world::{CHUNK_SECTORS, World};
 use roaring::RoaringBitmap;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 use tidemark_env::sim::BucketFaults;
 use tidemark_units::{CHUNK_BYTES, DiskId, Lsn, SnapshotId};
+use tidemark_vault::head::HeadEntry;
 use tidemark_vault::{
     CaptureOptions, CaptureSpec, Chunk, RecordDraft, Sample, SnapshotRecord, SnapshotWriter, Vault,
     VaultErrorKind,
@@ -136,6 +137,40 @@ impl World {
             there.insert(snap.id.clone());
         }
         self.check_whole_groups(&snaps, &there);
+        self.check_owners(&vault).await;
+    }
+
+    /// From the entry on with which a node took a disk over, its snapshots alone are committed (R1), until somebody else takes
+    /// the disk over in turn. Whose turn it is follows from the order of the head log's entries, so nothing is assumed about
+    /// who was first in time; and who is behind a process's name from whose disk its snapshots are.
+    async fn check_owners(&self, vault: &Vault) {
+        let ids: BTreeSet<DiskId> = self.disks.borrow().iter().map(|d| d.id.clone()).collect();
+        let mut hosts: BTreeMap<String, usize> = BTreeMap::new();
+        for disk in ids {
+            let head = vault.head_log(&disk).await;
+            let head = head.unwrap_or_else(|e| self.fail(format!("the head log of {disk}: {e}")));
+            let mut owner = None;
+            for entry in head.entries() {
+                match entry {
+                    HeadEntry::Own { node, .. } => owner = Some(node),
+                    HeadEntry::Snapshot { id, .. } => {
+                        let Some(snap) = self.snaps.borrow().get(&id).cloned() else {
+                            continue;
+                        };
+                        let host = self.disk(snap.disk).host.get();
+                        let Some(owner) = &owner else {
+                            self.fail(format!("{id} was committed before anybody owned {disk}"))
+                        };
+                        if *hosts.entry(owner.clone()).or_insert(host) != host {
+                            self.fail(format!(
+                                "{id} was committed by host {host} although {owner} had taken {disk} over"
+                            ));
+                        }
+                    }
+                    HeadEntry::Drop { .. } | HeadEntry::Fence { .. } => {}
+                }
+            }
+        }
     }
 
     /// A group has all of its snapshots or none, but for those that were deleted or failed later.

@@ -7,7 +7,7 @@
 
 use crate::dice::Dice;
 use crate::model::{SECTOR, bytes_of, values_of};
-use crate::world::World;
+use crate::world::{Disk, World};
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -24,7 +24,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 /// Sectors of an area: 32 KiB.
 pub const AREA: usize = 64;
 /// Sectors of a block.
-const BLOCK: usize = 8;
+pub const BLOCK: usize = 8;
 
 /// One request; offsets and lengths in bytes.
 #[allow(missing_docs)]
@@ -161,11 +161,23 @@ impl Work {
 }
 
 /// Why a client stopped.
-enum Gone {
+pub enum Gone {
     /// The connection is closed.
     Closed,
     /// A request failed: the disk may have to be opened again.
     Failed,
+}
+
+impl Gone {
+    /// Notes at `disk` that it may have to be looked after.
+    pub fn note(&self, disk: &Disk) {
+        match self {
+            // Nobody asked for that: the node refused the connection, or is dead.
+            Gone::Closed if disk.wire.borrow().is_some() => disk.stopped.set(true),
+            Gone::Closed => {}
+            Gone::Failed => disk.stopped.set(true),
+        }
+    }
 }
 
 /// One client of a disk.
@@ -197,20 +209,8 @@ impl Client {
             self.work.busy.set(true);
             let done = self.operation(dice).await;
             self.work.busy.set(false);
-            match done {
-                Ok(()) => {}
-                Err(Gone::Closed) => {
-                    // Nobody asked for that: the node refused the connection, or is dead.
-                    let disk = self.world.disk(self.disk);
-                    if disk.wire.borrow().is_some() {
-                        disk.stopped.set(true);
-                    }
-                    return;
-                }
-                Err(Gone::Failed) => {
-                    self.world.disk(self.disk).stopped.set(true);
-                    return;
-                }
+            if let Err(gone) = done {
+                return gone.note(&self.world.disk(self.disk));
             }
         }
     }
@@ -223,7 +223,8 @@ impl Client {
 
     async fn operation(&self, mut dice: Dice) -> Result<(), Gone> {
         let disk = self.world.disk(self.disk);
-        let areas = disk.model.borrow().sectors() / AREA;
+        // The last one is for chains.
+        let areas = disk.model.borrow().sectors() / AREA - 1;
         let (me, clients) = self.me;
         let area =
             (dice.below((areas / clients).max(1) as u64) as usize * clients + me).min(areas - 1) * AREA;
@@ -299,7 +300,6 @@ impl Client {
     }
 
     async fn change(&self, dice: &mut Dice, from: usize, count: usize, zero: bool) -> Result<(), Gone> {
-        let disk = self.world.disk(self.disk);
         let fua = dice.one_in(8);
         let offset = (from * SECTOR) as u64;
         let how = [Zeroing::Trim, Zeroing::Punch, Zeroing::Keep][dice.below(3) as usize];
@@ -313,19 +313,32 @@ impl Client {
         };
         let value = || if zero { 0 } else { self.world.value() };
         let values: Vec<u64> = (first..end).map(|_| value()).collect();
-        let io = match zero {
-            true => Io::Zero {
-                offset,
-                len: (count * SECTOR) as u64,
-                how,
-                fua,
-            },
-            false => Io::Write {
-                offset,
-                data: bytes_of(&values),
-                fua,
-            },
+        if !zero {
+            return self.write(from, values, fua).await;
+        }
+        let io = Io::Zero {
+            offset,
+            len: (count * SECTOR) as u64,
+            how,
+            fua,
         };
+        self.store(first, values, fua, io).await
+    }
+
+    /// Writes `values` from sector `from` on.
+    pub async fn write(&self, from: usize, values: Vec<u64>, fua: bool) -> Result<(), Gone> {
+        let io = Io::Write {
+            offset: (from * SECTOR) as u64,
+            data: bytes_of(&values),
+            fua,
+        };
+        self.store(from, values, fua, io).await
+    }
+
+    /// Asks for `io`, which stores `values` from sector `first` on.
+    async fn store(&self, first: usize, values: Vec<u64>, fua: bool, io: Io) -> Result<(), Gone> {
+        let disk = self.world.disk(self.disk);
+        let end = first + values.len();
         let issued = disk.model.borrow_mut().issue(first, values, self.world.tick());
         let value = issued.values.first().copied();
         let what = || {

@@ -9,7 +9,9 @@
 //! What it does not show: the real kernel's behaviour (`env::real` has tests of its own, and real processes are killed
 //! elsewhere), sockets and the ECS API, and anything about speed.
 
+pub mod chain;
 pub mod dice;
+pub mod directed;
 pub mod finish;
 pub mod guest;
 pub mod launcher;

@@ -275,8 +275,8 @@ impl World {
         let poisoned = !matches!(&status, Ok(s) if s.poisoned.is_none());
         self.say(|| format!("{} stopped, poisoned {poisoned}", disk.id));
         self.disconnect(disk).await;
-        self.settle_asked(number);
         if poisoned {
+            self.settle_asked(number);
             host.faultless.set(false);
             if self.open_and_check(number, disk, false).await != Some(true) {
                 return;
@@ -284,20 +284,21 @@ impl World {
         } else {
             let rolling = disk.rolling.borrow_mut().take();
             if let Some(image) = rolling {
-                self.settle_rollback(disk, &image).await;
+                self.settle_rollback(number, disk, &image).await;
             }
         }
         self.connect(number).await;
     }
 
     /// A rollback was refused with an error: it happened, or it did not.
-    async fn settle_rollback(self: &Rc<Self>, disk: &Rc<Disk>, image: &crate::model::Image) {
+    async fn settle_rollback(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, image: &crate::model::Image) {
         let Some(wire) = self.wire(disk).await else { return };
         let Some(values) = self.read_whole(disk, &wire).await else {
             return;
         };
         if values == **image {
             *disk.model.borrow_mut() = Model::holding(image);
+            self.asked_after_rollback(number);
         } else {
             let window = disk.model.borrow().now();
             self.check_disk(disk, &window, &values, "after a rollback that failed");

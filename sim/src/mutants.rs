@@ -174,6 +174,11 @@ pub const MUTANTS: &[Mutant] = &[
         &[Lazy, Snapshots],
     ),
     mutant(
+        "volume-reparent-ignores-parent",
+        "what differs from one parent is taken for what differs from another (deletion, rollback)",
+        &[Snapshots, Lazy],
+    ),
+    mutant(
         "volume-prepare-not-held",
         "a group's members acknowledge while they are marked",
         &[Groups],
@@ -181,6 +186,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "volume-lease-ignored",
         "acknowledgements are held for longer than the lease",
+        &[Groups],
+    ),
+    mutant(
+        "volume-expiry-untold",
+        "a hold whose lease ran out says that it held until its release",
         &[Groups],
     ),
     mutant(
@@ -197,6 +207,11 @@ pub const MUTANTS: &[Mutant] = &[
         "node-note-removed-without-sync",
         "a deleted snapshot's note may come back",
         &[Snapshots, Crash],
+    ),
+    mutant(
+        "node-note-removed-last",
+        "a snapshot that is given up loses its content before its note",
+        &[Bucket],
     ),
     mutant(
         "vault-abandon-without-fence",

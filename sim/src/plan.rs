@@ -103,10 +103,17 @@ pub enum Step {
     Snapshot { disk: usize },
     /// A snapshot of several disks of one node is asked for.
     Group { node: usize, disks: u64 },
+    /// The same on disks at rest, and after so many polls who coordinates it is passed over for a long time.
+    HeldUpGroup { node: usize, disks: u64, polls: u64 },
     /// Waits until no capture is under way.
     Captured,
     /// A snapshot is deleted, or cancelled.
     Delete { pick: usize },
+    /// A snapshot is asked for while the bucket is down, its disk is overwritten meanwhile, it is cancelled, and after so
+    /// many polls of the thread that does that the node dies.
+    Cancel { disk: usize, polls: u64, power: bool },
+    /// A snapshot is asked for, and after so many microseconds the one before it is deleted.
+    DeleteParent { disk: usize, micros: u64 },
     /// A disk is made from a snapshot.
     Clone { pick: usize, node: usize },
     /// A disk is rolled back to one of its snapshots.
@@ -199,6 +206,10 @@ impl Plan {
         }
         while (steps.len() as u64) < count {
             let step = step(&mut dice, focus, &setup);
+            if focus == Focus::Groups && matches!(step, Step::Group { .. }) && !dice.one_in(4) {
+                // Otherwise most of them would meet a capture of a member, and be refused.
+                steps.push(Step::Captured);
+            }
             steps.push(step);
             if dice.one_in(2) {
                 let disk = dice.below(6) as usize;
@@ -233,6 +244,7 @@ impl Plan {
                     | Step::Room { .. }
                     | Step::BucketFaults { .. }
                     | Step::BucketDown { .. }
+                    | Step::Cancel { .. }
                     | Step::Copy { .. }
             )
         })
@@ -252,15 +264,22 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
         _ => 1 + dice.below(2),
     }
     .max(nodes as u64);
+    // Groups are about orders, not amounts.
+    let chunks_more = if focus == Focus::Groups { 8 } else { 20 };
     Setup {
         nodes,
-        disks: (0..disks).map(|_| 4 + dice.below(20) as usize).collect(),
+        disks: (0..disks).map(|_| 4 + dice.below(chunks_more) as usize).collect(),
         clients: 1 + dice.below(4) as usize,
         directory: nodes == 1 && !matches!(focus, Focus::Bucket) && dice.one_in(3),
         segments: 4 + dice.below(4) as u32,
         spool_bytes: (1 + dice.below(8)) << 18,
         pack_bytes: (1 + dice.below(8)) << 16,
-        stalls: if dice.one_in(2) { dice.skewed(9) as u32 } else { 0 },
+        stalls: match focus {
+            // Long enough, and often enough, for a lease to run out between two members.
+            Focus::Groups if !dice.one_in(3) => 20 + dice.below(400) as u32,
+            _ if dice.one_in(2) => dice.skewed(9) as u32,
+            _ => 0,
+        },
         misdirected: if dice.one_in(3) { 200 } else { 0 },
     }
 }
@@ -341,10 +360,22 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
     if special {
         match focus {
             Focus::Crash => return crash(dice),
+            Focus::Snapshots if dice.one_in(6) => {
+                return Step::DeleteParent {
+                    disk: any,
+                    micros: dice.skewed(14),
+                };
+            }
             Focus::Groups => {
-                return Step::Group {
-                    node: 0,
-                    disks: dice.below(u64::MAX),
+                let disks = dice.below(u64::MAX);
+                return match dice.below(8) {
+                    0 => Step::HeldUpGroup {
+                        node: 0,
+                        disks,
+                        polls: 1 + dice.below(20),
+                    },
+                    1 => Step::Captured,
+                    _ => Step::Group { node: 0, disks },
                 };
             }
             Focus::Lazy => {
@@ -380,11 +411,16 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
                 };
             }
             Focus::Bucket => {
-                return match dice.below(4) {
+                return match dice.below(5) {
                     0 => Step::BucketDown {
                         ms: 64 * dice.skewed(14),
                     },
                     1 => Step::Snapshot { disk: any },
+                    2 => Step::Cancel {
+                        disk: any,
+                        polls: 1 + dice.below(80),
+                        power: dice.one_in(2),
+                    },
                     _ => bucket(dice),
                 };
             }
@@ -405,7 +441,12 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
                     },
                 };
             }
-            Focus::Nodes if dice.one_in(5) => return Step::Copy { disk: any },
+            Focus::Nodes => match dice.below(10) {
+                0 | 1 => return Step::Copy { disk: any },
+                2..=4 => return Step::Snapshot { disk: any },
+                5 => return Step::Captured,
+                _ => {}
+            },
             _ => {}
         }
     }

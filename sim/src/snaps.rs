@@ -1,5 +1,6 @@
 //! Snapshots: asked for, verified, deleted, restored.
 
+use crate::chain::Pace;
 use crate::model::{Image, Model, SECTOR, Tick, Window, values_of};
 use crate::world::{CHUNK_SECTORS, Disk, World, loose_values};
 use std::cell::{Cell, RefCell};
@@ -33,12 +34,17 @@ pub struct Snap {
     pub window: Window,
     /// The snapshots that were marked with it at one moment.
     pub group: Vec<SnapshotId>,
+    /// When its mark was settled.
+    pub settled: Tick,
     /// What it was found to hold: it must stay so.
     pub image: RefCell<Option<(Image, Tick)>>,
     /// Whether it is still to be there.
     pub deleted: Cell<Deleted>,
     /// Sectors that the medium had changed in the disk.
     pub tainted: RefCell<BTreeSet<usize>>,
+    /// It was made after its window had been closed: it was asked for before its disk failed, and made on the disk that was opened
+    /// again. What it may hold is not known.
+    pub late: Cell<bool>,
 }
 
 impl World {
@@ -50,7 +56,13 @@ impl World {
     /// Closes the window of a mark that was asked for.
     pub fn settle_mark(&self, id: &SnapshotId, answered: bool) {
         let asked = self.asked.borrow_mut().remove(id);
-        let Some((disk, begun)) = asked else { return };
+        let Some((disk, begun)) = asked else {
+            let snaps = self.snaps.borrow();
+            if let Some(snap) = snaps.get(id).filter(|_| answered) {
+                snap.late.set(true);
+            }
+            return;
+        };
         let host = self.disk(disk);
         let window = host.model.borrow().mark_ends(&begun);
         let snap = Snap {
@@ -59,9 +71,11 @@ impl World {
             answered: Cell::new(answered),
             window,
             group: self.groups.borrow().get(id).cloned().unwrap_or_default(),
+            settled: self.tick(),
             image: RefCell::default(),
             deleted: Cell::new(Deleted::No),
             tainted: RefCell::new(host.tainted.borrow().clone()),
+            late: Cell::new(false),
         };
         self.snaps.borrow_mut().insert(id.clone(), Rc::new(snap));
     }
@@ -107,7 +121,7 @@ impl World {
     }
 
     /// Asks for a snapshot of several disks of a node at one moment.
-    pub async fn group(self: Rc<Self>, node: usize, disks: u64) {
+    pub async fn group(self: Rc<Self>, node: usize, disks: u64, pace: Pace) {
         let host = &self.hosts[node % self.hosts.len()];
         let of_node = self
             .present()
@@ -135,12 +149,19 @@ impl World {
         let Ok(group) = GroupId::new(format!("ssg-{}", self.tick())) else {
             return;
         };
+        let going = Rc::new(Cell::new(true));
+        let chains = match pace {
+            Pace::Tight => 3,
+            Pace::Prompt(_) => 1,
+        };
+        (0..chains).for_each(|first| self.chain(&members, first, pace, &going));
         let answer = self
             .call(
                 host,
                 |node| async move { node.mark_group(&group, requests).await },
             )
             .await;
+        going.set(false);
         self.say(|| format!("group {ids:?}: {answer:?}"));
         match answer {
             Some(Ok(_)) => {
@@ -168,9 +189,13 @@ impl World {
 
     /// Deletes a snapshot, or cancels it.
     pub async fn delete(self: Rc<Self>, pick: usize) {
-        let Some(snap) = self.pick_snap(pick, |_| true) else {
-            return;
-        };
+        if let Some(snap) = self.pick_snap(pick, |_| true) {
+            self.delete_snap(&snap).await;
+        }
+    }
+
+    /// Deletes `snap`, or cancels it.
+    pub async fn delete_snap(&self, snap: &Snap) {
         snap.deleted.set(Deleted::Perhaps);
         let disk = self.disk(snap.disk);
         let (of, id) = (disk.id.clone(), snap.id.clone());
@@ -215,7 +240,10 @@ impl World {
             return Some(image);
         }
         let tainted = snap.tainted.borrow().clone();
-        let newest = snap.window.check(&values, |n| tainted.contains(&n));
+        let newest = match snap.late.get() {
+            false => snap.window.check(&values, |n| tainted.contains(&n)),
+            true => Ok(0),
+        };
         let newest = newest.unwrap_or_else(|why| self.fail(format!("{}: {why}", snap.id)));
         let image = Rc::new(values);
         *snap.image.borrow_mut() = Some((Rc::clone(&image), newest));
@@ -231,6 +259,7 @@ impl World {
             snap.group
                 .iter()
                 .filter_map(|id| snaps.get(id).cloned())
+                .filter(|snap| !snap.late.get())
                 .collect()
         };
         let images: Vec<_> = members
@@ -333,6 +362,17 @@ impl World {
         self.clients_gone(disk).await;
     }
 
+    /// A group that was asked for before a rollback may have waited for it to end. Had it been first, the rollback would have been
+    /// refused, or would have waited for the answer.
+    pub fn asked_after_rollback(&self, number: usize) {
+        let begun = self.disk(number).model.borrow().mark_begins();
+        for (disk, asked) in self.asked.borrow_mut().values_mut() {
+            if *disk == number {
+                *asked = begun.clone();
+            }
+        }
+    }
+
     /// Rolls a disk back to one of its snapshots.
     pub async fn rollback(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, pick: usize) {
         let Some(snap) = self.pick_snap(pick, |s| s.disk == number) else {
@@ -353,6 +393,7 @@ impl World {
             Some(Ok(())) => {
                 *disk.model.borrow_mut() = Model::holding(&image);
                 *disk.rolling.borrow_mut() = None;
+                self.asked_after_rollback(number);
                 self.tally.borrow_mut().restores += 1;
                 self.connect(number).await;
             }

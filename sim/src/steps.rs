@@ -1,5 +1,6 @@
 //! What each step of a plan does to the world.
 
+use crate::chain::Pace;
 use crate::dice::Dice;
 use crate::model::{Model, SECTOR};
 use crate::plan::{Medium, Step};
@@ -68,9 +69,22 @@ impl World {
                     self.beside(Rc::clone(self).snapshot(disk));
                 }
             }
-            Step::Group { node, disks } => self.beside(Rc::clone(self).group(node, disks)),
+            Step::Group { node, disks } => self.beside(Rc::clone(self).group(node, disks, Pace::Tight)),
+            Step::HeldUpGroup { node, disks, polls } => self.held_up_group(node, disks, polls).await,
             Step::Captured => self.captured().await,
             Step::Delete { pick } => self.beside(Rc::clone(self).delete(pick)),
+            Step::Cancel { disk, polls, power } => {
+                if let Some((number_of, disk)) = self.pick_disk(disk) {
+                    let dice = Dice::new(self.plan.seed, number);
+                    self.cancel(number_of, &disk, dice, polls, power).await;
+                }
+            }
+            Step::DeleteParent { disk, micros } => {
+                if let Some((disk, _)) = self.pick_disk(disk) {
+                    let wait = Duration::from_micros(micros);
+                    self.beside(Rc::clone(self).delete_parent(disk, wait));
+                }
+            }
             Step::Clone { pick, node } => Rc::clone(self).clone_disk(pick, node).await,
             Step::Rollback { disk, pick } => {
                 if let Some((number, disk)) = self.pick_disk(disk) {

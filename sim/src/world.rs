@@ -1,5 +1,6 @@
 //! The world of one history: machines with nodes, disks with guests, snapshots, a bucket, and what is known of all.
 
+use crate::chain::LANES;
 use crate::guest::{Client, Io, Request, Wire, Work, session};
 use crate::launcher::launcher;
 use crate::model::{Image, Model, SECTOR, Window, values_of};
@@ -167,6 +168,8 @@ pub struct World {
     pub groups: RefCell<BTreeMap<SnapshotId, Vec<SnapshotId>>>,
     /// Snapshots whose failure was told.
     pub failed: RefCell<BTreeMap<SnapshotId, String>>,
+    /// Chains that may be started.
+    pub lanes: RefCell<Vec<usize>>,
     /// Calls to nodes that have not ended.
     pub calls: Cell<usize>,
     /// What was done.
@@ -198,6 +201,7 @@ impl World {
             asked: RefCell::default(),
             groups: RefCell::default(),
             failed: RefCell::default(),
+            lanes: RefCell::new((0..LANES).collect()),
             calls: Cell::new(0),
             tally: RefCell::default(),
             ticks: Cell::new(1),

@@ -235,14 +235,9 @@ impl VaultHost {
         snapshot: &SnapshotId,
         why: Option<String>,
     ) -> Result<(), NodeError> {
-        let mut tries = 0;
-        while let Err(error) = self.drop_note(snapshot).await {
-            tries += 1;
-            if tries >= NOTE_TRIES_MAX {
-                tracing::error!(%snapshot, %error, "a snapshot cannot be given up: its note cannot be removed");
-                return Err(error);
-            }
-            self.env().clock.sleep(pause_after(tries)).await;
+        let note_last = mutant::on("node-note-removed-last");
+        if !note_last {
+            self.drop_note_of_withdrawn(snapshot).await?;
         }
         let options = self.capture_options();
         let abandoned = match SnapshotWriter::resume(&self.vault, &self.spool_dir(snapshot), options).await {
@@ -258,9 +253,26 @@ impl VaultHost {
         if let Ok(Err(e)) = failed.await {
             tracing::warn!(%snapshot, error = %e, "giving a capture's changes back");
         }
+        if note_last {
+            self.drop_note_of_withdrawn(snapshot).await?;
+        }
         match why {
             Some(why) => self.board.failed(snapshot, why),
             None => self.board.forget(snapshot),
+        }
+        Ok(())
+    }
+
+    /// As [`VaultHost::drop_note`], again and again before it gives up.
+    async fn drop_note_of_withdrawn(&self, snapshot: &SnapshotId) -> Result<(), NodeError> {
+        let mut tries = 0;
+        while let Err(error) = self.drop_note(snapshot).await {
+            tries += 1;
+            if tries >= NOTE_TRIES_MAX {
+                tracing::error!(%snapshot, %error, "a snapshot cannot be given up: its note cannot be removed");
+                return Err(error);
+            }
+            self.env().clock.sleep(pause_after(tries)).await;
         }
         Ok(())
     }
