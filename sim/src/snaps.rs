@@ -397,7 +397,8 @@ impl World {
                 self.tally.borrow_mut().restores += 1;
                 self.connect(number).await;
             }
-            Some(Err(e)) if e.kind == NodeErrorKind::Busy => {
+            // Refused. From a node that has just died it says only that nobody is left to tell.
+            Some(Err(e)) if e.kind == NodeErrorKind::Busy && host.is_well() => {
                 *disk.rolling.borrow_mut() = None;
                 self.connect(number).await;
             }

@@ -95,6 +95,13 @@ pub struct Host {
     pub doom: RefCell<Option<Doom>>,
 }
 
+impl Host {
+    /// Whether no death that was asked for has come.
+    pub fn is_well(&self) -> bool {
+        self.doom.borrow().as_ref().is_none_or(|d| d.process.is_alive())
+    }
+}
+
 /// A death that was asked for: whose, and how.
 pub struct Doom {
     /// The thread that dies first.
