@@ -67,6 +67,20 @@ fn vault() -> Vec<Seed> {
             format!("{}\n", object.join("\n")).into_bytes(),
         ));
     }
+    seeds.push(("vault_text_object", golden!("key-set.txt").into()));
+    for line in golden!("encrypted.txt").lines() {
+        let (name, bytes) = line.split_once(' ').expect("a name and its bytes");
+        let bytes = hex(bytes);
+        match name {
+            // Its footer, as the footers of plain packs.
+            "pack" => {
+                let (_, len) = bytes.split_last_chunk::<4>().expect("a footer length");
+                let at = bytes.len() - u32::from_le_bytes(*len) as usize;
+                seeds.push(("vault_encrypted", bytes[at..].to_vec()));
+            }
+            _ => seeds.push(("vault_encrypted", bytes)),
+        }
+    }
     seeds.push(("vault_text_object", tidemark_vault::fuzzing::capture_file()));
     seeds.push((
         "vault_stored_chunk",

@@ -17,6 +17,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("nbd_handshake", nbd::handshake),
     ("nbd_requests", nbd::requests),
     ("vault_bucket_key", vault::bucket_key),
+    ("vault_encrypted", vault::encrypted),
     ("vault_footer", vault::footer),
     ("vault_node", vault::node),
     ("vault_root", vault::root),

@@ -234,6 +234,7 @@ impl World {
             parent: None,
             size_bytes: (image.len() * SECTOR) as u64,
             pending: pending.clone(),
+            own_key: false,
         };
         let work = async {
             let dir = Path::new("scratch").join(&scratch);

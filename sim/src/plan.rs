@@ -58,6 +58,8 @@ pub struct Setup {
     pub clients: usize,
     /// The vault is in a directory of the (only) node's machine.
     pub directory: bool,
+    /// The vault is encrypted.
+    pub encrypted: bool,
     /// Segments of 128 KiB in a log.
     pub segments: u32,
     /// Most bytes in the spool.
@@ -198,7 +200,11 @@ impl Plan {
     /// The plan of a seed.
     pub fn new(seed: u64, focus: Focus) -> Self {
         let mut dice = Dice::new(seed, 0x706c_616e ^ focus as u64);
-        let setup = setup(&mut dice, focus);
+        let setup = Setup {
+            // From a die of its own: the rest of a history is the same in either kind of vault.
+            encrypted: Dice::new(seed, 0x656e_6372).one_in(4),
+            ..setup(&mut dice, focus)
+        };
         let count = 12 + dice.below(24);
         let mut steps: Vec<Step> = Vec::new();
         for disk in 0..setup.disks.len() {
@@ -271,6 +277,7 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
         disks: (0..disks).map(|_| 4 + dice.below(chunks_more) as usize).collect(),
         clients: 1 + dice.below(4) as usize,
         directory: nodes == 1 && !matches!(focus, Focus::Bucket) && dice.one_in(3),
+        encrypted: false,
         segments: 4 + dice.below(4) as u32,
         spool_bytes: (1 + dice.below(8)) << 18,
         pack_bytes: (1 + dice.below(8)) << 16,

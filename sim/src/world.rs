@@ -16,7 +16,7 @@ use tidemark_env::sim::{FaultCounts, Machine, Process, Sim, SimBucket};
 use tidemark_env::{Bucket, DirBucket, Env};
 use tidemark_node::{Event, Node, NodeConfig, NodeError};
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
-use tidemark_vault::Vault;
+use tidemark_vault::{Secret, Vault, VaultOptions};
 use tidemark_volume::VolumeConfig;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -275,12 +275,19 @@ impl World {
         self.env.clock.sleep(time).await;
     }
 
+    /// What opens the vault: a key file, since stretching a passphrase would only take the histories' time.
+    fn vault_secret(&self) -> Option<Secret> {
+        let secret = Secret::key_file(&[7; 32]).ok();
+        secret.filter(|_| self.plan.setup.encrypted)
+    }
+
     /// How nodes are configured.
     pub fn config(&self) -> NodeConfig {
         let setup = &self.plan.setup;
         NodeConfig {
             spool_bytes_max: setup.spool_bytes,
             pack_bytes: setup.pack_bytes,
+            vault_secret: self.vault_secret(),
             volume: VolumeConfig {
                 segment_bytes: 128 << 10,
                 segments_max: Some(setup.segments),
@@ -482,7 +489,13 @@ impl World {
             }
             false => (self.env.clone(), self.bucket.client_of_run()),
         };
-        Vault::open(&env, bucket).await.map_err(|e| e.to_string())
+        let options = VaultOptions {
+            secret: self.vault_secret(),
+            ..VaultOptions::default()
+        };
+        Vault::open_with(&env, bucket, options)
+            .await
+            .map_err(|e| e.to_string())
     }
 }
 

@@ -402,6 +402,7 @@ impl VaultHost {
                     parent,
                     size_bytes,
                     pending: pending.chunks.clone(),
+                    own_key: false,
                 };
                 SnapshotWriter::begin(&self.vault, &dir, spec, options).await?
             }

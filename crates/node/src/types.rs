@@ -4,7 +4,7 @@ use crate::remote::Gone;
 use std::path::PathBuf;
 use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
-use tidemark_vault::{CaptureOptions, SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_vault::{CaptureOptions, Secret, SnapshotStats, VaultError, VaultErrorKind};
 use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
 
 /// Where a node keeps things and how it may use the machine.
@@ -14,6 +14,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// The vault's directory.
     pub vault_dir: PathBuf,
+    /// What opens the vault if it is encrypted; a vault that this node makes is, if there is one.
+    pub vault_secret: Option<Secret>,
     /// The unix socket on which disks and snapshots are exported by NBD; `None`: they are not.
     pub nbd_socket: Option<PathBuf>,
     /// How files and sockets are driven.
@@ -33,6 +35,7 @@ impl NodeConfig {
         Self {
             data_dir,
             vault_dir,
+            vault_secret: None,
             nbd_socket: None,
             io: IoChoice::Auto,
             spool_bytes_max: capture.spool_quota_bytes,
@@ -186,7 +189,10 @@ impl From<VaultError> for NodeError {
             VaultErrorKind::Missing => NodeErrorKind::Missing,
             VaultErrorKind::Corrupt => NodeErrorKind::Corrupt,
             VaultErrorKind::Full => NodeErrorKind::Full,
-            VaultErrorKind::Denied | VaultErrorKind::Lost | VaultErrorKind::Other => NodeErrorKind::Other,
+            VaultErrorKind::Denied
+            | VaultErrorKind::Locked
+            | VaultErrorKind::Lost
+            | VaultErrorKind::Other => NodeErrorKind::Other,
         };
         Self::new(kind, e.to_string())
     }

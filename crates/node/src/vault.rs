@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_env::{DirBucket, DirLock, Env};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
-use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, spool_packs};
+use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, VaultOptions, spool_packs};
 use tidemark_volume::Volume;
 use tokio::sync::{Mutex, broadcast};
 
@@ -85,9 +85,15 @@ impl VaultHost {
         };
         let known = config.data_dir.join("vault.format");
         let format = tidemark_env::fs::read_small(&*env.fs, &known).await?;
-        let vault = Vault::open_known(env, bucket, format.as_deref()).await?;
-        if format.is_none() {
-            tidemark_env::fs::write_atomic(&*env.fs, &known, vault.format()?).await?;
+        let options = VaultOptions {
+            secret: config.vault_secret.clone(),
+            ..VaultOptions::default()
+        };
+        let vault = Vault::open_known(env, bucket, format.as_deref(), options).await?;
+        // It changes with the vault's key slots: the next start without the bucket opens with what opens it now.
+        let now = vault.format()?;
+        if format.as_ref() != Some(&now) {
+            tidemark_env::fs::write_atomic(&*env.fs, &known, now).await?;
         }
         Ok(Rc::new(Self {
             captures: Captures::default(),

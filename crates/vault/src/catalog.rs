@@ -1,5 +1,6 @@
 //! Which snapshots there are, and deleting one.
 
+use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::{HeadEntry, HeadLog, live_snapshots};
 use crate::key;
@@ -85,7 +86,13 @@ impl Vault {
     pub(crate) async fn record(&self, snapshot: &SnapshotId) -> Result<Option<SnapshotRecord>> {
         let key = key::snapshot(snapshot);
         match self.store().get_opt("read snapshot record", &key).await? {
-            Some(object) => SnapshotRecord::decode(snapshot, &object).map(Some),
+            Some(object) => {
+                let plain = self
+                    .store()
+                    .crypt
+                    .decrypt_object(BoxKind::Record, &key, &object)?;
+                SnapshotRecord::decode(snapshot, &plain).map(Some)
+            }
             None => Ok(None),
         }
     }

@@ -20,6 +20,8 @@ pub enum VaultErrorKind {
     Corrupt,
     /// The bucket or the file system refused us.
     Denied,
+    /// The vault is encrypted, and no key that opens it was given.
+    Locked,
     /// No room in the bucket or in the spool.
     Full,
     /// Somebody else won the head log: stop.

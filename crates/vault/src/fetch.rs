@@ -8,6 +8,7 @@
 //! Invariant: nothing leaves here, or enters the cache, that does not match its name.
 
 use crate::codec::{self, DecodeError};
+use crate::crypt::Naming;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::id::{ChunkId, NodeId};
 use crate::key;
@@ -37,8 +38,8 @@ pub(crate) trait Name: Copy + Eq + Hash + Display + Debug + Send + 'static {
     /// What to call it in an error.
     const WORD: &'static str;
     fn bytes(&self) -> [u8; 32];
-    /// The thing, if `stored` holds what this names.
-    fn decode(&self, at: &Location, stored: Bytes) -> Result<Self::Value, DecodeError>;
+    /// The thing, if `stored` (opened, where it was encrypted) holds what this names.
+    fn decode(&self, naming: &Naming, at: &Location, stored: Bytes) -> Result<Self::Value, DecodeError>;
     fn memory_bytes(value: &Self::Value) -> u64;
 }
 
@@ -51,9 +52,9 @@ impl Name for ChunkId {
         self.0
     }
 
-    fn decode(&self, at: &Location, stored: Bytes) -> Result<Bytes, DecodeError> {
+    fn decode(&self, naming: &Naming, at: &Location, stored: Bytes) -> Result<Bytes, DecodeError> {
         let plain = codec::decode(at.codec, &stored, CHUNK_BYTES as usize)?;
-        let found = ChunkId::of(&plain);
+        let found = naming.chunk(&plain);
         if found != *self || plain.len() as u64 != CHUNK_BYTES {
             let text = format!("its {} plain bytes have the name {found}", plain.len());
             return Err(DecodeError::Mismatch(text));
@@ -80,9 +81,9 @@ impl Name for NodeId {
         self.0
     }
 
-    fn decode(&self, at: &Location, stored: Bytes) -> Result<Arc<TreeNode>, DecodeError> {
+    fn decode(&self, naming: &Naming, at: &Location, stored: Bytes) -> Result<Arc<TreeNode>, DecodeError> {
         let plain = codec::decode(at.codec, &stored, NODE_BYTES_MAX)?;
-        decode_node(*self, &plain).map(Arc::new)
+        decode_node(naming, *self, &plain).map(Arc::new)
     }
 
     fn memory_bytes(value: &Arc<TreeNode>) -> u64 {
@@ -274,18 +275,31 @@ impl<N: Name> Cache<N> {
         };
         // Here and not off the thread: a guest waits for this, and the helpers of `compute` run only when
         // the machine has nothing better to do. Others get their turn after each thing.
+        let naming = self.store.crypt.naming();
         let mut decoded = Vec::with_capacity(span.len());
         for (id, at) in span {
             let start = (u64::from(at.offset) - from) as usize;
             let stored = bytes.slice(start..start + at.stored_len as usize);
-            let result = id.decode(&at, stored).map_err(|cause| {
-                let subject = format!("{} {id}: pack {} at {}", N::WORD, at.pack, at.offset);
-                VaultError::corrupt("read pack", subject, cause)
-            });
+            let subject = || format!("{} {id}: pack {} at {}", N::WORD, at.pack, at.offset);
+            let result = match self.opened(&id, stored).await {
+                Ok(stored) => id
+                    .decode(&naming, &at, stored)
+                    .map_err(|cause| VaultError::corrupt("read pack", subject(), cause)),
+                Err(error) => Err(error.within(subject())),
+            };
             decoded.push((id, at, result));
             self.store.env.tasks.yield_now().await;
         }
         decoded
+    }
+
+    /// Stored bytes as they were before they were encrypted. A disk's key is fetched when it is met first.
+    async fn opened(&self, id: &N, stored: Bytes) -> Result<Bytes> {
+        if let Some(key) = self.store.crypt.wanted(&stored) {
+            self.store.learn_key(key).await?;
+        }
+        let opened = self.store.crypt.decrypt_stored(N::KIND, &id.bytes(), stored);
+        opened.map_err(|cause| VaultError::corrupt("decrypt", "stored bytes", cause))
     }
 
     /// Asks the packs' footers where it is; `error` says why the hint did not help.

@@ -8,6 +8,7 @@
 
 use crate::capture::{CaptureSpec, chunks_of_rows, decode_spec, encode_spec, leaves_of};
 use crate::codec::{self, Codec};
+use crate::crypt::{BoxKind, Crypt, KeySet, Keyring, Naming, Secret};
 use crate::format::Format;
 use crate::head::{self, HeadEntry};
 use crate::id::{Nonce, PackId, VaultId};
@@ -20,6 +21,8 @@ use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
 
 /// What the objects in `tests/golden` belong to.
 const VAULT: VaultId = VaultId(*b"the golden vault");
+/// The key file of the key set there.
+const GOLDEN_FILE: [u8; 32] = [0x6b; 32];
 
 fn disk() -> DiskId {
     DiskId::new("d-golden").expect("a plain id")
@@ -71,13 +74,16 @@ pub fn node(bytes: &[u8]) {
 }
 
 fn check_node(bytes: &[u8]) {
-    let Ok((name, node)) = parse_node(bytes) else {
+    let Ok((name, node)) = parse_node(&Naming::default(), bytes) else {
         return;
     };
-    let (again_name, again) = encode_node(&node);
-    assert_eq!((again_name, node.id()), (name, name));
+    let (again_name, again) = encode_node(&Naming::default(), &node);
+    assert_eq!((again_name, node.id(&Naming::default())), (name, name));
     assert!(again.len() <= bytes.len() && again.len() <= NODE_BYTES_MAX);
-    assert_eq!(decode_node(name, &again).expect("our own encoding"), node);
+    assert_eq!(
+        decode_node(&Naming::default(), name, &again).expect("our own encoding"),
+        node
+    );
     assert!(node.chunks() >= 1);
 }
 
@@ -113,6 +119,22 @@ fn check_text_object(object: &[u8]) {
     if let Ok(format) = Format::decode(object) {
         let again = format.encode().expect("encodes");
         assert_eq!(Format::decode(&again).expect("our own encoding"), format);
+    }
+    if let Ok(set) = KeySet::decode(VAULT, None, object) {
+        let again = set.encode().expect("encodes");
+        assert_eq!(
+            KeySet::decode(VAULT, None, &again).expect("our own encoding"),
+            set
+        );
+        // A key file's slots only: a passphrase's would take their time.
+        let secret = Secret::key_file(&GOLDEN_FILE).expect("32 bytes");
+        let _ = set.open(&secret);
+    }
+    if let Ok((format, _)) = Format::decode_known(object) {
+        assert!(
+            !format.is_encrypted(),
+            "an encrypted vault is known with its keys"
+        );
     }
     if let Ok(record) = SnapshotRecord::decode(&snapshot(), object) {
         let again = record.encode().expect("encodes");
@@ -153,6 +175,7 @@ pub fn capture_file() -> Vec<u8> {
         parent: Some(Root::zeros(8 * CHUNK_BYTES)),
         size_bytes: 16 * CHUNK_BYTES,
         pending: [1, 2, 9].into_iter().collect(),
+        own_key: false,
     };
     encode_spec(VAULT, &spec).expect("encodes").to_vec()
 }
@@ -171,6 +194,33 @@ pub fn stored_chunk(bytes: &[u8]) {
         let (codec, stored) = codec::encode(&plain);
         assert_eq!(codec::decode(codec, &stored, limit), Ok(plain));
     }
+}
+
+/// Something encrypted, and the same bytes as what somebody with the keys has encrypted.
+pub fn encrypted(bytes: &[u8]) {
+    let ring = Keyring::golden(VAULT);
+    let newest = ring.newest();
+    let crypt = Crypt::new(ring);
+    let (pack, id) = (PackId(*b"the golden pack!"), [7; 32]);
+    let object = Bytes::copy_from_slice(bytes);
+    for kind in [PackKind::Data, PackKind::Tree] {
+        let _ = crypt.read_footer(&"fuzz", kind, pack, bytes);
+        let _ = crypt.decrypt_stored(kind, &id, object.clone());
+        let name = key::pack(kind, pack);
+        let boxed = newest.encrypt(BoxKind::Footer, name.as_bytes(), [1; 12], bytes);
+        let plain = crypt
+            .read_footer(&"fuzz", kind, pack, &Footer::around(&boxed))
+            .ok();
+        assert_eq!(plain, Footer::decode(&"fuzz", bytes).ok());
+    }
+    crypt.wanted(bytes);
+    let name = key::snapshot(&snapshot());
+    let _ = crypt.decrypt_object(BoxKind::Record, &name, &object);
+    let boxed = crypt.encrypt_object(BoxKind::Record, &name, || [2; 12], object.clone());
+    let again = crypt.decrypt_object(BoxKind::Record, &name, &boxed);
+    assert_eq!(again.expect("our own encryption"), object);
+    let _ = Format::decode_known(bytes);
+    let _ = Secret::key_file(bytes);
 }
 
 /// A key in the bucket.
@@ -215,6 +265,7 @@ mod tests {
             text_object(&bytes);
             stored_chunk(&bytes);
             bucket_key(&bytes);
+            encrypted(&bytes);
         }
     }
 }

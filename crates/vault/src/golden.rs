@@ -2,6 +2,7 @@
 //! second implementation can test itself against `tests/golden/`. A change here is a new version.
 
 use crate::codec::Codec;
+use crate::crypt::Naming;
 use crate::format::Format;
 use crate::head::{self, HeadEntry};
 use crate::id::{ChunkId, NodeId, Nonce, PackId, VaultId};
@@ -58,7 +59,7 @@ fn leaf() -> TreeNode {
 fn inner() -> TreeNode {
     let mut children = TreeNode::empty_children();
     children[1] = Some(NodeRef {
-        id: leaf().id(),
+        id: leaf().id(&Naming::default()),
         chunks: 3,
         at: at(TREE_PACK, 32, 0),
     });
@@ -73,7 +74,7 @@ fn inner() -> TreeNode {
 fn root() -> Root {
     Root::new(
         Some(NodeRef {
-            id: inner().id(),
+            id: inner().id(&Naming::default()),
             chunks: 131,
             at: at(TREE_PACK, 700, 2),
         }),
@@ -83,17 +84,17 @@ fn root() -> Root {
 
 #[test]
 fn names_are_pinned() {
-    let chunk = ChunkId::of(&[b'x'; 65536]);
+    let chunk = Naming::default().chunk(&[b'x'; 65536]);
     assert_eq!(
         chunk.to_string(),
         include_str!("../tests/golden/chunk-id.txt").trim()
     );
     assert_eq!(
-        leaf().id().to_string(),
+        leaf().id(&Naming::default()).to_string(),
         include_str!("../tests/golden/leaf-id.txt").trim()
     );
     assert_eq!(
-        inner().id().to_string(),
+        inner().id(&Naming::default()).to_string(),
         include_str!("../tests/golden/inner-id.txt").trim()
     );
 }
@@ -112,7 +113,7 @@ fn a_pack_is_pinned() {
     pack.zero(3);
     pack.refer([0x11; 32], EntryKind::Copy { index: 4 }, first);
     pack.refer([0x22; 32], EntryKind::Same { index: 5 }, at(TREE_PACK, 4242, 7));
-    let (footer, pieces) = pack.finish();
+    let (footer, pieces) = pack.finish(&None, [0; 12]);
     let bytes = pieces.concat();
     assert_pinned(
         "a data pack",
@@ -131,12 +132,12 @@ fn a_pack_is_pinned() {
         chunks: 3,
     };
     pack.store(
-        leaf().id().0,
+        leaf().id(&Naming::default()).0,
         node,
         Codec::Raw,
-        Bytes::from(encode_node(&leaf()).1),
+        Bytes::from(encode_node(&Naming::default(), &leaf()).1),
     );
-    let bytes = pack.finish().1.concat();
+    let bytes = pack.finish(&None, [0; 12]).1.concat();
     assert_pinned(
         "a tree pack",
         include_str!("../tests/golden/tree-pack.hex"),
@@ -154,9 +155,9 @@ fn nodes_and_root_are_pinned() {
             include_str!("../tests/golden/inner.hex"),
         ),
     ] {
-        let (id, bytes) = encode_node(&node);
+        let (id, bytes) = encode_node(&Naming::default(), &node);
         assert_pinned(name, pinned, &bytes);
-        assert_eq!(decode_node(id, &bytes).unwrap(), node);
+        assert_eq!(decode_node(&Naming::default(), id, &bytes).unwrap(), node);
     }
     assert_pinned(
         "a root",
@@ -183,7 +184,7 @@ fn text_objects_are_pinned() {
         HeadEntry::Drop { id: snapshot.clone() },
         HeadEntry::Fence { epoch: 3 },
     ];
-    let mut text = Format::new(VAULT).encode().unwrap().to_vec();
+    let mut text = Format::new(VAULT, false).encode().unwrap().to_vec();
     for (seq, entry) in (0..).zip(&entries) {
         let object = head::encode(&disk, seq, Nonce(*b"sixteen bytes ok"), entry).unwrap();
         assert_eq!(&head::decode(&disk, seq, &object).unwrap(), entry);

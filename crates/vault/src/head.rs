@@ -6,6 +6,7 @@
 //!
 //! Not here: what losing means (the caller stops, or looks and tries the next number).
 
+use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::id::Nonce;
 use crate::tree::Root;
@@ -62,7 +63,7 @@ struct Stored {
     entry: HeadEntry,
 }
 
-/// Parses one head entry's object.
+/// Parses what one head entry's object says, once it has been opened.
 pub(crate) fn decode(disk: &DiskId, seq: u64, object: &[u8]) -> Result<HeadEntry> {
     let key = key::head(disk, seq);
     let stored: Stored = text::decode(KIND, VERSION, &key, object)?;
@@ -73,7 +74,7 @@ pub(crate) fn decode(disk: &DiskId, seq: u64, object: &[u8]) -> Result<HeadEntry
     Ok(stored.entry)
 }
 
-/// The bytes of one head entry's object.
+/// What one head entry's object says, before it is encrypted.
 pub(crate) fn encode(disk: &DiskId, seq: u64, nonce: Nonce, entry: &HeadEntry) -> Result<Bytes> {
     text::encode(
         KIND,
@@ -85,6 +86,14 @@ pub(crate) fn encode(disk: &DiskId, seq: u64, nonce: Nonce, entry: &HeadEntry) -
             entry: entry.clone(),
         },
     )
+}
+
+/// Reads one head entry's object as the bucket has it.
+pub(crate) fn open(store: &Store, disk: &DiskId, seq: u64, object: &Bytes) -> Result<HeadEntry> {
+    let plain = store
+        .crypt
+        .decrypt_object(BoxKind::Head, &key::head(disk, seq), object)?;
+    decode(disk, seq, &plain)
 }
 
 /// The root of every snapshot that exists after these entries, in the order of their making.
@@ -210,8 +219,8 @@ impl HeadLog {
     }
 
     /// Takes in entry `seq`; one that is known already (by another task) changes nothing.
-    fn learn(&self, seq: u64, object: &[u8]) -> Result<()> {
-        let entry = decode(&self.disk, seq, object)?;
+    fn learn(&self, seq: u64, object: &Bytes) -> Result<()> {
+        let entry = open(&self.store, &self.disk, seq, object)?;
         let mut entries = self.entries.borrow_mut();
         if entries.len() as u64 == seq {
             entries.push(entry);
@@ -223,8 +232,9 @@ impl HeadLog {
     /// writer's entry is there; that entry has been taken in, so that the caller may look and decide.
     pub async fn append(&self, entry: HeadEntry) -> Result<u64> {
         let seq = self.len();
-        let object = encode(&self.disk, seq, Nonce(self.store.env.random()), &entry)?;
+        let plain = encode(&self.disk, seq, Nonce(self.store.env.random()), &entry)?;
         let key = key::head(&self.disk, seq);
+        let object = self.store.encrypted(BoxKind::Head, &key, plain);
         match self
             .store
             .put_if_absent("append to head log", &key, object.clone())

@@ -74,7 +74,7 @@ macro_rules! bytes_id {
 }
 
 bytes_id!(
-    /// A chunk's name: BLAKE3 of its 65536 plain bytes.
+    /// A chunk's name: BLAKE3 of its 65536 plain bytes, keyed in an encrypted vault ([`crate::Naming`]).
     ChunkId, 32
 );
 bytes_id!(
@@ -93,13 +93,6 @@ bytes_id!(
     /// Marks an entry as written by one attempt of one writer: random.
     Nonce, 16
 );
-
-impl ChunkId {
-    /// The id of these plain bytes.
-    pub fn of(plain: &[u8]) -> Self {
-        Self(*blake3::hash(plain).as_bytes())
-    }
-}
 
 #[cfg(test)]
 mod tests {

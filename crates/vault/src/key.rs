@@ -1,6 +1,6 @@
 //! Where things are in the bucket. Every key that the vault uses is made or parsed here.
 
-use crate::id::PackId;
+use crate::id::{Nonce, PackId, VaultId};
 use crate::pack::PackKind;
 use tidemark_units::{DiskId, SnapshotId};
 
@@ -10,6 +10,27 @@ pub(crate) const FORMAT: &str = "format";
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// All head logs.
 pub(crate) const DISKS: &str = "d/";
+
+/// All key sets of an encrypted vault.
+pub(crate) fn key_sets(vault: VaultId) -> String {
+    format!("keys/{vault}/")
+}
+
+/// One key set. Twenty digits: the order of keys is the order of sets.
+pub(crate) fn key_set(vault: VaultId, seq: u64) -> String {
+    format!("{}{seq:020}", key_sets(vault))
+}
+
+/// The number of the key set whose key this is.
+pub(crate) fn parse_key_set(vault: VaultId, key: &str) -> Option<u64> {
+    let seq = key.strip_prefix(&key_sets(vault))?.parse().ok()?;
+    (key_set(vault, seq) == key).then_some(seq)
+}
+
+/// A disk's key, sealed.
+pub(crate) fn disk_key(id: Nonce) -> String {
+    format!("diskkeys/{id}")
+}
 
 /// All packs of a kind.
 pub(crate) fn pack_prefix(kind: PackKind) -> &'static str {

@@ -31,6 +31,7 @@
 mod capture;
 mod catalog;
 mod codec;
+mod crypt;
 mod error;
 mod fetch;
 mod format;
@@ -61,6 +62,7 @@ pub use capture::{
     CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, SnapshotWriter, spool_packs,
 };
 pub use codec::Codec;
+pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKind};
 pub use error::{Result, VaultError, VaultErrorKind};
 pub use head::{HeadEntry, HeadLog};
 pub use id::{ChunkId, HexError, NodeId, Nonce, PackId, VaultId};

@@ -1,10 +1,12 @@
 //! Reading packs as objects: their footers, without any index.
 
-use crate::error::{Result, VaultError};
+use crate::crypt::{KeyId, key_id_of};
+use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::id::PackId;
 use crate::key;
 use crate::pack::{Footer, PackKind};
 use crate::vault::Store;
+use bytes::Bytes;
 use std::fmt::Display;
 use tidemark_units::KIB;
 
@@ -14,27 +16,46 @@ const TAIL_READ_BYTES: u64 = 64 * KIB;
 impl Store {
     /// A pack's footer, checked to be the one of that pack in this vault.
     pub(crate) async fn footer(&self, kind: PackKind, pack: PackId) -> Result<Footer> {
+        let subject: &dyn Display = &format!("pack {pack}");
+        let (start, bytes) = self.footer_bytes(kind, pack).await?;
+        if let Some(id) = self.crypt.wanted(&bytes) {
+            self.learn_key(id).await?;
+        }
+        let footer = self.crypt.read_footer(subject, kind, pack, &bytes)?;
+        let footer = footer.expect(self.vault, kind, pack)?;
+        if u64::from(footer.body_end) != start {
+            let cause = format!(
+                "its body ends at {} and its footer starts at {start}",
+                footer.body_end
+            );
+            return Err(VaultError::corrupt("read pack footer", subject, cause));
+        }
+        Ok(footer)
+    }
+
+    /// The keys that a encrypted pack says it is encrypted under; `None` if it is not encrypted or not there.
+    pub(crate) async fn footer_key(&self, kind: PackKind, pack: PackId) -> Result<Option<KeyId>> {
+        match self.footer_bytes(kind, pack).await {
+            Ok((_, bytes)) => Ok(key_id_of(&bytes).ok()),
+            Err(error) if error.kind == VaultErrorKind::Missing => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Where a pack's footer starts, and its bytes.
+    async fn footer_bytes(&self, kind: PackKind, pack: PackId) -> Result<(u64, Bytes)> {
         let key = key::pack(kind, pack);
         let subject: &dyn Display = &format!("pack {pack}");
         let step = "read pack footer";
         let size = self.size(step, &key).await?;
         let from = size.saturating_sub(TAIL_READ_BYTES);
         let tail = self.get_range(step, &key, from, size).await?;
-        let len = Footer::len_from_tail(subject, &tail, size)?;
-        let start = size - len;
+        let start = size - Footer::len_from_tail(subject, &tail, size)?;
         let bytes = if start >= from {
             tail.slice((start - from) as usize..)
         } else {
             self.get_range(step, &key, start, size).await?
         };
-        let footer = Footer::decode(subject, &bytes)?.expect(self.vault, kind, pack)?;
-        if u64::from(footer.body_end) != start {
-            let cause = format!(
-                "its body ends at {} and its footer starts at {start}",
-                footer.body_end
-            );
-            return Err(VaultError::corrupt(step, subject, cause));
-        }
-        Ok(footer)
+        Ok((start, bytes))
     }
 }

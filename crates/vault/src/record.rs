@@ -57,12 +57,12 @@ pub struct SnapshotRecord {
 }
 
 impl SnapshotRecord {
-    /// The record's object.
+    /// The record's object, before it is encrypted.
     pub(crate) fn encode(&self) -> Result<Bytes> {
         text::encode(KIND, VERSION, self)
     }
 
-    /// Parses the object of `snapshot`'s record.
+    /// Parses the object of `snapshot`'s record, once it has been opened.
     pub(crate) fn decode(snapshot: &SnapshotId, object: &[u8]) -> Result<Self> {
         let key = key::snapshot(snapshot);
         let record: Self = text::decode(KIND, VERSION, &key, object)?;

@@ -94,31 +94,9 @@ impl Vault {
     pub async fn sweep(&self, keep: &Keep) -> Result<SweepReport> {
         let _hold = self.in_flight().hold();
         let mut report = SweepReport::default();
-        let mut listed: Vec<(PackKind, PackId, u64)> = Vec::new();
-        for kind in [PackKind::Data, PackKind::Tree] {
-            for object in self.store().list("list packs", key::pack_prefix(kind)).await? {
-                match key::parse_pack(kind, &object.key) {
-                    Some(pack) => listed.push((kind, pack, object.bytes)),
-                    None => report.strangers += 1,
-                }
-            }
-        }
-        let listed_ids = listed.iter().map(|(_, pack, _)| *pack).collect();
-        let mut marked = Marked {
-            listed: listed_ids,
-            ..Marked::default()
-        };
-        for root in self
-            .all_live_roots()
-            .await?
-            .iter()
-            .chain(&keep.roots)
-            .chain(&self.in_flight().roots())
-        {
-            if let Some(top) = root.top() {
-                self.mark(vec![(Place::top_of(root), *top)], &mut marked).await?;
-            }
-        }
+        let (listed, strangers) = self.list_packs().await?;
+        report.strangers = strangers;
+        let marked = self.mark_all(&listed, keep).await?;
         report.live_bytes = marked.packs.values().map(|pack| pack.bytes).sum();
         let held = |pack: &PackId| {
             marked.packs.contains_key(pack) || keep.packs.contains(pack) || self.in_flight().holds(pack)
@@ -158,6 +136,46 @@ impl Vault {
         Ok(report)
     }
 
+    /// All packs, their sizes, and how many objects among them are none.
+    async fn list_packs(&self) -> Result<(Vec<(PackKind, PackId, u64)>, u64)> {
+        let (mut listed, mut strangers) = (Vec::new(), 0);
+        for kind in [PackKind::Data, PackKind::Tree] {
+            for object in self.store().list("list packs", key::pack_prefix(kind)).await? {
+                match key::parse_pack(kind, &object.key) {
+                    Some(pack) => listed.push((kind, pack, object.bytes)),
+                    None => strangers += 1,
+                }
+            }
+        }
+        Ok((listed, strangers))
+    }
+
+    /// Marks everything that is reachable.
+    async fn mark_all(&self, listed: &[(PackKind, PackId, u64)], keep: &Keep) -> Result<Marked> {
+        let mut marked = Marked {
+            listed: listed.iter().map(|(_, pack, _)| *pack).collect(),
+            ..Marked::default()
+        };
+        let live = self.all_live_roots().await?;
+        for root in live.iter().chain(&keep.roots).chain(&self.in_flight().roots()) {
+            if let Some(top) = root.top() {
+                self.mark(vec![(Place::top_of(root), *top)], &mut marked).await?;
+            }
+        }
+        Ok(marked)
+    }
+
+    /// The packs in the bucket that something refers to or will: what a sweep would keep.
+    pub(crate) async fn needed_packs(&self, keep: &Keep) -> Result<Vec<(PackKind, PackId)>> {
+        let (listed, _) = self.list_packs().await?;
+        let marked = self.mark_all(&listed, keep).await?;
+        let needed = |pack: &PackId| {
+            marked.packs.contains_key(pack) || keep.packs.contains(pack) || self.in_flight().holds(pack)
+        };
+        let packs = listed.into_iter().map(|(kind, pack, _)| (kind, pack));
+        Ok(packs.filter(|(_, pack)| needed(pack)).collect())
+    }
+
     /// The roots of all snapshots that exist, from the head logs alone.
     async fn all_live_roots(&self) -> Result<Vec<Root>> {
         let step = "read head logs";
@@ -181,7 +199,7 @@ impl Vault {
                 .buffered(WIDTH);
             let mut entries: Vec<HeadEntry> = Vec::new();
             while let Some((seq, object)) = objects.next().await {
-                entries.push(head::decode(disk, seq, &object?)?);
+                entries.push(head::open(self.store(), disk, seq, &object?)?);
             }
             // A drop that a power cut could still take back must not cost a pack.
             if let Some(last) = (entries.len() as u64).checked_sub(1) {

@@ -3,6 +3,7 @@
 //! A vault handle belongs to one thread and is cheap to clone; all clones share the caches, the head
 //! logs and the list of captures in flight.
 
+use crate::crypt::{BoxKind, Crypt, KdfCost, KeySet, Secret, Unlocked, nonce};
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::fetch::Fetcher;
 use crate::format::Format;
@@ -20,13 +21,17 @@ use std::time::Duration;
 use tidemark_env::{Bucket, BucketError, BucketErrorKind, Env, LocalFuture, Precondition};
 use tidemark_units::{DiskId, MIB};
 
-/// How much memory a vault may use for caches, in bytes.
-#[derive(Clone, Copy, Debug)]
+/// How to open or create a vault.
+#[derive(Clone, Debug)]
 pub struct VaultOptions {
-    /// Decoded tree nodes.
+    /// Most bytes of decoded tree nodes in memory.
     pub node_cache_bytes: u64,
-    /// Decoded chunks.
+    /// Most bytes of decoded chunks in memory.
     pub chunk_cache_bytes: u64,
+    /// What opens the vault; a vault that is created with one is encrypted, for good.
+    pub secret: Option<Secret>,
+    /// The cost of a passphrase's slot in a vault that is created.
+    pub kdf: KdfCost,
 }
 
 impl Default for VaultOptions {
@@ -34,6 +39,8 @@ impl Default for VaultOptions {
         Self {
             node_cache_bytes: 16 * MIB,
             chunk_cache_bytes: 32 * MIB,
+            secret: None,
+            kdf: KdfCost::default(),
         }
     }
 }
@@ -48,21 +55,35 @@ struct Inner {
     chunks: Fetcher<ChunkId>,
     heads: RefCell<HashMap<DiskId, Weak<HeadLog>>>,
     in_flight: InFlight,
+    /// How it was opened, if it is encrypted.
+    key_set: Option<KeySet>,
     locator: Rc<Locator>,
 }
 
 impl Vault {
-    /// Makes a new vault in an empty bucket.
+    /// Makes a new vault, not encrypted, in an empty bucket.
     pub async fn create(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
-        let format = Format::new(VaultId(env.random()));
-        let store = Store::new(env.clone(), bucket, format.vault());
-        match store
-            .put_if_absent("create vault", key::FORMAT, format.encode()?)
-            .await?
-        {
-            PutIfAbsent::Done => Ok(Self::with(store, VaultOptions::default())),
+        Self::create_with(env, bucket, VaultOptions::default()).await
+    }
+
+    /// Makes a new vault in an empty bucket: encrypted if the options have a secret.
+    pub async fn create_with(env: &Env, bucket: Rc<dyn Bucket>, options: VaultOptions) -> Result<Self> {
+        let step = "create vault";
+        let mut store = Store::new(env.clone(), bucket, VaultId(env.random()));
+        let mut set = None;
+        if let Some(secret) = &options.secret {
+            let unlocked = Unlocked::create(env, store.vault, secret, options.kdf).await?;
+            // Before the format object, which makes it count. The vault's id is its own: no other is there.
+            let object = unlocked.set.encode()?;
+            store.put_if_absent(step, &unlocked.set.key(), object).await?;
+            store.crypt = unlocked.crypt;
+            set = Some(unlocked.set);
+        }
+        let format = Format::new(store.vault, set.is_some());
+        match store.put_if_absent(step, key::FORMAT, format.encode()?).await? {
+            PutIfAbsent::Done => Ok(Self::with(store, set, &options)),
             PutIfAbsent::Exists(_) => Err(VaultError::other(
-                "create vault",
+                step,
                 store.describe(),
                 "there is a vault already",
             )),
@@ -74,68 +95,109 @@ impl Vault {
         Self::open_with(env, bucket, VaultOptions::default()).await
     }
 
-    /// As [`Vault::open`], with caches of a chosen size.
+    /// As [`Vault::open`], with the key of an encrypted vault ([`VaultErrorKind::Locked`] without) and caches of a
+    /// chosen size.
     pub async fn open_with(env: &Env, bucket: Rc<dyn Bucket>, options: VaultOptions) -> Result<Self> {
         // The id is not known yet; reading the format object does not need it.
         let mut store = Store::new(env.clone(), bucket, VaultId([0; 16]));
         let object = store.get("open vault", key::FORMAT).await?;
-        store.vault = Format::decode(&object)?.vault();
-        Ok(Self::with(store, options))
+        let format = Format::decode(&object)?;
+        store.vault = format.vault();
+        let set = match format.is_encrypted() {
+            true => Some(store.key_set().await?),
+            false => None,
+        };
+        Self::unlock(store, set, &options).await
     }
 
     /// As [`Vault::open_or_create`], for somebody who keeps what [`Vault::format`] said in an earlier life: a bucket
     /// that cannot be reached now is opened all the same, and one that holds another vault by now is refused.
-    pub async fn open_known(env: &Env, bucket: Rc<dyn Bucket>, known: Option<&[u8]>) -> Result<Self> {
+    pub async fn open_known(
+        env: &Env,
+        bucket: Rc<dyn Bucket>,
+        known: Option<&[u8]>,
+        options: VaultOptions,
+    ) -> Result<Self> {
         let Some(known) = known else {
-            return Self::open_or_create(env, bucket).await;
+            return Self::open_or_create_with(env, bucket, options).await;
         };
-        let format = Format::decode(known)?;
-        // The one try has no patience: what needs the bucket later tries again by itself.
-        let found = match bucket.get(key::FORMAT).await {
-            Ok(object) => Format::decode(&object)?,
-            Err(error) if matches!(error.kind, BucketErrorKind::Busy | BucketErrorKind::Unknown) => {
-                tracing::warn!(bucket = bucket.describe(), %error, "the vault cannot be reached; going on without it");
-                format.clone()
-            }
-            Err(error) => return Err(VaultError::bucket("open vault", error)),
-        };
-        if found.vault() != format.vault() {
-            let cause = format!(
-                "it holds vault {}, but this data belongs to vault {}",
-                found.vault(),
-                format.vault()
-            );
-            return Err(VaultError::other("open vault", bucket.describe(), cause));
-        }
+        let (format, mut set) = Format::decode_known(known)?;
         let store = Store::new(env.clone(), bucket, format.vault());
-        Ok(Self::with(store, VaultOptions::default()))
+        let away = |error: &VaultError| {
+            let bucket = store.describe();
+            tracing::warn!(bucket, %error, "the vault cannot be reached; going on without it");
+        };
+        // The one try has no patience: what needs the bucket later tries again by itself.
+        match store.bucket.get(key::FORMAT).await {
+            Ok(object) => {
+                format.expect(&Format::decode(&object)?, &store.describe())?;
+                if let Some(set) = &mut set {
+                    match store.key_set().await {
+                        Ok(found) => *set = found,
+                        Err(error) if error.kind == VaultErrorKind::Busy => away(&error),
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+            Err(error) if may_repeat(error.kind) => away(&VaultError::bucket("open vault", error)),
+            Err(error) => return Err(VaultError::bucket("open vault", error)),
+        }
+        Self::unlock(store, set, &options).await
     }
 
-    /// What [`Vault::open_known`] wants to know of this vault.
+    /// What [`Vault::open_known`] wants to know of this vault. Changes when its keys do; holds no open key.
     pub fn format(&self) -> Result<Bytes> {
-        Format::new(self.id()).encode()
+        let format = Format::new(self.id(), self.is_encrypted()).encode()?;
+        match &self.0.key_set {
+            Some(set) => Ok([format, set.encode()?].concat().into()),
+            None => Ok(format),
+        }
     }
 
-    /// Opens the vault in the bucket, or makes one if there is none.
+    /// Opens the vault in the bucket, or makes one, not encrypted, if there is none.
     pub async fn open_or_create(env: &Env, bucket: Rc<dyn Bucket>) -> Result<Self> {
-        match Self::open(env, bucket.clone()).await {
+        Self::open_or_create_with(env, bucket, VaultOptions::default()).await
+    }
+
+    /// Opens the vault in the bucket, or makes one as [`Vault::create_with`] does if there is none.
+    pub async fn open_or_create_with(
+        env: &Env,
+        bucket: Rc<dyn Bucket>,
+        options: VaultOptions,
+    ) -> Result<Self> {
+        match Self::open_with(env, bucket.clone(), options.clone()).await {
             Err(error) if error.kind == VaultErrorKind::Missing => {}
             done => return done,
         }
-        match Self::create(env, bucket.clone()).await {
+        match Self::create_with(env, bucket.clone(), options.clone()).await {
             // Somebody was quicker: theirs is as good.
-            Err(error) if error.kind == VaultErrorKind::Other => Self::open(env, bucket).await,
+            Err(error) if error.kind == VaultErrorKind::Other => Self::open_with(env, bucket, options).await,
             done => done,
         }
     }
 
-    fn with(store: Store, options: VaultOptions) -> Self {
+    /// The vault of this store, whose key set (`None`: not encrypted) opens with the options' secret.
+    async fn unlock(mut store: Store, set: Option<KeySet>, options: &VaultOptions) -> Result<Self> {
+        let Some(set) = set else {
+            if options.secret.is_some() {
+                let cause = "the vault is not encrypted, and a key for it was given; that is chosen when it is created";
+                return Err(VaultError::other("open vault", store.describe(), cause));
+            }
+            return Ok(Self::with(store, None, options));
+        };
+        let unlocked = Unlocked::open(&store.env, set, options.secret.as_ref()).await?;
+        store.crypt = unlocked.crypt;
+        Ok(Self::with(store, Some(unlocked.set), options))
+    }
+
+    fn with(store: Store, key_set: Option<KeySet>, options: &VaultOptions) -> Self {
         let locator = Rc::new(Locator::default());
         Self(Rc::new(Inner {
             nodes: Fetcher::new(store.clone(), locator.clone(), options.node_cache_bytes),
             chunks: Fetcher::new(store.clone(), locator.clone(), options.chunk_cache_bytes),
             heads: RefCell::default(),
             in_flight: InFlight::default(),
+            key_set,
             locator,
             store,
         }))
@@ -218,6 +280,7 @@ pub(crate) struct Store {
     pub(crate) env: Env,
     pub(crate) bucket: Rc<dyn Bucket>,
     pub(crate) vault: VaultId,
+    pub(crate) crypt: Crypt,
 }
 
 /// How a put that demands an absent key ended.
@@ -248,11 +311,21 @@ fn may_repeat(kind: BucketErrorKind) -> bool {
 
 impl Store {
     fn new(env: Env, bucket: Rc<dyn Bucket>, vault: VaultId) -> Self {
-        Self { env, bucket, vault }
+        Self {
+            env,
+            bucket,
+            vault,
+            crypt: Crypt::default(),
+        }
     }
 
     pub(crate) fn describe(&self) -> String {
         self.bucket.describe()
+    }
+
+    /// The object for `key`, encrypted if the vault is encrypted.
+    pub(crate) fn encrypted(&self, kind: BoxKind, key: &str, plain: Bytes) -> Bytes {
+        self.crypt.encrypt_object(kind, key, || nonce(&self.env), plain)
     }
 
     async fn repeat<'a, T>(

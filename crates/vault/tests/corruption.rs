@@ -11,9 +11,12 @@ use tidemark_env::fs::write_atomic;
 use tidemark_env::sim::Sim;
 use tidemark_env::{Bucket, Env, OpenMode, Precondition};
 use tidemark_units::CHUNK_BYTES;
-use tidemark_vault::{
-    Chunk, Keep, Reader, Result, Root, Sample, SnapshotWriter, Vault, VaultError, VaultErrorKind,
-};
+use tidemark_vault::{Chunk, Keep, Reader, Result, Root, Sample, SnapshotWriter, VaultError, VaultErrorKind};
+
+/// A world with a plain vault, and one with an encrypted vault.
+fn both(seed: u64) -> [Sim; 2] {
+    [seed, ENCRYPTED + seed].map(Sim::new)
+}
 
 /// A vault of two snapshots of one disk whose objects are small.
 struct Small {
@@ -23,7 +26,7 @@ struct Small {
 
 async fn small_vault(sim: &Sim, env: &Env, seeds: &[u64]) -> Small {
     let bucket = Bad::new(sim, env);
-    let vault = Vault::create(env, bucket.clone()).await.unwrap();
+    let vault = bucket.create_vault(env).await.unwrap();
     let mut model: Model = seeds
         .iter()
         .zip([0, 1, 130, 200])
@@ -52,7 +55,7 @@ async fn small_vault(sim: &Sim, env: &Env, seeds: &[u64]) -> Small {
 
 /// Reads everything in every way. Wrong data is a panic, an error is an answer.
 async fn read_all(env: &Env, small: &Small) -> Result<()> {
-    let vault = Vault::open(env, small.bucket.clone()).await?;
+    let vault = small.bucket.open_vault(env).await?;
     let mut first_error = None;
     match vault.snapshots().await {
         Ok(records) => {
@@ -110,131 +113,135 @@ async fn replace(bucket: &Bad, key: &str, body: impl Into<Bytes>) {
 
 #[test]
 fn any_changed_byte_is_right_or_an_error() {
-    let sim = Sim::new(1);
-    let world = sim.clone();
-    sim.run(|env| async move {
-        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
-        read_all(&env, &small).await.unwrap();
-        let mut harmless = 0;
-        let mut flips = 0;
-        for (key, body) in objects(&small.bucket).await {
-            // Each structure's own tests change every byte; here a third of them does.
-            for at in (world.below(3) as usize..body.len()).step_by(3) {
-                let mut bad = body.to_vec();
-                bad[at] ^= 1 << world.below(8);
-                replace(&small.bucket, &key, bad).await;
-                flips += 1;
-                harmless += u32::from(read_all(&env, &small).await.is_ok());
+    for sim in both(1) {
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+            read_all(&env, &small).await.unwrap();
+            let mut harmless = 0;
+            let mut flips = 0;
+            for (key, body) in objects(&small.bucket).await {
+                // Each structure's own tests change every byte; here a third of them does.
+                for at in (world.below(3) as usize..body.len()).step_by(3) {
+                    let mut bad = body.to_vec();
+                    bad[at] ^= 1 << world.below(8);
+                    replace(&small.bucket, &key, bad).await;
+                    flips += 1;
+                    harmless += u32::from(read_all(&env, &small).await.is_ok());
+                }
+                replace(&small.bucket, &key, body).await;
             }
-            replace(&small.bucket, &key, body).await;
-        }
-        // Only packs have bytes that a read does not need: headers and footers.
-        assert!(
-            flips > 700 && harmless < flips * 9 / 10,
-            "{harmless} of {flips} flips went unnoticed"
-        );
-        read_all(&env, &small).await.unwrap();
-    });
+            // Only packs have bytes that a read does not need: headers and footers.
+            assert!(
+                flips > 700 && harmless < flips * 9 / 10,
+                "{harmless} of {flips} flips went unnoticed"
+            );
+            read_all(&env, &small).await.unwrap();
+        });
+    }
 }
 
 #[test]
 fn noise_that_changed_is_never_data() {
-    let sim = Sim::new(2);
-    let world = sim.clone();
-    sim.run(|env| async move {
-        let small = small_vault(&world, &env, &[1, 3, 5, 7, 22]).await;
-        for (key, body) in objects(&small.bucket).await {
-            // The second pack is small; of the first, all but the ends are chunks.
-            if key.starts_with("packs/") && body.len() as u64 > 4 * CHUNK_BYTES {
-                for _ in 0..60 {
-                    let at = 32 + world.below(4 * CHUNK_BYTES) as usize;
-                    let mut bad = body.to_vec();
-                    bad[at] ^= 0x40;
-                    replace(&small.bucket, &key, bad).await;
-                    let error = read_all(&env, &small).await.unwrap_err();
-                    assert_eq!(error.kind, VaultErrorKind::Corrupt);
-                    let (pack, text) = (key.rsplit('/').next().unwrap(), error.to_string());
-                    assert!(text.contains(pack) && text.contains("chunk"), "{text}");
+    for sim in both(2) {
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let small = small_vault(&world, &env, &[1, 3, 5, 7, 22]).await;
+            for (key, body) in objects(&small.bucket).await {
+                // The second pack is small; of the first, all but the ends are chunks.
+                if key.starts_with("packs/") && body.len() as u64 > 4 * CHUNK_BYTES {
+                    for _ in 0..60 {
+                        let at = 32 + world.below(4 * CHUNK_BYTES) as usize;
+                        let mut bad = body.to_vec();
+                        bad[at] ^= 0x40;
+                        replace(&small.bucket, &key, bad).await;
+                        let error = read_all(&env, &small).await.unwrap_err();
+                        assert_eq!(error.kind, VaultErrorKind::Corrupt);
+                        let (pack, text) = (key.rsplit('/').next().unwrap(), error.to_string());
+                        assert!(text.contains(pack) && text.contains("chunk"), "{text}");
+                    }
+                    replace(&small.bucket, &key, body).await;
                 }
-                replace(&small.bucket, &key, body).await;
             }
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn cut_missing_and_exchanged_objects_are_errors() {
-    let sim = Sim::new(3);
-    let world = sim.clone();
-    sim.run(|env| async move {
-        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
-        let all = objects(&small.bucket).await;
-        for (key, body) in &all {
-            for cut in [0, 1, body.len() / 2, body.len() - 1] {
-                replace(&small.bucket, key, body.slice(..cut)).await;
-                // A pack that lost its end only is still read by its locations.
-                if !key.starts_with("packs/") && !key.starts_with("nodes/") || cut < body.len() / 2 {
-                    read_all(&env, &small).await.unwrap_err();
-                } else {
-                    let _ = read_all(&env, &small).await;
+    for sim in both(3) {
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+            let all = objects(&small.bucket).await;
+            for (key, body) in &all {
+                for cut in [0, 1, body.len() / 2, body.len() - 1] {
+                    replace(&small.bucket, key, body.slice(..cut)).await;
+                    // A pack that lost its end only is still read by its locations.
+                    if !key.starts_with("packs/") && !key.starts_with("nodes/") || cut < body.len() / 2 {
+                        read_all(&env, &small).await.unwrap_err();
+                    } else {
+                        let _ = read_all(&env, &small).await;
+                    }
                 }
-            }
-            small.bucket.delete(key).await.unwrap();
-            // That the head log had a last entry is known to nobody else.
-            if !key.starts_with("d/d-1/h/00000000000000000001") {
-                read_all(&env, &small).await.unwrap_err();
-            }
-            for (other, other_body) in &all {
-                let prefix = |key: &str| key.split('/').next().map(str::to_owned);
-                if other != key && prefix(other) == prefix(key) {
-                    replace(&small.bucket, key, other_body.clone()).await;
+                small.bucket.delete(key).await.unwrap();
+                // That the head log had a last entry is known to nobody else.
+                if !key.starts_with("d/d-1/h/00000000000000000001") {
                     read_all(&env, &small).await.unwrap_err();
                 }
+                for (other, other_body) in &all {
+                    let prefix = |key: &str| key.split('/').next().map(str::to_owned);
+                    if other != key && prefix(other) == prefix(key) {
+                        replace(&small.bucket, key, other_body.clone()).await;
+                        read_all(&env, &small).await.unwrap_err();
+                    }
+                }
+                replace(&small.bucket, key, body.clone()).await;
             }
-            replace(&small.bucket, key, body.clone()).await;
-        }
-    });
+        });
+    }
 }
 
 #[test]
 fn a_sweep_that_cannot_read_everything_deletes_nothing() {
-    let sim = Sim::new(4);
-    let world = sim.clone();
-    sim.run(|env| async move {
-        let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
-        let vault = Vault::open(&env, small.bucket.clone()).await.unwrap();
-        vault
-            .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
-            .await
-            .unwrap();
-        let all = objects(&small.bucket).await;
-        for key in all
-            .keys()
-            .filter(|key| key.starts_with("d/") || key.starts_with("nodes/"))
-        {
-            small.bucket.delete(key).await.unwrap();
-            let vault = Vault::open(&env, small.bucket.clone()).await.unwrap();
-            let swept = vault.sweep(&Keep::default()).await;
-            replace(&small.bucket, key, all[key].clone()).await;
-            // The last drop entry is the only object whose loss merely brings a snapshot back.
-            if swept.is_ok() {
-                assert!(key.ends_with("2"), "{key}");
+    for sim in both(4) {
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let small = small_vault(&world, &env, &[2, 4, 6, 2, 2]).await;
+            let vault = small.bucket.open_vault(&env).await.unwrap();
+            vault
+                .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
+                .await
+                .unwrap();
+            let all = objects(&small.bucket).await;
+            for key in all
+                .keys()
+                .filter(|key| key.starts_with("d/") || key.starts_with("nodes/"))
+            {
+                small.bucket.delete(key).await.unwrap();
+                let vault = small.bucket.open_vault(&env).await.unwrap();
+                let swept = vault.sweep(&Keep::default()).await;
+                replace(&small.bucket, key, all[key].clone()).await;
+                // The last drop entry is the only object whose loss merely brings a snapshot back.
+                if swept.is_ok() {
+                    assert!(key.ends_with("2"), "{key}");
+                }
+                assert_eq!(objects(&small.bucket).await, all, "{key}");
             }
-            assert_eq!(objects(&small.bucket).await, all, "{key}");
-        }
-    });
+        });
+    }
 }
 
 /// Two disks with the same content, stored twice: whatever is cached, deleted and swept in whatever
 /// order, what is left stays whole.
 #[test]
 fn equal_content_in_two_places_outlives_either() {
-    for seed in 0..8 {
+    for seed in (0..8).chain(ENCRYPTED..ENCRYPTED + 8) {
         let sim = Sim::new(seed);
         let world = sim.clone();
         sim.run(|env| async move {
             let bucket = Bad::new(&world, &env);
-            let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+            let vault = bucket.create_vault(&env).await.unwrap();
             let model: Model = (0..200).map(|at| (at, u64::from(at % 50) * 2 + 2)).collect();
             let all: Vec<u32> = model.keys().copied().collect();
             let mut roots = Vec::new();
@@ -258,7 +265,7 @@ fn equal_content_in_two_places_outlives_either() {
                 .unwrap();
             assert!(vault.sweep(&Keep::default()).await.unwrap().freed_packs > 0);
             assert_holds(&vault, roots[kept], &model, "after one sweep").await;
-            if seed < 4 {
+            if seed % 8 < 4 {
                 // The parent's nodes come from the cache, perhaps as the copy that is gone.
                 let mut changed = model.clone();
                 changed.insert(3, 5);
@@ -273,14 +280,14 @@ fn equal_content_in_two_places_outlives_either() {
                     .await
                     .unwrap();
                 vault.sweep(&Keep::default()).await.unwrap();
-                let fresh = Vault::open(&env, bucket.clone()).await.unwrap();
+                let fresh = bucket.open_vault(&env).await.unwrap();
                 assert_holds(&fresh, root, &changed, "the child").await;
                 assert_eq!(fresh.verify(&root, Sample::All).await.unwrap().damage_count, 0);
                 return;
             }
             vault.sweep(&Keep::default()).await.unwrap();
             assert_holds(&vault, roots[kept], &model, "after two").await;
-            let fresh = Vault::open(&env, bucket.clone()).await.unwrap();
+            let fresh = bucket.open_vault(&env).await.unwrap();
             assert_holds(&fresh, roots[kept], &model, "opened anew").await;
         });
     }
@@ -289,48 +296,49 @@ fn equal_content_in_two_places_outlives_either() {
 /// A pack that is gone is no loss while another holds the same chunks.
 #[test]
 fn a_lost_pack_is_found_elsewhere() {
-    let sim = Sim::new(6);
-    let world = sim.clone();
-    sim.run(|env| async move {
-        let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
-        let model: Model = (0..40).map(|at| (at, u64::from(at) * 2 + 2)).collect();
-        let all: Vec<u32> = model.keys().copied().collect();
-        let first = capture(
-            &vault,
-            Path::new("spool/s-0"),
-            spec("s-0", "d-0", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap();
-        let packs = [keys(&*bucket, "packs/").await, keys(&*bucket, "nodes/").await].concat();
-        capture(
-            &vault,
-            Path::new("spool/s-1"),
-            spec("s-1", "d-1", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap();
-        for pack in packs {
-            bucket.delete(&pack).await.unwrap();
-        }
-        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
-        assert_holds(&vault, first.root, &model, "s-0").await;
-        assert_eq!(
-            vault.verify(&first.root, Sample::All).await.unwrap().damage_count,
-            0
-        );
-        assert_eq!(
-            Reader::open(&vault, first.root).read_chunk(41).await.unwrap(),
-            Chunk::Zero
-        );
-        assert!(
-            Reader::open(&vault, first.root).read_chunk(300).await.is_err(),
-            "past the end"
-        );
-    });
+    for sim in both(6) {
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let vault = bucket.create_vault(&env).await.unwrap();
+            let model: Model = (0..40).map(|at| (at, u64::from(at) * 2 + 2)).collect();
+            let all: Vec<u32> = model.keys().copied().collect();
+            let first = capture(
+                &vault,
+                Path::new("spool/s-0"),
+                spec("s-0", "d-0", 300, None, &all),
+                &model,
+            )
+            .await
+            .unwrap();
+            let packs = [keys(&*bucket, "packs/").await, keys(&*bucket, "nodes/").await].concat();
+            capture(
+                &vault,
+                Path::new("spool/s-1"),
+                spec("s-1", "d-1", 300, None, &all),
+                &model,
+            )
+            .await
+            .unwrap();
+            for pack in packs {
+                bucket.delete(&pack).await.unwrap();
+            }
+            let vault = bucket.open_vault(&env).await.unwrap();
+            assert_holds(&vault, first.root, &model, "s-0").await;
+            assert_eq!(
+                vault.verify(&first.root, Sample::All).await.unwrap().damage_count,
+                0
+            );
+            assert_eq!(
+                Reader::open(&vault, first.root).read_chunk(41).await.unwrap(),
+                Chunk::Zero
+            );
+            assert!(
+                Reader::open(&vault, first.root).read_chunk(300).await.is_err(),
+                "past the end"
+            );
+        });
+    }
 }
 
 /// The files of a capture whose packs could not be uploaded yet.
@@ -338,7 +346,7 @@ fn waiting_capture(sim: &Sim, model: &Model) -> BTreeMap<PathBuf, Bytes> {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         bucket.down.set(true);
         let pending: Vec<u32> = (0..10).collect();
         let spec = spec("s-1", "d-1", 300, None, &pending);
@@ -366,14 +374,20 @@ fn waiting_capture(sim: &Sim, model: &Model) -> BTreeMap<PathBuf, Bytes> {
 
 #[test]
 fn a_damaged_spool_is_an_error_or_harmless() {
+    for seed in [7, ENCRYPTED + 7] {
+        damaged_spool(seed);
+    }
+}
+
+fn damaged_spool(seed: u64) {
     let model: Model = (0..10).map(|at| (at, u64::from(at) * 2)).collect();
-    let files = waiting_capture(&Sim::new(7), &model);
+    let files = waiting_capture(&Sim::new(seed), &model);
     assert_eq!(files.len(), 2, "the capture file and one pack");
     let mut harmless = 0;
     let mut flips = 0;
     for (path, body) in &files {
         for at in (0..body.len()).step_by(3) {
-            let sim = Sim::new(7);
+            let sim = Sim::new(seed);
             assert_eq!(&waiting_capture(&sim, &model), &files);
             let (world, model, path) = (sim.clone(), model.clone(), path.clone());
             let mut bad = body.to_vec();
@@ -381,7 +395,7 @@ fn a_damaged_spool_is_an_error_or_harmless() {
             let done = sim.run(|env| async move {
                 write_atomic(&*env.fs, &path, bad.into()).await.unwrap();
                 let bucket = Bad::new(&world, &env);
-                let vault = Vault::open(&env, bucket).await.unwrap();
+                let vault = bucket.open_vault(&env).await.unwrap();
                 let writer = SnapshotWriter::resume(&vault, Path::new("spool"), small()).await?;
                 let writer = writer.expect("the capture is there, damaged or not");
                 for index in 7..10 {

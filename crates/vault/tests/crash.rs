@@ -52,7 +52,7 @@ impl Source {
 async fn open(env: &Env, sim: &Sim) -> Vault {
     let bucket = Bad::new(sim, env);
     bucket.one_in.set(30);
-    Vault::open_or_create(env, bucket).await.unwrap()
+    bucket.open_or_create_vault(env).await.unwrap()
 }
 
 /// One life of the process: begins or goes on, and ends with the commit unless it is killed before.
@@ -211,7 +211,7 @@ fn crash_story(seed: u64) {
 #[test]
 fn no_crash_loses_a_taken_chunk_or_a_snapshot() {
     // 149: killed right after the head entry had its name, then a power cut after the next life saw it.
-    for seed in (0..30).chain([149]) {
+    for seed in (0..30).chain([149]).chain(ENCRYPTED..ENCRYPTED + 10) {
         crash_story(seed);
     }
 }
@@ -219,7 +219,7 @@ fn no_crash_loses_a_taken_chunk_or_a_snapshot() {
 /// Kills a capture, then gives it up: nothing stays of it, and its parent is whole.
 #[test]
 fn an_abandoned_capture_leaves_nothing() {
-    for seed in 0..20 {
+    for seed in (0..20).chain(ENCRYPTED..ENCRYPTED + 6) {
         let sim = Sim::new(seed);
         let source = Rc::new(Source::new(&sim, &Model::new(), 80));
         let (world, of) = (sim.clone(), source.clone());
@@ -228,7 +228,7 @@ fn an_abandoned_capture_leaves_nothing() {
         let world = sim.clone();
         sim.run(|env| async move {
             let bucket = Bad::new(&world, &env);
-            let vault = Vault::open_or_create(&env, bucket.clone()).await.unwrap();
+            let vault = bucket.open_or_create_vault(&env).await.unwrap();
             let dir = Path::new("spool/s-1");
             let resumed = SnapshotWriter::resume(&vault, dir, small()).await.unwrap();
             let exists = vault.snapshot(&snapshot("s-1")).await.is_ok();
@@ -267,7 +267,13 @@ fn an_abandoned_capture_leaves_nothing() {
 /// Before a waiting capture is resumed, a sweep knows its packs from the spool.
 #[test]
 fn a_sweep_before_the_resume_spares_spooled_packs() {
-    let sim = Sim::new(5);
+    for seed in [5, ENCRYPTED + 5] {
+        a_sweep_before_the_resume(seed);
+    }
+}
+
+fn a_sweep_before_the_resume(seed: u64) {
+    let sim = Sim::new(seed);
     let source = Rc::new(Source::new(&sim, &Model::new(), 120));
     let (world, of) = (sim.clone(), source.clone());
     let done = sim.run_steps(250, |env| live(env, world, of, None));
@@ -297,11 +303,17 @@ fn a_sweep_before_the_resume_spares_spooled_packs() {
 
 #[test]
 fn chunks_are_taken_while_the_bucket_is_down() {
-    let sim = Sim::new(3);
+    for seed in [3, ENCRYPTED + 3] {
+        chunks_are_taken_without_the_bucket(seed);
+    }
+}
+
+fn chunks_are_taken_without_the_bucket(seed: u64) {
+    let sim = Sim::new(seed);
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         let base: Model = (0..50).map(|at| (at, 3)).collect();
         let all: Vec<u32> = base.keys().copied().collect();
         let first = capture(
@@ -313,7 +325,7 @@ fn chunks_are_taken_while_the_bucket_is_down() {
         .await
         .unwrap();
         drop(vault);
-        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.open_vault(&env).await.unwrap();
         bucket.down.set(true);
         let change: Model = (0..20).map(|at| (at, 5 + u64::from(at))).collect();
         let pending: Vec<u32> = change.keys().copied().collect();
@@ -344,7 +356,7 @@ fn put_waits_for_the_spool_quota() {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         bucket.down.set(true);
         let pending: Vec<u32> = (0..400).collect();
         let spec = spec("s-1", "d-1", 500, None, &pending);

@@ -34,7 +34,7 @@ fn few_changes_on_a_tebibyte_touch_few_nodes() {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         // A chunk in every 512 MiB: 2048 leaves all over the disk.
         let mut model: Model = (0..2048)
             .map(|at| (at * 8192 + 77, u64::from(at % 90) * 2 + 2))
@@ -44,7 +44,7 @@ fn few_changes_on_a_tebibyte_touch_few_nodes() {
             capture_with_large_packs(&vault, "s-0", spec("s-0", "d-1", TIB_CHUNKS, None, &all), &model).await;
         assert_eq!(first.depth(), 4);
 
-        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.open_vault(&env).await.unwrap();
         bucket.forget_counts();
         let changes = [(8192 + 77, 4444), (5, 5), (9_000_000, 7), (TIB_CHUNKS - 1, 9)];
         model.extend(changes);
@@ -81,7 +81,7 @@ fn a_disk_that_grows_or_shrinks_keeps_what_fits() {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         let mut model: Model = [(0, 2), (99, 4), (127, 6)].into();
         let all: Vec<u32> = model.keys().copied().collect();
         let mut root =
@@ -109,7 +109,7 @@ fn zeros_cost_rows_and_no_packs() {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         bucket.puts.borrow_mut().clear();
         let mut spec = spec("s-0", "d-1", TIB_CHUNKS, None, &[]);
         spec.pending.insert_range(1000..101_000);
@@ -129,12 +129,12 @@ fn sequential_and_concurrent_reads_share_large_fetches() {
     let world = sim.clone();
     sim.run(|env| async move {
         let bucket = Bad::new(&world, &env);
-        let vault = Vault::create(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.create_vault(&env).await.unwrap();
         let model: Model = (0..512).map(|at| (at, u64::from(at) * 2 + 1)).collect();
         let all: Vec<u32> = model.keys().copied().collect();
         let root = capture_with_large_packs(&vault, "s-0", spec("s-0", "d-1", 512, None, &all), &model).await;
 
-        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.open_vault(&env).await.unwrap();
         bucket.reads.set(0);
         let reader = Reader::open(&vault, root);
         for (index, seed) in &model {
@@ -149,7 +149,7 @@ fn sequential_and_concurrent_reads_share_large_fetches() {
             bucket.reads.get()
         );
 
-        let vault = Vault::open(&env, bucket.clone()).await.unwrap();
+        let vault = bucket.open_vault(&env).await.unwrap();
         let (one, other) = (Reader::open(&vault, root), Reader::open(&vault, root));
         bucket.reads.set(0);
         let same = join_all((0..20).map(|at| if at % 2 == 0 { &one } else { &other }.read_chunk(300))).await;

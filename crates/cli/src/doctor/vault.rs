@@ -4,7 +4,7 @@ use super::Report;
 use std::path::Path;
 use std::rc::Rc;
 use tidemark_env::{DirBucket, Env};
-use tidemark_vault::{Vault, VaultErrorKind};
+use tidemark_vault::{Vault, VaultErrorKind, VaultOptions};
 
 const RESTORE: &str = "bring the vault's directory back as it was, or from a copy; data that is only in it cannot be \
                        read without";
@@ -30,7 +30,7 @@ pub(super) async fn check(env: &Env, data_dir: &Path, report: &mut Report) -> Op
     }
     let bucket = Rc::new(DirBucket::new(env.clone(), dir));
     let opened = match &known {
-        Some(known) => Vault::open_known(env, bucket, Some(known)).await,
+        Some(known) => Vault::open_known(env, bucket, Some(known), VaultOptions::default()).await,
         None => Vault::open(env, bucket).await,
     };
     let vault = match opened {

@@ -8,6 +8,7 @@
 use super::spool::leaves_of;
 use super::state::State;
 use crate::codec::{self, Codec};
+use crate::crypt::{BoxNonce, Encrypter, Naming, encrypt_stored};
 use crate::error::{Result, VaultError};
 use crate::id::{NodeId, PackId};
 use crate::pack::{Entry, EntryKind, PackBuilder, PackKind};
@@ -69,6 +70,13 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    fn how(&self) -> How {
+        How {
+            naming: self.state.vault.store().crypt.naming(),
+            encrypter: self.state.encrypter.clone(),
+        }
+    }
+
     /// The leaves that may differ from the parent's.
     fn touched(&self) -> RoaringBitmap {
         let mut touched = leaves_of(&self.state.spec.pending);
@@ -97,7 +105,17 @@ impl Builder<'_> {
             let mut leaves: Vec<(u32, Leaf)> = leaves.into_iter().collect();
             while !leaves.is_empty() {
                 let some: Vec<_> = leaves.drain(..leaves.len().min(ENCODE_LEAVES)).collect();
-                let encoded = self.state.vault.env().compute(move || encode_leaves(some)).await;
+                let some: Vec<_> = some
+                    .into_iter()
+                    .map(|(at, leaf)| (at, leaf, self.state.nonce()))
+                    .collect();
+                let how = self.how();
+                let encoded = self
+                    .state
+                    .vault
+                    .env()
+                    .compute(move || encode_leaves(&how, some))
+                    .await;
                 for (leaf, encoded) in encoded {
                     let node = match encoded {
                         None => None,
@@ -213,8 +231,11 @@ impl Builder<'_> {
             };
             let reference = match (node.chunks(), parent) {
                 (0, _) => None,
-                (_, Some(parent)) if parent.id == node.id() => Some(parent),
-                _ => Some(self.store(level, at, encode_one(&node)).await?),
+                (_, Some(parent)) if parent.id == node.id(&self.how().naming) => Some(parent),
+                _ => {
+                    let encoded = encode_one(&self.how(), &node, self.state.nonce());
+                    Some(self.store(level, at, encoded).await?)
+                }
             };
             done.insert(at, reference);
         }
@@ -276,7 +297,7 @@ impl Builder<'_> {
             return Ok(None);
         };
         let id = open.id();
-        let (_, body) = open.finish();
+        let (_, body) = self.state.closed(open).await;
         self.state.put_pack(PackKind::Tree, id, &body).await?;
         let bytes = body.iter().map(|piece| piece.len() as u64).sum();
         self.state.tree_packs.borrow_mut().insert(id, bytes);
@@ -325,9 +346,16 @@ struct EncodedNode {
     stored: Bytes,
 }
 
-fn encode_one(node: &TreeNode) -> EncodedNode {
-    let (id, plain) = encode_node(node);
+/// How nodes are named and encrypted.
+struct How {
+    naming: Naming,
+    encrypter: Encrypter,
+}
+
+fn encode_one(how: &How, node: &TreeNode, nonce: BoxNonce) -> EncodedNode {
+    let (id, plain) = encode_node(&how.naming, node);
     let (codec, stored) = codec::encode(&plain.into());
+    let stored = encrypt_stored(&how.encrypter, PackKind::Tree, &id.0, nonce, stored);
     EncodedNode {
         id,
         chunks: node.chunks(),
@@ -337,10 +365,10 @@ fn encode_one(node: &TreeNode) -> EncodedNode {
 }
 
 /// Encodes leaves; an empty one is `None`.
-fn encode_leaves(leaves: Vec<(u32, Leaf)>) -> Vec<(u32, Option<EncodedNode>)> {
-    let one = |(at, leaf): (u32, Leaf)| {
+fn encode_leaves(how: &How, leaves: Vec<(u32, Leaf, BoxNonce)>) -> Vec<(u32, Option<EncodedNode>)> {
+    let one = |(at, leaf, nonce): (u32, Leaf, BoxNonce)| {
         let node = TreeNode::Leaf(leaf);
-        (at, (node.chunks() > 0).then(|| encode_one(&node)))
+        (at, (node.chunks() > 0).then(|| encode_one(how, &node, nonce)))
     };
     leaves.into_iter().map(one).collect()
 }

@@ -5,6 +5,7 @@
 
 use super::state::State;
 use super::{Committed, RecordDraft};
+use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::HeadEntry;
 use crate::key;
@@ -93,14 +94,9 @@ impl State {
             stats,
             meta: draft.meta,
         };
-        self.vault
-            .store()
-            .put(
-                "write snapshot record",
-                &key::snapshot(id),
-                vec![record.encode()?],
-            )
-            .await?;
+        let (store, name) = (self.vault.store(), key::snapshot(id));
+        let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
+        store.put("write snapshot record", &name, vec![object]).await?;
         let entry = HeadEntry::Snapshot { id: id.clone(), root };
         let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
         let appended = head

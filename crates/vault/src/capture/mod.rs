@@ -56,6 +56,8 @@ pub struct CaptureSpec {
     pub size_bytes: u64,
     /// The chunks to take; all others are the parent's.
     pub pending: RoaringBitmap,
+    /// Whether what is stored is sealed under the disk's own key ([`Vault::create_disk_key`]), not the vault's.
+    pub own_key: bool,
 }
 
 impl CaptureSpec {
@@ -75,7 +77,7 @@ impl CaptureSpec {
 /// Limits of one capture.
 #[derive(Clone, Copy, Debug)]
 pub struct CaptureOptions {
-    /// Sealed packs in the spool that wait for their upload may have this many bytes before
+    /// BoxKind packs in the spool that wait for their upload may have this many bytes before
     /// [`SnapshotWriter::put`] waits.
     pub spool_quota_bytes: u64,
     /// Packs uploaded at the same time.
@@ -154,7 +156,7 @@ pub struct SnapshotWriter(Rc<State>);
 
 impl SnapshotWriter {
     /// Starts a capture whose spool will be `spool_dir`, which must not exist or be empty. Needs no
-    /// bucket: a capture can start while it is out of reach.
+    /// bucket: a capture can start while it is out of reach (one with a key of the disk's own, if that key is known).
     pub async fn begin(
         vault: &Vault,
         spool_dir: &Path,
@@ -164,17 +166,25 @@ impl SnapshotWriter {
         spec.check().map_err(|cause| {
             VaultError::other("begin capture", format!("snapshot {}", spec.snapshot), cause)
         })?;
+        let encrypter = vault.encrypter(&spec.disk, spec.own_key).await?;
         let spool = Spool::create(vault, spool_dir, &spec).await?;
-        Ok(Self(State::new(vault, spool, spec, options, Vec::new())?))
+        Ok(Self(State::new(
+            vault,
+            spool,
+            spec,
+            encrypter,
+            options,
+            Vec::new(),
+        )?))
     }
 
     /// Goes on after a crash, or after [`SnapshotWriter::close`]. `None` when nothing was begun in
     /// `spool_dir` or it was finished or abandoned; the directory is gone then. Needs no bucket.
     pub async fn resume(vault: &Vault, spool_dir: &Path, options: CaptureOptions) -> Result<Option<Self>> {
-        let Some((spool, spec, packs)) = Spool::load(vault, spool_dir).await? else {
+        let Some((spool, spec, encrypter, packs)) = Spool::load(vault, spool_dir).await? else {
             return Ok(None);
         };
-        let state = State::new(vault, spool, spec, options, packs)?;
+        let state = State::new(vault, spool, spec, encrypter, options, packs)?;
         state.start_uploads();
         Ok(Some(Self(state)))
     }

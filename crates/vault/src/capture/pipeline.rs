@@ -1,6 +1,6 @@
 //! From `put` to a sealed pack.
 
-use super::encode::{Encoded, encode_batch};
+use super::encode::{Asked, Encoded, encode_batch};
 use super::spool::chunks_of_rows;
 use super::state::State;
 use super::whole;
@@ -100,10 +100,17 @@ impl State {
         let parents = self.parent_entries(&batch).await;
         let asked = batch.into_iter().map(|(index, chunk)| {
             let parent: Option<ChunkId> = parents.get(&index).map(|entry| entry.id);
-            (index, chunk, parent)
+            Asked {
+                index,
+                chunk,
+                parent,
+                nonce: self.nonce(),
+            }
         });
         let asked: Vec<_> = asked.collect();
-        let encoded = self.vault.env().compute(move || encode_batch(asked)).await;
+        let (naming, encrypter) = (self.vault.store().crypt.naming(), self.encrypter.clone());
+        let work = move || encode_batch(&naming, &encrypter, asked);
+        let encoded = self.vault.env().compute(work).await;
         if self.check().is_err() {
             return;
         }
@@ -233,7 +240,7 @@ impl State {
     async fn write_pack(self: &Rc<Self>, open: PackBuilder) -> Result<()> {
         self.check()?;
         let id = open.id();
-        let (footer, body) = open.finish();
+        let (footer, body) = self.closed(open).await;
         let object_len = body.iter().map(|piece| piece.len() as u64).sum();
         let stored = footer.has_body();
         let chunks = chunks_of_rows(&footer, &self.spec.pending).ok_or_else(|| {

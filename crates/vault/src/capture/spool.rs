@@ -11,6 +11,7 @@
 //! goes. So whatever the moment of a crash, each sealed pack is there in one form at least.
 
 use super::CaptureSpec;
+use crate::crypt::{Crypt, Encrypter};
 use crate::error::{Result, VaultError};
 use crate::id::{PackId, VaultId};
 use crate::pack::{EntryKind, FOOTER_BYTES_MAX, Footer, PACK_BYTES_MAX, PackKind};
@@ -39,6 +40,8 @@ struct CaptureFile {
     size_bytes: u64,
     /// The pending chunks: base64 of the portable serialisation of roaring bitmaps.
     pending: String,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    own_key: bool,
 }
 
 /// The capture file of a capture into `vault`.
@@ -54,6 +57,7 @@ pub(crate) fn encode_spec(vault: VaultId, spec: &CaptureSpec) -> Result<Bytes> {
         parent: spec.parent,
         size_bytes: spec.size_bytes,
         pending: data_encoding::BASE64.encode(&pending),
+        own_key: spec.own_key,
     };
     text::encode(KIND, VERSION, &file)
 }
@@ -78,6 +82,7 @@ pub(crate) fn decode_spec(vault: VaultId, key: &str, object: &[u8]) -> Result<Ca
         parent: file.parent,
         size_bytes: file.size_bytes,
         pending,
+        own_key: file.own_key,
     };
     spec.check().map_err(corrupt)?;
     Ok(spec)
@@ -125,6 +130,7 @@ pub(super) struct SpooledPack {
 pub(super) struct Spool {
     env: Env,
     vault: VaultId,
+    crypt: Crypt,
     dir: PathBuf,
 }
 
@@ -148,6 +154,7 @@ impl Spool {
         let spool = Self {
             env: vault.env().clone(),
             vault: vault.id(),
+            crypt: vault.store().crypt.clone(),
             dir: dir.to_owned(),
         };
         let step = "begin capture";
@@ -172,11 +179,12 @@ impl Spool {
     pub(super) async fn load(
         vault: &Vault,
         dir: &Path,
-    ) -> Result<Option<(Self, CaptureSpec, Vec<SpooledPack>)>> {
+    ) -> Result<Option<(Self, CaptureSpec, Encrypter, Vec<SpooledPack>)>> {
         let step = "resume capture";
         let spool = Self {
             env: vault.env().clone(),
             vault: vault.id(),
+            crypt: vault.store().crypt.clone(),
             dir: dir.to_owned(),
         };
         let there = match spool.env.fs.list(dir).await {
@@ -197,6 +205,8 @@ impl Spool {
             .await
             .map_err(|e| spool.error(step, "", e))?;
         let spec = spool.read_spec().await?;
+        // Before the packs: they may be sealed under the disk's key.
+        let encrypter = vault.encrypter(&spec.disk, spec.own_key).await?;
         let mut packs: BTreeMap<PackId, Vec<FileKind>> = BTreeMap::new();
         for entry in there {
             if let Some((pack, kind)) = FileKind::parse(&entry.name) {
@@ -214,7 +224,7 @@ impl Spool {
             let kind = kinds.into_iter().max().unwrap_or(FileKind::Foot);
             found.push(spool.load_pack(pack, kind).await?);
         }
-        Ok(Some((spool, spec, found)))
+        Ok(Some((spool, spec, encrypter, found)))
     }
 
     async fn read_spec(&self) -> Result<CaptureSpec> {
@@ -242,7 +252,8 @@ impl Spool {
         } else {
             PackKind::Data
         };
-        let footer = Footer::decode(&subject, &bytes)?.expect(self.vault, pack_kind, pack)?;
+        let footer = self.crypt.read_footer(&subject, pack_kind, pack, &bytes)?;
+        let footer = footer.expect(self.vault, pack_kind, pack)?;
         let object_len = u64::from(footer.body_end) + len;
         let expected = if kind == FileKind::Pack { object_len } else { len };
         if size != expected {
@@ -307,7 +318,11 @@ impl Spool {
     pub(super) async fn read_footer(&self, pack: PackId) -> Result<Footer> {
         let name = FileKind::Foot.name(pack);
         let bytes = self.read(&name, FOOTER_BYTES_MAX).await?;
-        Footer::decode(&self.dir.join(&name).display(), &bytes)?.expect(self.vault, PackKind::Data, pack)
+        let subject = self.dir.join(&name);
+        let footer = self
+            .crypt
+            .read_footer(&subject.display(), PackKind::Data, pack, &bytes)?;
+        footer.expect(self.vault, PackKind::Data, pack)
     }
 
     /// Removes everything: first what makes it a capture, then the rest.

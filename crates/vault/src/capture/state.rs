@@ -3,6 +3,7 @@
 use super::index::ChunkIndex;
 use super::spool::{Spool, SpooledPack, chunks_of_rows, leaves_of};
 use super::{CaptureOptions, CaptureSpec, Progress};
+use crate::crypt::{BoxNonce, Encrypter, nonce};
 use crate::error::{Result, VaultError};
 use crate::id::{ChunkId, PackId};
 use crate::pack::{EntryKind, Footer, Location, PackBuilder, PackKind};
@@ -119,6 +120,8 @@ pub(super) struct State {
     pub(super) vault: Vault,
     pub(super) spool: Spool,
     pub(super) spec: CaptureSpec,
+    /// What seals its packs.
+    pub(super) encrypter: Encrypter,
     pub(super) options: CaptureOptions,
     /// Its number among the captures in flight.
     pub(super) number: u64,
@@ -136,6 +139,7 @@ impl State {
         vault: &Vault,
         spool: Spool,
         spec: CaptureSpec,
+        encrypter: Encrypter,
         options: CaptureOptions,
         packs: Vec<SpooledPack>,
     ) -> Result<Rc<Self>> {
@@ -144,6 +148,7 @@ impl State {
             vault: vault.clone(),
             spool,
             spec,
+            encrypter,
             options,
             number,
             core: RefCell::default(),
@@ -222,6 +227,24 @@ impl State {
         let error = error.within(format!("snapshot {}", self.spec.snapshot));
         self.core.borrow_mut().failed.get_or_insert(error);
         self.signal.notify();
+    }
+
+    /// A nonce for one seal, drawn if there is a encrypter.
+    pub(super) fn nonce(&self) -> BoxNonce {
+        match &self.encrypter {
+            None => BoxNonce::default(),
+            Some(_) => nonce(self.vault.env()),
+        }
+    }
+
+    /// A full pack's footer, and its object in pieces.
+    pub(super) async fn closed(&self, open: PackBuilder) -> (Footer, Vec<Bytes>) {
+        let (encrypter, nonce) = (self.encrypter.clone(), self.nonce());
+        if encrypter.is_none() {
+            return open.finish(&encrypter, nonce);
+        }
+        let close = move || open.finish(&encrypter, nonce);
+        self.vault.env().compute(close).await
     }
 
     /// Waits until `ready`, or for the error that prevents it for ever.

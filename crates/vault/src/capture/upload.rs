@@ -109,12 +109,14 @@ impl State {
     /// that the medium has damaged meanwhile do not become a snapshot.
     async fn checked_body(&self, pack: PackId) -> Result<Vec<Bytes>> {
         let object = self.spool.read_pack(pack).await?;
-        let vault = self.vault.id();
+        let (vault, crypt) = (self.vault.id(), self.vault.store().crypt.clone());
         let check = move || -> Result<Vec<Bytes>> {
             let subject = format!("pack {pack} in the spool");
             let len = Footer::len_from_tail(&subject, &object, object.len() as u64)? as usize;
             let footer_bytes = object.slice(object.len() - len..);
-            let footer = Footer::decode(&subject, &footer_bytes)?.expect(vault, PackKind::Data, pack)?;
+            let footer = crypt
+                .read_footer(&subject, PackKind::Data, pack, &footer_bytes)?
+                .expect(vault, PackKind::Data, pack)?;
             let body = object.slice(..object.len() - len);
             if body.len() as u64 != u64::from(footer.body_end) {
                 let cause = format!("its body has {} bytes, not {}", body.len(), footer.body_end);
@@ -127,14 +129,19 @@ impl State {
                     "its header is not its own",
                 ));
             }
+            let naming = crypt.naming();
             for entry in &footer.entries {
                 let (EntryKind::Stored { index }, Some(at)) = (entry.kind, entry.at) else {
                     continue;
                 };
                 let stored = body.slice(at.offset as usize..at.end() as usize);
-                ChunkId(entry.id).decode(&at, stored).map_err(|cause| {
+                let corrupt = |cause: String| {
                     VaultError::corrupt("upload pack", format!("{subject}: chunk {index}"), cause)
-                })?;
+                };
+                let stored = crypt.decrypt_stored(PackKind::Data, &entry.id, stored);
+                let stored = stored.map_err(|e| corrupt(e.to_string()))?;
+                let decoded = ChunkId(entry.id).decode(&naming, &at, stored);
+                decoded.map_err(|e| corrupt(e.to_string()))?;
             }
             Ok(vec![body, footer_bytes])
         };

@@ -4,7 +4,9 @@ use super::{
     ENTRIES_MAX, Entry, EntryKind, Footer, HEADER_BYTES, HeaderWire, Location, PACK_BYTES_TARGET, PackKind,
 };
 use crate::codec::Codec;
+use crate::crypt::{BoxKind, BoxNonce, Encrypter};
 use crate::id::{PackId, VaultId};
+use crate::key;
 use bytes::Bytes;
 use zerocopy::IntoBytes;
 
@@ -94,10 +96,17 @@ impl PackBuilder {
         });
     }
 
-    /// Closes it: its footer, and the object's bytes in pieces (the last is the footer's).
-    pub(crate) fn finish(self) -> (Footer, Vec<Bytes>) {
+    /// Closes it: its footer, and the object's bytes in pieces (the last is the footer's, encrypted if there is an encrypter).
+    pub(crate) fn finish(self, encrypter: &Encrypter, nonce: BoxNonce) -> (Footer, Vec<Bytes>) {
         let mut body = self.body;
-        body.push(self.footer.encode());
+        let plain = self.footer.encode();
+        body.push(match encrypter {
+            None => plain,
+            Some(keys) => {
+                let name = key::pack(self.footer.kind, self.footer.pack);
+                Footer::around(&keys.encrypt(BoxKind::Footer, name.as_bytes(), nonce, &plain))
+            }
+        });
         (self.footer, body)
     }
 }

@@ -16,6 +16,8 @@ const VERSION: u16 = 1;
 const HASH_BLAKE3: u8 = 1;
 const CRYPTO_NONE: u8 = 0;
 const MAGIC: [u8; 8] = *b"TMFOOT1\n";
+/// Ends an encrypted footer.
+const ENCRYPTED_MAGIC: [u8; 8] = *b"TMFOOTE\n";
 const HASH_BYTES: usize = 32;
 
 #[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
@@ -110,6 +112,34 @@ impl Footer {
         out.into()
     }
 
+    /// A box, made a footer: what follows it says where it starts.
+    pub(crate) fn around(boxed: &[u8]) -> Bytes {
+        let tail = TailWire {
+            magic: ENCRYPTED_MAGIC,
+            footer_len: ((boxed.len() + TAIL_BYTES) as u32).into(),
+        };
+        [boxed, tail.as_bytes()].concat().into()
+    }
+
+    /// The box of exactly one encrypted footer.
+    pub(crate) fn box_of<'a>(subject: &dyn Display, bytes: &'a [u8]) -> Result<&'a [u8]> {
+        let corrupt = |cause: String| VaultError::corrupt("read pack footer", subject, cause);
+        let len = Self::len_from_tail(subject, bytes, bytes.len() as u64)?;
+        let (boxed, tail) = bytes.split_at(bytes.len() - TAIL_BYTES);
+        if !tail.starts_with(&ENCRYPTED_MAGIC) {
+            return Err(corrupt(
+                "it is not encrypted, as all is in an encrypted vault".into(),
+            ));
+        }
+        if len != bytes.len() as u64 {
+            return Err(corrupt(format!(
+                "{} bytes where its length says {len}",
+                bytes.len()
+            )));
+        }
+        Ok(boxed)
+    }
+
     /// Makes the parts before the hash a whole footer.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn seal(content: &[u8]) -> Vec<u8> {
@@ -128,7 +158,7 @@ impl Footer {
             .checked_sub(TAIL_BYTES)
             .and_then(|at| TailWire::read_from_bytes(&tail[at..]).ok())
             .ok_or_else(|| corrupt(format!("{object_len} bytes are too few for a pack")))?;
-        if tail.magic != MAGIC {
+        if tail.magic != MAGIC && tail.magic != ENCRYPTED_MAGIC {
             return Err(corrupt("it does not end in a footer".into()));
         }
         let len = u64::from(tail.footer_len.get());
@@ -155,6 +185,9 @@ impl Footer {
             .checked_sub(TAIL_BYTES + HASH_BYTES)
             .ok_or_else(|| corrupt("it is too short".into()))?;
         let (content, rest) = bytes.split_at(hashed);
+        if rest[HASH_BYTES..].starts_with(&ENCRYPTED_MAGIC) {
+            return Err(corrupt("it is encrypted, and the vault is not".into()));
+        }
         if blake3::hash(content).as_bytes() != &rest[..HASH_BYTES] {
             return Err(corrupt("the entry table does not match its hash".into()));
         }
@@ -289,7 +322,7 @@ mod tests {
             ..first
         };
         pack.refer([8; 32], EntryKind::Same { index: 8 }, elsewhere);
-        let (footer, pieces) = pack.finish();
+        let (footer, pieces) = pack.finish(&None, [0; 12]);
         (footer, pieces.concat())
     }
 

@@ -2,15 +2,13 @@
 
 use super::{DEPTH_MAX, FANOUT, LEAF_SLOTS, cover, slots};
 use crate::codec::{Codec, DecodeError};
+use crate::crypt::{BOX_BYTES, Naming};
 use crate::id::{ChunkId, NodeId, PackId};
 use crate::pack::Location;
 use std::collections::HashMap;
 use tidemark_units::CHUNK_BYTES;
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
-
-/// Separates node ids from every other use of the hash.
-const HASH_CONTEXT: &str = "tidemark vault 2026 tree node";
 
 /// A chunk as a leaf knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,9 +99,9 @@ impl TreeNode {
         }
     }
 
-    /// The node's name.
-    pub fn id(&self) -> NodeId {
-        name(self.level(), &self.rows())
+    /// The node's name in a vault that names things so.
+    pub fn id(&self, naming: &Naming) -> NodeId {
+        name(naming, self.level(), &self.rows())
     }
 
     pub(crate) fn memory_bytes(&self) -> u64 {
@@ -129,8 +127,8 @@ fn bitmap(level: u8, rows: &[Row]) -> Vec<u8> {
     bitmap
 }
 
-fn name(level: u8, rows: &[Row]) -> NodeId {
-    let mut hasher = blake3::Hasher::new_derive_key(HASH_CONTEXT);
+fn name(naming: &Naming, level: u8, rows: &[Row]) -> NodeId {
+    let mut hasher = naming.node_hasher();
     hasher.update(&[level]);
     hasher.update(&bitmap(level, rows));
     for row in rows {
@@ -175,7 +173,7 @@ pub(crate) const NODE_BYTES_MAX: usize = size_of::<HeaderWire>()
 const CRC_BYTES: usize = 4;
 
 /// The node's name and plain bytes.
-pub(crate) fn encode_node(node: &TreeNode) -> (NodeId, Vec<u8>) {
+pub(crate) fn encode_node(naming: &Naming, node: &TreeNode) -> (NodeId, Vec<u8>) {
     let (level, rows) = (node.level(), node.rows());
     let mut slot_of: HashMap<PackId, u8> = HashMap::new();
     let mut packs = Vec::new();
@@ -214,12 +212,12 @@ pub(crate) fn encode_node(node: &TreeNode) -> (NodeId, Vec<u8>) {
     }
     let crc = crc32c::crc32c(&out);
     out.extend_from_slice(&crc.to_le_bytes());
-    (name(level, &rows), out)
+    (name(naming, level, &rows), out)
 }
 
 /// Parses plain bytes and checks them against the name they were asked by.
-pub(crate) fn decode_node(expected: NodeId, bytes: &[u8]) -> Result<TreeNode, DecodeError> {
-    let (found, node) = parse_node(bytes)?;
+pub(crate) fn decode_node(naming: &Naming, expected: NodeId, bytes: &[u8]) -> Result<TreeNode, DecodeError> {
+    let (found, node) = parse_node(naming, bytes)?;
     if found != expected {
         let text = format!("tree node: its content has the name {found}");
         return Err(DecodeError::Mismatch(text));
@@ -228,7 +226,7 @@ pub(crate) fn decode_node(expected: NodeId, bytes: &[u8]) -> Result<TreeNode, De
 }
 
 /// Parses plain bytes: the node, and the name that its content has.
-pub(crate) fn parse_node(bytes: &[u8]) -> Result<(NodeId, TreeNode), DecodeError> {
+pub(crate) fn parse_node(naming: &Naming, bytes: &[u8]) -> Result<(NodeId, TreeNode), DecodeError> {
     let bad = |what: &str| DecodeError::Mismatch(format!("tree node: {what}"));
     let crc_at = bytes
         .len()
@@ -266,11 +264,12 @@ pub(crate) fn parse_node(bytes: &[u8]) -> Result<(NodeId, TreeNode), DecodeError
     if filled.len() != entries || entries == 0 {
         return Err(bad("its slots do not fit its table"));
     }
-    let stored_max = if level == 0 {
+    let plain_max = if level == 0 {
         CHUNK_BYTES as usize
     } else {
         NODE_BYTES_MAX
     };
+    let stored_max = plain_max + BOX_BYTES;
     let mut rows = Vec::with_capacity(entries);
     for (at, (slot, wire)) in filled.into_iter().zip(table).enumerate() {
         let chunks = if level > 0 { counts[at].get() } else { 1 };
@@ -295,7 +294,7 @@ pub(crate) fn parse_node(bytes: &[u8]) -> Result<(NodeId, TreeNode), DecodeError
             chunks,
         });
     }
-    Ok((name(level, &rows), from_rows(level, rows)))
+    Ok((name(naming, level, &rows), from_rows(level, rows)))
 }
 
 fn from_rows(level: u8, rows: Vec<Row>) -> TreeNode {
@@ -376,24 +375,24 @@ mod tests {
 
         #[test]
         fn bytes_go_both_ways(node in node()) {
-            let (id, bytes) = encode_node(&node);
+            let (id, bytes) = encode_node(&Naming::default(), &node);
             prop_assert!(bytes.len() <= NODE_BYTES_MAX);
-            prop_assert_eq!(node.id(), id);
-            prop_assert_eq!(decode_node(id, &bytes).unwrap(), node);
+            prop_assert_eq!(node.id(&Naming::default()), id);
+            prop_assert_eq!(decode_node(&Naming::default(), id, &bytes).unwrap(), node);
         }
 
         #[test]
         fn any_changed_byte_is_noticed(node in node(), at in any::<prop::sample::Index>(), flip in 1..=255u8) {
-            let (id, mut bytes) = encode_node(&node);
+            let (id, mut bytes) = encode_node(&Naming::default(), &node);
             let at = at.index(bytes.len());
             bytes[at] ^= flip;
-            prop_assert!(decode_node(id, &bytes).is_err());
-            prop_assert!(decode_node(id, &bytes[..at]).is_err());
+            prop_assert!(decode_node(&Naming::default(), id, &bytes).is_err());
+            prop_assert!(decode_node(&Naming::default(), id, &bytes[..at]).is_err());
         }
 
         #[test]
         fn junk_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            prop_assert!(decode_node(NodeId([0; 32]), &bytes).is_err());
+            prop_assert!(decode_node(&Naming::default(), NodeId([0; 32]), &bytes).is_err());
         }
     }
 
@@ -420,8 +419,9 @@ mod tests {
                 ..at
             },
         });
-        assert_eq!(here.id(), TreeNode::Leaf(entries.clone()).id());
+        let naming = Naming::default();
+        assert_eq!(here.id(&naming), TreeNode::Leaf(entries.clone()).id(&naming));
         entries[4] = entries[3].take();
-        assert_ne!(here.id(), TreeNode::Leaf(entries).id());
+        assert_ne!(here.id(&naming), TreeNode::Leaf(entries).id(&naming));
     }
 }

@@ -15,8 +15,20 @@ use tidemark_env::{
 };
 use tidemark_units::{CHUNK_BYTES, DiskId, Lsn, SnapshotId};
 use tidemark_vault::{
-    CaptureOptions, CaptureSpec, Chunk, Committed, Reader, RecordDraft, Result, Root, SnapshotWriter, Vault,
+    CaptureOptions, CaptureSpec, Chunk, Committed, Reader, RecordDraft, Result, Root, Secret, SnapshotWriter,
+    Vault, VaultOptions,
 };
+
+/// In worlds with this seed and above, vaults are encrypted: what holds of a plain one holds of those too.
+pub const ENCRYPTED: u64 = 1 << 32;
+
+/// How vaults are made and opened in the worlds of this seed.
+pub fn options(seed: u64) -> VaultOptions {
+    VaultOptions {
+        secret: (seed >= ENCRYPTED).then(|| Secret::key_file(&[seed as u8; 32]).unwrap()),
+        ..VaultOptions::default()
+    }
+}
 
 /// A disk's content: what is not named is zeros.
 pub type Model = BTreeMap<u32, u64>;
@@ -81,6 +93,7 @@ pub fn spec(name: &str, of: &str, chunks: u32, parent: Option<Root>, pending: &[
         parent,
         size_bytes: u64::from(chunks) * CHUNK_BYTES,
         pending: pending.iter().copied().collect(),
+        own_key: false,
     }
 }
 
@@ -162,6 +175,21 @@ impl Bad {
             read_bytes: Cell::new(0),
             puts: RefCell::default(),
         })
+    }
+
+    /// Makes a vault here.
+    pub async fn create_vault(self: &Rc<Self>, env: &Env) -> Result<Vault> {
+        Vault::create_with(env, self.clone(), options(self.sim.seed())).await
+    }
+
+    /// Opens the vault that is here.
+    pub async fn open_vault(self: &Rc<Self>, env: &Env) -> Result<Vault> {
+        Vault::open_with(env, self.clone(), options(self.sim.seed())).await
+    }
+
+    /// Opens the vault that is here, or makes one.
+    pub async fn open_or_create_vault(self: &Rc<Self>, env: &Env) -> Result<Vault> {
+        Vault::open_or_create_with(env, self.clone(), options(self.sim.seed())).await
     }
 
     fn error(&self, step: &'static str, key: &str, kind: BucketErrorKind) -> BucketError {

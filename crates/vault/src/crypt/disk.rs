@@ -1,0 +1,133 @@
+//! Keys of disks: what a disk's captures store is encrypted under a key of its own, and goes with it.
+//!
+//! The disk's key is random and lies in the bucket encrypted under the vault's metadata key, at a name made from the disk's
+//! id. Every box names the keys that it is encrypted under, so that a clone's tree may point into another disk's packs.
+//! Invariant: a disk's key is destroyed only when nothing that is alive needs it.
+
+use super::Encrypter;
+use super::cipher::{BoxKind, CipherKeys, KeyId, nonce};
+use super::secret::{KEY_BYTES, Key};
+use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::key;
+use crate::sweep::Keep;
+use crate::vault::{PutIfAbsent, Store, Vault};
+use bytes::Bytes;
+use std::sync::Arc;
+use tidemark_units::DiskId;
+use zeroize::Zeroizing;
+
+/// A disk's key as the bucket has it: encrypted. To be kept beside the disk, so that captures need no bucket to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskKey(pub Bytes);
+
+impl Store {
+    /// Takes in the disk key of this name, if the bucket has it.
+    pub(crate) async fn learn_key(&self, id: KeyId) -> Result<Option<Arc<CipherKeys>>> {
+        let Some(keys) = self.crypt.keyring() else {
+            return Ok(None);
+        };
+        if let Some(known) = keys.find(id) {
+            return Ok(Some(known));
+        }
+        match self.get_opt("read disk key", &key::disk_key(id)).await? {
+            Some(object) => self.take_disk_key(id, &object).map(|(_, keys)| Some(keys)),
+            None => Ok(None),
+        }
+    }
+
+    /// Opens a disk key's object; also says whose it is.
+    fn take_disk_key(&self, id: KeyId, object: &Bytes) -> Result<(DiskId, Arc<CipherKeys>)> {
+        let name = key::disk_key(id);
+        let corrupt = |cause: &str| VaultError::corrupt("read disk key", &name, cause.to_owned());
+        let keys = self
+            .crypt
+            .keyring()
+            .ok_or_else(|| corrupt("the vault is not encrypted"))?;
+        let plain = Zeroizing::new(
+            self.crypt
+                .decrypt_object(BoxKind::DiskKey, &name, object)?
+                .to_vec(),
+        );
+        let (key, disk) = plain
+            .split_first_chunk::<KEY_BYTES>()
+            .ok_or_else(|| corrupt("it is too short"))?;
+        let disk = std::str::from_utf8(disk)
+            .ok()
+            .and_then(|disk| DiskId::new(disk).ok());
+        let disk = disk.ok_or_else(|| corrupt("it names no disk"))?;
+        if keys.disk_key_id(&disk) != id {
+            return Err(corrupt("it is another disk's"));
+        }
+        Ok((disk, keys.learn_disk(id, &Key::new(*key))))
+    }
+}
+
+impl Vault {
+    /// Gives a disk a key of its own, or finds the one that it has. Only in an encrypted vault.
+    pub async fn create_disk_key(&self, disk: &DiskId) -> Result<DiskKey> {
+        let step = "create disk key";
+        let id = self.keyring(step)?.disk_key_id(disk);
+        let (store, name) = (self.store(), key::disk_key(id));
+        let key = Key::random(self.env());
+        let plain = Zeroizing::new([&key.bytes()[..], disk.as_str().as_bytes()].concat());
+        let env = self.env();
+        let plain = Bytes::copy_from_slice(&plain);
+        let object = store
+            .crypt
+            .encrypt_object(BoxKind::DiskKey, &name, || nonce(env), plain);
+        let object = match store.put_if_absent(step, &name, object.clone()).await? {
+            PutIfAbsent::Done => object,
+            PutIfAbsent::Exists(there) => there,
+        };
+        store.take_disk_key(id, &object)?;
+        Ok(DiskKey(object))
+    }
+
+    /// Takes in a disk's key that was kept beside it.
+    pub fn learn_disk_key(&self, disk: &DiskId, kept: &DiskKey) -> Result<()> {
+        let id = self.keyring("read disk key")?.disk_key_id(disk);
+        self.store().take_disk_key(id, &kept.0).map(drop)
+    }
+
+    /// What encrypts the captures of a disk: the vault's newest keys, or the disk's own if it must have some.
+    pub(crate) async fn encrypter(&self, disk: &DiskId, own_key: bool) -> Result<Encrypter> {
+        let Some(keys) = self.store().crypt.keyring() else {
+            return match own_key {
+                false => Ok(None),
+                true => self.keyring("begin capture").map(|_| None),
+            };
+        };
+        if !own_key {
+            return Ok(Some(keys.newest()));
+        }
+        let found = self.store().learn_key(keys.disk_key_id(disk)).await?;
+        found.map(Some).ok_or_else(|| {
+            let cause = "its key is not there: it was never made, or destroyed";
+            VaultError::new(
+                VaultErrorKind::Missing,
+                "begin capture",
+                format!("disk {disk}"),
+                cause,
+            )
+        })
+    }
+
+    /// Destroys a disk's key: what its captures stored can never be read again, master key or not. Refused while a
+    /// snapshot of any disk, a capture in flight or what `keep` names has a part of it. Again is fine.
+    pub async fn destroy_disk_key(&self, disk: &DiskId, keep: &Keep) -> Result<()> {
+        let step = "destroy disk key";
+        let keys = self.keyring(step)?;
+        let id = keys.disk_key_id(disk);
+        for (kind, pack) in self.needed_packs(keep).await? {
+            let used = self.store().footer_key(kind, pack).await?;
+            if used == Some(id) {
+                let cause =
+                    format!("pack {pack} is encrypted under it and still needed; delete what needs it first");
+                return Err(VaultError::other(step, format!("disk {disk}"), cause));
+            }
+        }
+        self.store().delete(step, &key::disk_key(id)).await?;
+        keys.forget_disk(id);
+        Ok(())
+    }
+}
