@@ -1,7 +1,7 @@
 //! The one binary, `tidemark`: wires everything together.
 //!
 //! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
-//! only, as any other client does; `up`, `volume` and `doctor` work on the data themselves.
+//! only, as any other client does; `up`, `volume`, `vault` and `doctor` work on the data themselves.
 //! Exit status: 0 done, 1 failed, 2 wrong command line.
 
 mod client;
@@ -14,6 +14,7 @@ mod log;
 mod people;
 mod size;
 mod up;
+mod vault;
 mod volume;
 
 use anyhow::Result;
@@ -55,6 +56,8 @@ enum Command {
     },
     /// One volume without a service: create, serve, info, log
     Volume(volume::VolumeArgs),
+    /// Vaults themselves: init, key
+    Vault(vault::VaultArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -74,6 +77,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Instance(args) => people::instance::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
+        Command::Vault(args) => return vault::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -402,7 +402,7 @@ impl VaultHost {
                     parent,
                     size_bytes,
                     pending: pending.chunks.clone(),
-                    own_key: false,
+                    own_key: self.has_own_key(disk),
                 };
                 SnapshotWriter::begin(&self.vault, &dir, spec, options).await?
             }

@@ -13,6 +13,7 @@
 
 mod capture;
 mod disk;
+mod disk_keys;
 mod export;
 mod groups;
 mod nbd;

@@ -35,6 +35,8 @@ pub struct VaultHost {
     readers: RefCell<HashMap<Arc<[u8]>, Rc<Reader>>>,
     /// Disks that this process has claimed, and the head entries that say so.
     pub owned: RefCell<BTreeMap<DiskId, u64>>,
+    /// Disks whose captures are under keys of their own.
+    pub own_keys: RefCell<BTreeSet<DiskId>>,
     /// One change of a group's record at a time.
     pub grouping: Mutex<()>,
     /// Groups that failed and are being undone.
@@ -95,9 +97,10 @@ impl VaultHost {
         if format.as_ref() != Some(&now) {
             tidemark_env::fs::write_atomic(&*env.fs, &known, now).await?;
         }
-        Ok(Rc::new(Self {
+        let host = Rc::new(Self {
             captures: Captures::default(),
             owned: RefCell::default(),
+            own_keys: RefCell::default(),
             grouping: Mutex::new(()),
             voiding: RefCell::default(),
             name: name_of(env),
@@ -108,7 +111,9 @@ impl VaultHost {
             board,
             events,
             _lock: lock,
-        }))
+        });
+        host.load_disk_keys().await?;
+        Ok(host)
     }
 
     /// The thread's world, for jobs.
@@ -176,6 +181,7 @@ impl VaultHost {
             bytes = report.freed_bytes,
             "vault swept"
         );
+        self.destroy_idle_disk_keys(&keep).await?;
         Ok(SweepReport {
             packs: report.freed_packs,
             bytes: report.freed_bytes,

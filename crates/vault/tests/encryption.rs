@@ -640,7 +640,11 @@ fn a_disks_key_goes_with_its_content_and_not_before() {
 
         let keep = Keep::default();
         let refused = vault.destroy_disk_key(&disk("d-1"), &keep).await;
-        expect_error(refused, VaultErrorKind::Other, &["d-1", "still needed"]);
+        expect_error(
+            refused,
+            VaultErrorKind::Other,
+            &["d-1", "1 snapshots of the disk"],
+        );
         vault
             .delete_snapshot(&disk("d-1"), &snapshot("s-1"))
             .await

@@ -14,6 +14,7 @@ mod volumes;
 use crate::credentials::DEFAULT_DATA_DIR;
 use crate::people::print;
 use crate::up::data_dir::QuietDataDir;
+use crate::vault::secret::SecretArgs;
 use crate::volume::engine;
 use anyhow::Result;
 use serde::Serialize;
@@ -35,6 +36,8 @@ pub struct DoctorArgs {
     /// The data directory of a service that is not running [default: ./tidemark-data]
     #[arg(long, value_name = "DIR", env = "TIDEMARK_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    secret: SecretArgs,
     /// Print an object instead of lines
     #[arg(long)]
     json: bool,
@@ -139,12 +142,13 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into());
     let data_dir = std::path::absolute(data_dir)?;
     let _quiet = QuietDataDir::take(&data_dir)?;
+    let secret = args.secret.read()?;
     let mut report = Report::default();
     catalogue(&data_dir, &mut report);
     let dir = data_dir.clone();
     let report = engine(|real| async move {
         let env = real.env;
-        let vault = vault::check(&env, &dir, &mut report).await;
+        let vault = vault::check(&env, &dir, secret, &mut report).await;
         let volumes = volumes::check(&env, &dir, vault.as_ref(), &mut report).await;
         captures::check(&env, &dir, &volumes, &mut report).await;
         Ok(report)

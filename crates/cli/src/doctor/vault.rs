@@ -4,13 +4,18 @@ use super::Report;
 use std::path::Path;
 use std::rc::Rc;
 use tidemark_env::{DirBucket, Env};
-use tidemark_vault::{Vault, VaultErrorKind, VaultOptions};
+use tidemark_vault::{Secret, Vault, VaultErrorKind, VaultOptions};
 
 const RESTORE: &str = "bring the vault's directory back as it was, or from a copy; data that is only in it cannot be \
                        read without";
 
 /// Checks the vault; `None` when it cannot be used.
-pub(super) async fn check(env: &Env, data_dir: &Path, report: &mut Report) -> Option<Vault> {
+pub(super) async fn check(
+    env: &Env,
+    data_dir: &Path,
+    secret: Option<Secret>,
+    report: &mut Report,
+) -> Option<Vault> {
     let dir = data_dir.join("vault");
     let known = match std::fs::read(data_dir.join("vault.format")) {
         Ok(known) => Some(known),
@@ -29,12 +34,24 @@ pub(super) async fn check(env: &Env, data_dir: &Path, report: &mut Report) -> Op
         return None;
     }
     let bucket = Rc::new(DirBucket::new(env.clone(), dir));
+    let options = VaultOptions {
+        secret,
+        ..VaultOptions::default()
+    };
     let opened = match &known {
-        Some(known) => Vault::open_known(env, bucket, Some(known), VaultOptions::default()).await,
-        None => Vault::open(env, bucket).await,
+        Some(known) => Vault::open_known(env, bucket, Some(known), options).await,
+        None => Vault::open_with(env, bucket, options).await,
     };
     let vault = match opened {
         Ok(vault) => vault,
+        Err(error) if error.kind == VaultErrorKind::Locked => {
+            report.warning(
+                "vault",
+                error.to_string(),
+                "give its key as to `tidemark up`; without it nothing in the vault can be looked at",
+            );
+            return None;
+        }
         Err(error) => {
             report.damaged("vault", error.to_string(), RESTORE);
             return None;

@@ -12,6 +12,7 @@ use crate::credentials::{Connection, CredentialsFile};
 use crate::demo;
 use crate::endpoint::Endpoint;
 use crate::log;
+use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
 use settings::{Given, Settings};
@@ -23,6 +24,7 @@ use tidemark_api::ApiState;
 use tidemark_control::{Control, ControlConfig};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
+use tidemark_vault::Secret;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 
@@ -41,6 +43,7 @@ Examples:
   tidemark up --demo                      start, and watch a tour
   tidemark up --data-dir /srv/tidemark --listen 127.0.0.1:7480
   tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
+  tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
   TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
 
 /// Arguments of `tidemark up`.
@@ -59,6 +62,8 @@ pub struct UpArgs {
     /// A TOML file with settings; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    #[command(flatten)]
+    secret: SecretArgs,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -71,6 +76,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         listen,
         metadata_listen,
         config,
+        secret,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -78,8 +84,10 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         listen,
         metadata_listen,
         config,
+        secret,
         demo,
     })?;
+    let secret = settings.secret.read()?;
     let root_key = root_key(&|name| std::env::var(name).ok())?;
     // The tour is easier to watch when only trouble is in the log.
     log::start(if settings.demo { "warn" } else { "info" })?;
@@ -89,7 +97,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         .enable_all()
         .build()
         .context("cannot start the control plane's threads")?;
-    let result = runtime.block_on(serve(&settings, listener, root_key));
+    let result = runtime.block_on(serve(&settings, listener, root_key, secret));
     runtime.shutdown_timeout(DRAIN);
     result
 }
@@ -132,11 +140,13 @@ async fn serve(
     settings: &Settings,
     listener: std::net::TcpListener,
     root_key: Option<(String, String)>,
+    secret: Option<Secret>,
 ) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
     let node = Node::start(NodeConfig {
         nbd_socket: Some(settings.nbd_socket()),
         spool_bytes_max: SPOOL_BYTES_MAX,
+        vault_secret: secret,
         ..NodeConfig::new(settings.data_dir.clone(), settings.data_dir.join("vault"))
     })
     .await

@@ -1,6 +1,7 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
 
 use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
@@ -21,6 +22,8 @@ struct ConfigFile {
     region: Option<String>,
     zone: Option<String>,
     demo: Option<bool>,
+    vault_passphrase_file: Option<PathBuf>,
+    vault_key_file: Option<PathBuf>,
 }
 
 impl ConfigFile {
@@ -48,6 +51,8 @@ pub struct Given {
     pub config: Option<PathBuf>,
     /// `--demo`.
     pub demo: bool,
+    /// `--vault-passphrase-file` and `--vault-key-file`.
+    pub secret: SecretArgs,
 }
 
 /// What holds.
@@ -65,6 +70,8 @@ pub struct Settings {
     pub zone: String,
     /// Whether the tour runs.
     pub demo: bool,
+    /// Where what opens the vault is.
+    pub secret: SecretArgs,
 }
 
 impl Settings {
@@ -99,6 +106,10 @@ impl Settings {
             zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
             region,
             demo: given.demo || file.demo.unwrap_or(false),
+            secret: given.secret.or(SecretArgs {
+                vault_passphrase_file: file.vault_passphrase_file,
+                vault_key_file: file.vault_key_file,
+            }),
         };
         let socket = settings.nbd_socket();
         let length = socket.as_os_str().len();

@@ -39,6 +39,27 @@ impl Node {
         size_bytes: u64,
         source: Option<&SnapshotId>,
     ) -> Result<(), NodeError> {
+        self.make_disk(disk, size_bytes, source, false).await
+    }
+
+    /// As [`Node::create_disk`], and what the disk's captures store is under a key of its own, which goes with the disk and
+    /// its snapshots. [`NodeErrorKind::Invalid`] if the vault is not encrypted.
+    pub async fn create_encrypted_disk(
+        &self,
+        disk: &DiskId,
+        size_bytes: u64,
+        source: Option<&SnapshotId>,
+    ) -> Result<(), NodeError> {
+        self.make_disk(disk, size_bytes, source, true).await
+    }
+
+    async fn make_disk(
+        &self,
+        disk: &DiskId,
+        size_bytes: u64,
+        source: Option<&SnapshotId>,
+        encrypted: bool,
+    ) -> Result<(), NodeError> {
         let shared = &self.shared;
         let opening = shared.opening(disk);
         let _one = opening.lock().await;
@@ -55,12 +76,16 @@ impl Node {
             },
         };
         let (dir, half) = (shared.dir(disk), shared.dir_beside("new", disk));
-        let config = shared.config.volume.clone();
+        let (config, named) = (shared.config.volume.clone(), disk.clone());
         // Made on the vault's thread: it is not guest I/O, and the volume's own thread starts with the open.
         let made = shared.vault.call(move |host| async move {
             let fs = &host.env().fs;
             if fs.exists(&dir).await? {
                 return Ok(()); // made before a crash
+            }
+            if encrypted {
+                host.refuse_without_encryption(&named)?;
+                host.make_disk_key(&named).await?;
             }
             let making = async {
                 if fs.exists(&half).await? {

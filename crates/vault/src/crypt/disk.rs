@@ -118,6 +118,12 @@ impl Vault {
         let step = "destroy disk key";
         let keys = self.keyring(step)?;
         let id = keys.disk_key_id(disk);
+        // The cheap question first; the other one reads all trees.
+        let own = crate::head::live_snapshots(&self.head_log(disk).await?.entries()).len();
+        if own > 0 {
+            let cause = format!("{own} snapshots of the disk are still there");
+            return Err(VaultError::other(step, format!("disk {disk}"), cause));
+        }
         for (kind, pack) in self.needed_packs(keep).await? {
             let used = self.store().footer_key(kind, pack).await?;
             if used == Some(id) {
