@@ -47,8 +47,7 @@ impl World {
     /// Looks after deaths and failures that have happened; called between steps.
     pub async fn tend(self: &Rc<Self>) {
         for host in &self.hosts {
-            let dead = host.doom.borrow().as_ref().is_some_and(|d| !d.process.is_alive());
-            if dead {
+            if !host.is_well() {
                 self.revive(host).await;
             }
         }
@@ -187,6 +186,12 @@ impl World {
         true
     }
 
+    /// Whether a disk may be refused as damaged, for this reason. The loss of one superblock slot is none, unless the
+    /// log that the other one needs is gone.
+    fn may_be_refused(&self, disk: &Disk, why: &str) -> bool {
+        disk.damaged.get() || disk.lost_slot.get() && !why.contains("no valid superblock")
+    }
+
     /// Opens a disk, reads it whole, checks it, and takes what was read as the truth. `None`: the disk is gone for good.
     async fn open_and_check(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, kept: bool) -> Option<bool> {
         let host = self.host_of(disk);
@@ -203,7 +208,7 @@ impl World {
                     disk.gone.set(true);
                     return None;
                 }
-                Some(Err(e)) if e.kind == NodeErrorKind::Corrupt && disk.damaged.get() => {
+                Some(Err(e)) if e.kind == NodeErrorKind::Corrupt && self.may_be_refused(disk, &e.message) => {
                     self.say(|| format!("{} refused: {e}", disk.id));
                     self.tally.borrow_mut().refused_disks += 1;
                     disk.gone.set(true);
@@ -237,7 +242,10 @@ impl World {
                 .borrow()
                 .as_ref()
                 .is_some_and(|r| r.control.is_alive());
-            if alive && !wire.is_closed() {
+            if self.is_poisoned(disk).await {
+                // A fault of the medium hit it while it was read: it is to be opened again.
+                host.faultless.set(false);
+            } else if alive && !wire.is_closed() {
                 self.fail(format!("{} cannot be read after a restart", disk.id));
             }
             return Some(false);

@@ -68,6 +68,8 @@ pub struct Setup {
     pub pack_bytes: u64,
     /// How often a thread stalls after a poll, in 1/10,000.
     pub stalls: u32,
+    /// Ids are as long as they may be, so that a superblock is larger than a sector, and torn by some power cuts.
+    pub long_ids: bool,
     /// Unsynced sectors that a power cut puts in the wrong place, in 1/10,000.
     pub misdirected: u32,
 }
@@ -118,8 +120,12 @@ pub enum Step {
     DeleteParent { disk: usize, micros: u64 },
     /// A disk is made from a snapshot.
     Clone { pick: usize, node: usize },
-    /// A disk is rolled back to one of its snapshots.
-    Rollback { disk: usize, pick: usize },
+    /// A disk is rolled back to one of its snapshots; perhaps, before it is filled from that one, to another.
+    Rollback {
+        disk: usize,
+        pick: usize,
+        then: Option<usize>,
+    },
     /// A disk is deleted.
     DeleteDisk { disk: usize },
     /// A snapshot is read and compared whole.
@@ -210,7 +216,19 @@ impl Plan {
         for disk in 0..setup.disks.len() {
             load(&mut dice, &setup, disk, &mut steps);
         }
+        if focus == Focus::Lazy {
+            // Two snapshots that differ, so that there is something to go back and forth between.
+            for disk in [0, 0, 1] {
+                steps.push(Step::Snapshot { disk });
+                steps.push(Step::Captured);
+                load(&mut dice, &setup, disk, &mut steps);
+            }
+        }
         while (steps.len() as u64) < count {
+            if focus == Focus::Lazy && dice.one_in(3) {
+                filling(&mut dice, &setup, &mut steps);
+                continue;
+            }
             let step = step(&mut dice, focus, &setup);
             if focus == Focus::Groups && matches!(step, Step::Group { .. }) && !dice.one_in(4) {
                 // Otherwise most of them would meet a capture of a member, and be refused.
@@ -287,6 +305,7 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
             _ if dice.one_in(2) => dice.skewed(9) as u32,
             _ => 0,
         },
+        long_ids: dice.one_in(3),
         misdirected: if dice.one_in(3) { 200 } else { 0 },
     }
 }
@@ -297,6 +316,55 @@ fn load(dice: &mut Dice, setup: &Setup, disk: usize, steps: &mut Vec<Step>) {
             disk,
             client,
             operations: 2 + dice.below(25) as u32,
+        });
+    }
+}
+
+fn rollback(dice: &mut Dice, any: usize) -> Step {
+    Step::Rollback {
+        disk: any,
+        pick: dice.below(64) as usize,
+        then: dice.one_in(3).then(|| dice.below(64) as usize),
+    }
+}
+
+/// A disk is made lazy while the bucket is slow, used and perhaps marked while it fills, and its machine may lose its power
+/// before all of that is durable.
+fn filling(dice: &mut Dice, setup: &Setup, steps: &mut Vec<Step>) {
+    let any = dice.below(64) as usize;
+    steps.push(Step::BucketFaults {
+        faults: BucketFaults {
+            slow: 1000 + dice.below(5000) as u32,
+            ..BucketFaults::default()
+        },
+        ms: 1000 + dice.below(20_000),
+    });
+    steps.push(match dice.below(4) {
+        0 => Step::Clone { pick: any, node: any },
+        1 => rollback(dice, any),
+        _ => Step::Rollback {
+            disk: any,
+            pick: dice.below(64) as usize,
+            then: Some(dice.below(64) as usize),
+        },
+    });
+    if dice.one_in(2) {
+        load(dice, setup, any, steps);
+    }
+    if dice.one_in(2) {
+        steps.push(Step::Wait { ms: dice.skewed(12) });
+    }
+    steps.push(Step::Snapshot { disk: any });
+    if dice.one_in(2) {
+        steps.push(Step::Wait { ms: dice.skewed(13) });
+    }
+    if !dice.one_in(3) {
+        steps.push(Step::Crash {
+            node: any,
+            thread: dice.below(4) as usize,
+            polls: dice.skewed(10),
+            power: !dice.one_in(6),
+            again: None,
         });
     }
 }
@@ -389,7 +457,7 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
                 return match dice.below(6) {
                     0 => Step::Snapshot { disk: any },
                     1 => Step::Clone { pick: any, node: any },
-                    2 | 3 => Step::Rollback { disk: any, pick: any },
+                    2 | 3 => rollback(dice, any),
                     4 => Step::BucketFaults {
                         faults: BucketFaults {
                             slow: 4000,
@@ -460,7 +528,7 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
     match dice.below(if focus == Focus::Snapshots { 9 } else { 16 }) {
         0..=2 => Step::Snapshot { disk: any },
         3 => Step::Clone { pick: any, node: any },
-        4 => Step::Rollback { disk: any, pick: any },
+        4 => rollback(dice, any),
         5 if deletes => Step::Delete { pick: any },
         6 if deletes && dice.one_in(3) => Step::DeleteDisk { disk: any },
         6 => Step::Verify { pick: any },

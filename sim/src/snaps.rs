@@ -50,7 +50,7 @@ pub struct Snap {
 impl World {
     fn new_id(&self) -> SnapshotId {
         let number = self.snaps.borrow().len() + self.asked.borrow().len() + self.tick() as usize;
-        SnapshotId::new(format!("s-{number}")).unwrap_or_else(|e| self.fail(e.to_string()))
+        SnapshotId::new(self.id("s", number)).unwrap_or_else(|e| self.fail(e.to_string()))
     }
 
     /// Closes the window of a mark that was asked for.
@@ -325,7 +325,7 @@ impl World {
         };
         let host = &self.hosts[node % self.hosts.len()];
         let number = self.disks.borrow().len() + 100 + self.tick() as usize;
-        let Ok(id) = DiskId::new(format!("d-{number}")) else {
+        let Ok(id) = DiskId::new(self.id("d", number)) else {
             return;
         };
         let (new, from, size) = (id.clone(), snap.id.clone(), (image.len() * SECTOR) as u64);
@@ -373,15 +373,32 @@ impl World {
         }
     }
 
-    /// Rolls a disk back to one of its snapshots.
-    pub async fn rollback(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, pick: usize) {
-        let Some(snap) = self.pick_snap(pick, |s| s.disk == number) else {
+    /// Rolls a disk back to one of its snapshots, and perhaps to another one before anybody has seen the first.
+    pub async fn rollback(self: &Rc<Self>, number: usize, disk: &Rc<Disk>, pick: usize, then: Option<usize>) {
+        // All are read before: what the first one fetches is still under way when the second one comes.
+        let mut targets = Vec::new();
+        for pick in [Some(pick), then].into_iter().flatten() {
+            let Some(snap) = self.pick_snap(pick, |s| s.disk == number) else {
+                return;
+            };
+            if let Some(image) = self.content(&snap).await {
+                targets.push((snap, image));
+            }
+        }
+        if targets.is_empty() {
             return;
-        };
-        let Some(image) = self.content(&snap).await else {
-            return;
-        };
+        }
         self.disconnect(disk).await;
+        for (snap, image) in targets {
+            if !self.roll_to(number, disk, &snap, image).await {
+                return;
+            }
+        }
+        self.connect(number).await;
+    }
+
+    /// One rollback of a disk without clients. Whether its clients may connect again: it is known what it holds.
+    async fn roll_to(&self, number: usize, disk: &Rc<Disk>, snap: &Snap, image: Image) -> bool {
         *disk.rolling.borrow_mut() = Some(Rc::clone(&image));
         let (id, to) = (disk.id.clone(), snap.id.clone());
         let host = self.host_of(disk);
@@ -392,19 +409,19 @@ impl World {
         match answer {
             Some(Ok(())) => {
                 *disk.model.borrow_mut() = Model::holding(&image);
-                *disk.rolling.borrow_mut() = None;
                 self.asked_after_rollback(number);
                 self.tally.borrow_mut().restores += 1;
-                self.connect(number).await;
             }
             // Refused. From a node that has just died it says only that nobody is left to tell.
-            Some(Err(e)) if e.kind == NodeErrorKind::Busy && host.is_well() => {
-                *disk.rolling.borrow_mut() = None;
-                self.connect(number).await;
-            }
+            Some(Err(e)) if e.kind == NodeErrorKind::Busy && host.is_well() => {}
             // It may have happened: whoever opens the disk again finds out.
-            Some(Err(_)) => disk.stopped.set(true),
-            None => {}
+            Some(Err(_)) => {
+                disk.stopped.set(true);
+                return false;
+            }
+            None => return false,
         }
+        *disk.rolling.borrow_mut() = None;
+        true
     }
 }

@@ -31,7 +31,7 @@ impl World {
         }
         for (n, chunks) in self.plan.setup.disks.clone().into_iter().enumerate() {
             let sectors = chunks * CHUNK_SECTORS;
-            let id = DiskId::new(format!("d-{n}")).unwrap_or_else(|e| self.fail(e.to_string()));
+            let id = DiskId::new(self.id("d", n)).unwrap_or_else(|e| self.fail(e.to_string()));
             let host = &self.hosts[n % self.hosts.len()];
             let (new, size) = (id.clone(), (sectors * SECTOR) as u64);
             let made = self
@@ -86,9 +86,9 @@ impl World {
                 }
             }
             Step::Clone { pick, node } => Rc::clone(self).clone_disk(pick, node).await,
-            Step::Rollback { disk, pick } => {
+            Step::Rollback { disk, pick, then } => {
                 if let Some((number, disk)) = self.pick_disk(disk) {
-                    self.rollback(number, &disk, pick).await;
+                    self.rollback(number, &disk, pick, then).await;
                 }
             }
             Step::DeleteDisk { disk } => self.delete_disk(disk).await,
@@ -256,43 +256,40 @@ impl World {
         }
     }
 
-    /// Damages a medium while its machine is off.
+    /// Damages a medium while its machine is off, be it that it was shut down or that its power failed.
     async fn rot(self: &Rc<Self>, host: &Host, medium: Medium, page: bool) {
         if medium == Medium::Bucket {
             return self.rot_bucket(host).await;
         }
-        if medium == Medium::Spool {
-            self.rot_file(host, page, |path| path.contains("/spool/"));
-            return;
-        }
-        let (number, disk) = match self
+        let disk = self
             .present()
             .into_iter()
-            .find(|(_, d)| d.host.get() == host.number)
-        {
-            Some(found) => found,
-            None => return,
-        };
+            .find(|(_, d)| d.host.get() == host.number);
+        let Some((number, disk)) = disk else { return };
         let below = format!("volumes/{}/", disk.id);
         let part = match medium {
             Medium::Log => "log/",
-            Medium::Superblock => "superblock",
+            Medium::Superblock => "super.",
             _ => "base",
         };
-        let kept = host.faultless.get();
-        self.call(host, |node| async move { node.shutdown().await }).await;
-        host.machine.kill_all();
+        // Rot of a log's last records looks like a torn tail: only a shutdown leaves none that matter.
+        if page || medium == Medium::Log {
+            self.call(host, |node| async move { node.shutdown().await }).await;
+        }
+        // A misdirected page needs a second one, and no superblock slot has it.
+        let page = page && medium != Medium::Superblock;
+        host.machine.power_cut();
         host.running.borrow_mut().take();
-        let hit = self.rot_file(host, page, move |path| {
-            path.contains(&below) && path.contains(part)
+        let hit = self.rot_file(host, page, move |path| match medium {
+            Medium::Spool => path.contains("/spool/"),
+            _ => path.contains(&below) && path.contains(part),
         });
-        if let Some(offset) = hit {
+        if let Some(offset) = hit.filter(|_| medium != Medium::Spool) {
             self.damage(number, &disk, medium, offset, page);
         }
-        // What else the restart does is as always.
-        let _ = kept;
         self.doom_now(host);
         self.tend().await;
+        disk.lost_slot.set(false);
     }
 
     fn rot_file(&self, host: &Host, page: bool, matches: impl Fn(&str) -> bool) -> Option<u64> {
@@ -306,8 +303,13 @@ impl World {
     }
 
     fn damage(&self, number: usize, disk: &Disk, medium: Medium, offset: u64, page: bool) {
+        match medium {
+            // The other slot must do, with the log that it needs.
+            Medium::Superblock => disk.lost_slot.set(true),
+            Medium::Base => {}
+            _ => disk.damaged.set(true),
+        }
         if medium != Medium::Base {
-            disk.damaged.set(true);
             return;
         }
         // The base has no checksums (it is a raw image): what the medium changed there is what the disk holds now.

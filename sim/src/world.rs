@@ -149,6 +149,8 @@ pub struct Disk {
     pub rolling: RefCell<Option<Image>>,
     /// The medium may have lost what it had promised to keep.
     pub damaged: Cell<bool>,
+    /// The medium has just lost one of its superblock slots, and nothing else.
+    pub lost_slot: Cell<bool>,
     /// Its deletion was asked for.
     pub deleting: Cell<bool>,
 }
@@ -239,6 +241,15 @@ impl World {
     pub fn value(&self) -> u64 {
         self.values.set(self.values.get() + 1);
         self.values.get()
+    }
+
+    /// An id that was never used before, given a number that was not.
+    pub fn id(&self, kind: &str, number: usize) -> String {
+        let id = format!("{kind}-{number}");
+        match self.plan.setup.long_ids {
+            true => format!("{id:-<64}"),
+            false => id,
+        }
     }
 
     /// The disk at a place in the list.
@@ -377,6 +388,7 @@ impl World {
             tainted: RefCell::default(),
             rolling: RefCell::default(),
             damaged: Cell::new(false),
+            lost_slot: Cell::new(false),
             deleting: Cell::new(false),
         };
         let mut disks = self.disks.borrow_mut();
@@ -435,7 +447,7 @@ impl World {
         }
     }
 
-    /// Reads a whole disk over `wire`: its values, or `None` when it died or does not answer for minutes.
+    /// Reads a whole disk over `wire`: its values, or `None` when it died, stopped, or does not answer for minutes.
     pub async fn read_whole(&self, disk: &Disk, wire: &Wire) -> Option<Vec<u64>> {
         let sectors = disk.model.borrow().sectors();
         let mut values = Vec::with_capacity(sectors);
@@ -461,7 +473,7 @@ impl World {
                 // The snapshot that a lazy disk reads from may be out of reach for a while.
                 Err(_) => {
                     tries += 1;
-                    if tries > 400 {
+                    if tries > 400 || self.is_poisoned(disk).await {
                         return None;
                     }
                     self.sleep(Duration::from_millis(500)).await;
@@ -469,6 +481,18 @@ impl World {
             }
         }
         Some(values)
+    }
+
+    /// Whether the disk is open, and has stopped serving for good.
+    pub async fn is_poisoned(&self, disk: &Disk) -> bool {
+        let id = disk.id.clone();
+        let status = self
+            .call(
+                self.host_of(disk),
+                |node| async move { node.disk_status(&id).await },
+            )
+            .await;
+        matches!(status, Some(Ok(status)) if status.poisoned.is_some())
     }
 
     /// Whether `values` is what `window` allows of the disk.

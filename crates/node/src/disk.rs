@@ -279,7 +279,12 @@ impl DiskHost {
         loop {
             let absent = self.volume.absent_chunks();
             if absent.is_empty() {
-                if self.volume.checkpoint().await.is_ok() {
+                let durable = self.volume.checkpoint().await.is_ok();
+                // A rollback that came meanwhile counts on this task.
+                if !self.volume.absent_chunks().is_empty() {
+                    continue;
+                }
+                if durable {
                     let _ = self.events.send(Event::Hydrated(self.disk.clone()));
                 }
                 return;

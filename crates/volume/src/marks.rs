@@ -195,7 +195,8 @@ impl Volume {
     /// and `root` differ; what changed since the parent is added here. Only those chunks lose their local content;
     /// the rest stays. No client may be connected, no capture pending, and `from` must (still) be the parent:
     /// [`VolumeErrorKind::Busy`]. The disk is usable when this returns,
-    /// and a crash leaves the old content or the new, never a mixture: one superblock write decides.
+    /// and a crash leaves the old content or the new, never a mixture: one superblock write decides. A second one
+    /// follows, so that no loss of one slot brings the old content back.
     pub async fn rollback(
         &self,
         from: Option<&[u8]>,
@@ -241,7 +242,9 @@ impl Volume {
         };
         *inner.source.borrow_mut() = Some(source);
         inner.log.set_epoch(epoch);
-        // What comes next is written over the new content: it must not meet the old one after a crash.
+        // What comes next is written over the new content: it must not meet the old one after a crash, nor (the
+        // second time) when the medium loses the newest slot.
+        self.persist_or_poison().await?;
         self.persist_or_poison().await
     }
 }

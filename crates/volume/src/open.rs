@@ -58,7 +58,8 @@ impl Volume {
             .map_err(failed)?;
         let _lock = env.fs.lock_dir(dir).await.map_err(failed)?;
         match Superblock::load(env, dir).await {
-            // A making that was interrupted never got to the second slot: what has both is a volume, if a damaged one.
+            // A making that was interrupted before it was durable never got to slot 0, the second that is written: what
+            // has both is a volume, if a damaged one.
             Err(e) if e.kind == VolumeErrorKind::Corrupt => {
                 let slot = dir.join("super.0");
                 if env.fs.exists(&slot).await.map_err(failed)? {
@@ -122,7 +123,7 @@ impl Volume {
             ever_connected: false,
         };
         // Last: from here on it is a volume.
-        superblock.store(env, dir).await
+        superblock.store_twice(env, dir).await
     }
 
     /// Opens the volume in `dir` and recovers what its last owner left. `source` provides the absent chunks, if
@@ -137,9 +138,9 @@ impl Volume {
         if !mutant::on("volume-superblock-not-synced-on-open") {
             Superblock::settle(env, dir).await?;
         }
-        let superblock = Superblock::load(env, dir).await?;
+        let (superblock, spare) = Superblock::load_both(env, dir).await?;
         let subject = format!("volume {} in {}", superblock.name, dir.display());
-        let opened = Self::open_locked(env, dir, lock, superblock, source, config).await;
+        let opened = Self::open_locked(env, dir, lock, superblock, spare, source, config).await;
         opened.map_err(|e| e.about(&subject))
     }
 
@@ -147,7 +148,8 @@ impl Volume {
         env: &Env,
         dir: &Path,
         lock: Box<dyn DirLock>,
-        superblock: Superblock,
+        mut superblock: Superblock,
+        spare: bool,
         source: Option<Rc<dyn ChunkSource>>,
         config: &VolumeConfig,
     ) -> Result<Volume> {
@@ -181,6 +183,16 @@ impl Volume {
             last = end.last.0,
             "log replayed"
         );
+        // Only now that the log fits the superblock: before, a copy might replace the only one that it does fit.
+        if !spare {
+            superblock.generation += 1;
+            match superblock.store(env, dir).await {
+                // The slot that counts is untouched; the next superblock is the second one then.
+                Err(e) if e.kind == VolumeErrorKind::Full => superblock.generation -= 1,
+                stored => stored?,
+            }
+            core.state.borrow_mut().generation = superblock.generation;
+        }
         let epoch = end.highest_epoch.max(superblock.epoch) + 1;
         {
             let mut state = core.state.borrow_mut();

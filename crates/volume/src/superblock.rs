@@ -3,6 +3,8 @@
 //! Two slots (files `super.0` and `super.1`), each written whole, in turn, with a growing generation and
 //! a CRC: a torn write leaves the other slot. The newest valid slot counts; none valid: refuse (R2).
 //! A slot is written only after the base it describes was synced, so everything it claims is durable.
+//! The making and each opening of a volume leave two valid slots of one epoch, and a rollback is in both before it is
+//! answered: so the loss of one slot never leaves nothing, and never undoes a rollback (docs/decisions/0032).
 //! Not here: when it is written (`checkpoint`), what tracking means (`tracking`).
 
 use crate::chunks::ChunkStates;
@@ -284,26 +286,38 @@ impl Superblock {
     /// The newest valid slot. A slot that is missing or damaged leaves the other one; one that cannot be read now
     /// might be the newer one, so that is an error.
     pub async fn load(env: &Env, dir: &Path) -> Result<Self> {
-        let mut best: Option<Self> = None;
-        let mut why = Vec::new();
+        Ok(Self::load_both(env, dir).await?.0)
+    }
+
+    /// The newest valid slot, and whether the other one could stand in for it: it is valid, and of the same epoch.
+    pub async fn load_both(env: &Env, dir: &Path) -> Result<(Self, bool)> {
+        let (mut valid, mut why) = (Vec::with_capacity(2), Vec::new());
         for slot in 0..2 {
             match Self::load_slot(env, dir, slot).await {
-                Ok(found) if best.as_ref().is_none_or(|b| b.generation < found.generation) => {
-                    best = Some(found)
+                Ok(found) => valid.push(found),
+                Err(e) if e.kind == VolumeErrorKind::Corrupt => {
+                    why.push(format!("slot {slot}: {}", e.message))
                 }
-                Ok(_) => {}
-                Err(e) if e.kind == VolumeErrorKind::Corrupt => why.push(format!("slot {slot}: {e}")),
                 Err(e) => return Err(e),
             }
         }
-        let nothing = || {
-            VolumeError::corrupt(format!(
-                "{}: no valid superblock ({})",
+        valid.sort_by_key(|s| s.generation);
+        let Some(newest) = valid.pop() else {
+            return Err(VolumeError::corrupt(format!(
+                "the volume in {} has no valid superblock ({}); what its snapshots hold can be restored to a new disk",
                 dir.display(),
                 why.join("; ")
-            ))
+            )));
         };
-        best.ok_or_else(nothing)
+        let spare = valid.pop().is_some_and(|other| other.epoch == newest.epoch);
+        Ok((newest, spare))
+    }
+
+    /// Writes what this says into both slots, one after the other: no loss of one undoes it.
+    pub async fn store_twice(mut self, env: &Env, dir: &Path) -> Result<()> {
+        self.store(env, dir).await?;
+        self.generation += 1;
+        self.store(env, dir).await
     }
 
     /// One slot.

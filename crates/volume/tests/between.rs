@@ -545,7 +545,7 @@ fn a_connection_that_could_not_be_noted_is_noted_with_the_next() {
     sim.run(|env| async move {
         create(&env, None).await;
         let volume = open(&env, None).await;
-        world.fail_next(FaultOp::Name, |path| path.ends_with("super.0"));
+        world.fail_next(FaultOp::Sync, |path| path.ends_with("super.1"));
         volume.note_connected().await.unwrap_err();
         volume.note_connected().await.unwrap();
     });

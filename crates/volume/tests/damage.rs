@@ -2,9 +2,10 @@
 
 mod common;
 
-use common::{DISK, bytes_of, config};
+use common::{DISK, Image, ImageSource, SECTORS, bytes_of, config, value_of};
 use std::path::Path;
-use tidemark_env::sim::Sim;
+use std::rc::Rc;
+use tidemark_env::sim::{FaultOp, Sim};
 use tidemark_env::{Env, OpenMode};
 use tidemark_units::SnapshotId;
 use tidemark_volume::{CreateOptions, Volume, VolumeErrorKind};
@@ -102,9 +103,97 @@ fn a_volume_whose_superblocks_are_both_damaged_is_not_made_anew() {
         for slot in ["v/super.0", "v/super.1"] {
             flip(&env, slot, 70).await;
         }
-        assert_eq!(open(&env).await.err().unwrap().kind, VolumeErrorKind::Corrupt);
+        let refused = open(&env).await.err().unwrap();
+        assert_eq!(refused.kind, VolumeErrorKind::Corrupt);
+        for part in ["volume in v", "slot 0", "slot 1", "restored"] {
+            assert!(refused.message.contains(part), "{part}: {refused}");
+        }
         assert_eq!(create(&env).await.unwrap_err().kind, VolumeErrorKind::Corrupt);
         let report = Volume::check(&env, Path::new(DIR)).await.unwrap();
         assert!(report.slots.iter().all(|s| s.problem.is_some()) && !report.problems.is_empty());
     });
+}
+
+async fn first_value(volume: &Volume) -> u64 {
+    value_of(&volume.read(0, 512).await.unwrap().concat())
+}
+
+#[test]
+fn a_new_volume_survives_the_loss_of_either_slot_and_then_of_the_other() {
+    for (first, second) in [("v/super.0", "v/super.1"), ("v/super.1", "v/super.0")] {
+        let sim = Sim::new(4);
+        sim.run(|env| async move { create(&env).await.unwrap() });
+        sim.crash();
+        sim.run(|env| async move {
+            flip(&env, first, 70).await;
+            let volume = open(&env).await.unwrap();
+            volume.write(0, bytes_of(&[7; 8]), true).await.unwrap();
+        });
+        sim.crash();
+        sim.run(|env| async move {
+            // The opening has replaced what was lost.
+            flip(&env, second, 70).await;
+            assert_eq!(first_value(&open(&env).await.unwrap()).await, 7);
+        });
+    }
+}
+
+fn full_of(env: &Env, sim: &Sim, value: u64) -> Rc<ImageSource> {
+    let image: Image = vec![value; SECTORS];
+    Rc::new(ImageSource {
+        env: env.clone(),
+        sim: sim.clone(),
+        image: Rc::new(image),
+    })
+}
+
+async fn roll_back(env: &Env, world: &Sim, volume: &Volume, value: u64) -> tidemark_volume::Result<()> {
+    let parent = volume.parent();
+    let (root, differing) = (vec![value as u8], [0].into_iter().collect());
+    volume
+        .rollback(parent.as_deref(), root, &differing, full_of(env, world, value))
+        .await
+}
+
+/// Whichever slot is lost right after a rollback was answered, and after a crash that came before its answer.
+#[test]
+fn no_loss_of_a_superblock_slot_undoes_a_rollback() {
+    for slot in ["v/super.0", "v/super.1"] {
+        for answered in [true, false] {
+            let sim = Sim::new(5);
+            let world = sim.clone();
+            sim.run(|env| async move {
+                create(&env).await.unwrap();
+                let volume = open(&env).await.unwrap();
+                volume.write(0, bytes_of(&[7; 8]), true).await.unwrap();
+                volume.checkpoint().await.unwrap();
+                if !answered {
+                    // Generation 5, the second of the two that a rollback writes.
+                    world.fail_next(FaultOp::Sync, |path| path.ends_with("super.1"));
+                }
+                let rolled = roll_back(&env, &world, &volume, 9).await;
+                assert_eq!(rolled.is_ok(), answered, "{rolled:?}");
+            });
+            if !answered {
+                // Somebody sees the new content before the slot is lost.
+                let world = sim.clone();
+                sim.run(|env| async move {
+                    let source = full_of(&env, &world, 9);
+                    let volume = Volume::open(&env, Path::new(DIR), Some(source), &config())
+                        .await
+                        .unwrap();
+                    assert_eq!(first_value(&volume).await, 9);
+                });
+            }
+            let world = sim.clone();
+            sim.run(|env| async move {
+                flip(&env, slot, 70).await;
+                let source = full_of(&env, &world, 9);
+                let volume = Volume::open(&env, Path::new(DIR), Some(source), &config())
+                    .await
+                    .unwrap();
+                assert_eq!(first_value(&volume).await, 9, "{slot}, answered {answered}");
+            });
+        }
+    }
 }
