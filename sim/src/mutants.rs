@@ -100,7 +100,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "volume-same-superblock-slot",
         "one superblock slot is overwritten each time",
-        &[Crash, Mixed],
+        &[Rot, Crash],
     ),
     mutant(
         "volume-log-not-synced-on-open",

@@ -266,6 +266,10 @@ impl World {
             .into_iter()
             .find(|(_, d)| d.host.get() == host.number);
         let Some((number, disk)) = disk else { return };
+        if medium == Medium::Superblock && disk.damaged.get() {
+            // The older slot needs the log, and that one was damaged before: nothing is promised about both.
+            return;
+        }
         let below = format!("volumes/{}/", disk.id);
         let part = match medium {
             Medium::Log => "log/",
