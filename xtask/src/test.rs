@@ -130,6 +130,8 @@ pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
         "tidemark-cli",
         "--package",
         "tidemark-powercut",
+        "--package",
+        "tidemark-s3light",
         "--locked",
         "--quiet",
     ])?)?;
@@ -146,6 +148,7 @@ pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
         .args(args)
         .env("TIDEMARK_BIN", built("tidemark")?)
         .env("TIDEMARK_POWERCUT_BIN", built("tidemark-powercut")?)
+        .env("TIDEMARK_S3LIGHT_BIN", built("tidemark-s3light")?)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(pytest)
 }

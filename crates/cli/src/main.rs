@@ -56,7 +56,7 @@ enum Command {
     },
     /// One volume without a service: create, serve, info, log
     Volume(volume::VolumeArgs),
-    /// Vaults themselves: init, key
+    /// Vaults themselves: init, check, key
     Vault(vault::VaultArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),

@@ -88,8 +88,8 @@ pub trait Bucket {
     fn describe(&self) -> String;
 }
 
-/// Whether `key` can name an object in every bucket, and if not, why.
-pub(crate) fn check_key(key: &str) -> Result<(), &'static str> {
+/// Whether `key` can name an object in every bucket; if not, why.
+pub fn check_key(key: &str) -> Result<(), &'static str> {
     for component in key.split('/') {
         if component.is_empty() || component.len() > COMPONENT_BYTES_MAX {
             return Err("a key has 1 to 255 characters before, between and after each `/`");

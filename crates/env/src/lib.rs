@@ -21,7 +21,7 @@ mod tasks;
 mod timers;
 mod world;
 
-pub use bucket::{Bucket, BucketError, BucketErrorKind, ObjectInfo, Precondition};
+pub use bucket::{Bucket, BucketError, BucketErrorKind, ObjectInfo, Precondition, check_key};
 pub use dir_bucket::DirBucket;
 pub use fs::{DirEntry, DirLock, File, Fs, OpenMode, Space};
 pub use world::{Clock, Compute, Entropy, Env, LocalFuture, Tasks, UnixMillis};

@@ -1,4 +1,4 @@
-//! What [`Bucket`] promises, for the directory bucket in every world.
+//! What the directory bucket does besides passing the suite of crate `conformance`, in every world.
 
 mod common;
 
@@ -14,33 +14,6 @@ fn body(text: &'static str) -> Vec<Bytes> {
 
 fn kind<T>(result: Result<T, BucketError>) -> BucketErrorKind {
     result.err().expect("this fails").kind
-}
-
-#[test]
-fn what_was_put_is_got() {
-    everywhere(async |env, dir| {
-        let bucket = DirBucket::new(env, dir.join("vault"));
-        assert_eq!(kind(bucket.get("packs/ab/cd").await), BucketErrorKind::Missing);
-        assert_eq!(
-            bucket.list("").await.unwrap(),
-            [],
-            "an empty bucket needs no directory"
-        );
-        bucket
-            .put("packs/ab/cd", body("first content"), Precondition::None)
-            .await
-            .unwrap();
-        assert_eq!(bucket.get("packs/ab/cd").await.unwrap(), "first content");
-        assert_eq!(bucket.size("packs/ab/cd").await.unwrap(), 13);
-        bucket
-            .put("packs/ab/cd", body("second"), Precondition::None)
-            .await
-            .unwrap();
-        assert_eq!(bucket.get("packs/ab/cd").await.unwrap(), "second");
-        bucket.put("empty", vec![], Precondition::Absent).await.unwrap();
-        assert_eq!(bucket.get("empty").await.unwrap(), "");
-        assert!(bucket.describe().contains("vault"));
-    });
 }
 
 #[test]
@@ -61,53 +34,6 @@ fn an_adopted_file_outlives_its_own_name() {
         // What cannot be linked is left to the caller, who will copy it or learn why not.
         assert!(!bucket.adopt("packs/ab/ef", &file).await.unwrap());
         assert_eq!(kind(bucket.get("packs/ab/ef").await), BucketErrorKind::Missing);
-    });
-}
-
-#[test]
-fn a_range_is_whole_or_an_error() {
-    everywhere(async |env, dir| {
-        let bucket = DirBucket::new(env, dir);
-        bucket
-            .put("k", body("0123456789"), Precondition::None)
-            .await
-            .unwrap();
-        assert_eq!(bucket.get_range("k", 2..5).await.unwrap(), "234");
-        assert_eq!(bucket.get_range("k", 10..10).await.unwrap(), "");
-        assert_eq!(kind(bucket.get_range("k", 5..11).await), BucketErrorKind::Other);
-        assert_eq!(
-            kind(bucket.get_range("k", 0..u64::MAX).await),
-            BucketErrorKind::Other
-        );
-        #[expect(clippy::reversed_empty_ranges, reason = "hostile input")]
-        let reversed = bucket.get_range("k", 5..2).await;
-        assert_eq!(kind(reversed), BucketErrorKind::Other);
-        assert_eq!(
-            kind(bucket.get_range("none", 0..1).await),
-            BucketErrorKind::Missing
-        );
-        assert_eq!(kind(bucket.size("none").await), BucketErrorKind::Missing);
-    });
-}
-
-#[test]
-fn of_several_creators_one_wins() {
-    everywhere(async |env, dir| {
-        let buckets: Vec<_> = (0..6).map(|_| DirBucket::new(env.clone(), dir.clone())).collect();
-        let puts = buckets.iter().enumerate().map(|(n, bucket)| {
-            let body = vec![Bytes::from(n.to_string())];
-            bucket.put("d/1/h/1", body, Precondition::Absent)
-        });
-        let results = join_all(puts).await;
-        let winners: Vec<_> = (0..6).filter(|n| results[*n].is_ok()).collect();
-        assert_eq!(winners.len(), 1);
-        assert_eq!(buckets[0].get("d/1/h/1").await.unwrap(), winners[0].to_string());
-        let losers = results.into_iter().filter_map(Result::err);
-        assert!(
-            losers
-                .into_iter()
-                .all(|error| error.kind == BucketErrorKind::Exists)
-        );
     });
 }
 

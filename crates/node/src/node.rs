@@ -11,7 +11,7 @@ mod sweeping;
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
 use crate::nbd;
-use crate::place::{SharedLauncher, Thread, Threads};
+use crate::place::{BucketHandles, SharedLauncher, Thread, Threads};
 use crate::progress::ProgressBoard;
 use crate::remote::Remote;
 use crate::types::{DiskStatus, Event, NodeConfig, NodeError, NodeErrorKind};
@@ -144,7 +144,13 @@ impl Shared {
 impl Node {
     /// Opens the vault (making it on first use), starts the threads and the NBD socket. No disk is open yet.
     pub async fn start(config: NodeConfig) -> Result<Node, NodeError> {
-        let threads = Threads(RuntimeOptions { io: config.io });
+        Self::start_with(config, None).await
+    }
+
+    /// As [`Node::start`], with the vault in `bucket` if there is one, else in the directory that `config` names.
+    pub async fn start_with(config: NodeConfig, bucket: Option<BucketHandles>) -> Result<Node, NodeError> {
+        let options = RuntimeOptions { io: config.io };
+        let threads = Threads { options, bucket };
         Self::start_on(Arc::new(threads), config).await
     }
 

@@ -54,13 +54,21 @@ impl Thread {
     }
 }
 
+/// Gives each engine thread its own handle of the vault's bucket.
+pub type BucketHandles = Arc<dyn Fn() -> Rc<dyn Bucket> + Send + Sync>;
+
 /// Engine threads as threads of this machine.
-pub struct Threads(pub RuntimeOptions);
+pub struct Threads {
+    /// How they run.
+    pub options: RuntimeOptions,
+    /// The vault's bucket, if it is not the directory that the configuration names.
+    pub bucket: Option<BucketHandles>,
+}
 
 impl Launch for Threads {
     fn launch(&self, name: String, main: Main) -> io::Result<Thread> {
         let (end, thread) = Thread::new();
-        let options = self.0.clone();
+        let (options, bucket) = (self.options.clone(), self.bucket.clone());
         std::thread::Builder::new().name(name).spawn(move || {
             // Dropped last, also when the thread panics.
             let _end = end;
@@ -68,7 +76,7 @@ impl Launch for Threads {
                 main(Place {
                     env: here.env,
                     net: Some(here.net),
-                    bucket: None,
+                    bucket: bucket.map(|handle| handle()),
                 })
             });
             if let Err(e) = outcome {

@@ -12,7 +12,7 @@ use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
 pub struct NodeConfig {
     /// Volumes live in `<data_dir>/volumes/<disk-id>`, captures spool in `<data_dir>/spool`.
     pub data_dir: PathBuf,
-    /// The vault's directory.
+    /// The vault's directory, unless the vault is in a bucket that the launcher knows.
     pub vault_dir: PathBuf,
     /// What opens the vault if it is encrypted; a vault that this node makes is, if there is one.
     pub vault_secret: Option<Secret>,

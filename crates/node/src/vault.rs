@@ -66,7 +66,6 @@ impl VaultHost {
             &config.data_dir.join("spool"),
             &config.data_dir.join("marks"),
             &config.data_dir.join("groups"),
-            &config.vault_dir,
         ] {
             tidemark_env::fs::create_dir_durable(&*env.fs, dir).await?;
         }
@@ -83,7 +82,10 @@ impl VaultHost {
             })?;
         let bucket = match &place.bucket {
             Some(bucket) => Rc::clone(bucket),
-            None => Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone())),
+            None => {
+                tidemark_env::fs::create_dir_durable(&*env.fs, &config.vault_dir).await?;
+                Rc::new(DirBucket::new(env.clone(), config.vault_dir.clone()))
+            }
         };
         let known = config.data_dir.join("vault.format");
         let format = tidemark_env::fs::read_small(&*env.fs, &known).await?;

@@ -35,6 +35,8 @@ pub struct Stage {
     pub socket: PathBuf,
     /// Its data directory.
     pub data_dir: PathBuf,
+    /// The vault's directory, if it is in one.
+    pub vault_dir: Option<PathBuf>,
 }
 
 /// A tour under way.
@@ -42,6 +44,7 @@ struct Tour {
     api: Api,
     socket: PathBuf,
     data_dir: PathBuf,
+    vault_dir: Option<PathBuf>,
     step: usize,
 }
 
@@ -55,6 +58,7 @@ pub fn run(stage: Stage) -> Result<()> {
         api,
         socket: stage.socket,
         data_dir: stage.data_dir,
+        vault_dir: stage.vault_dir,
         step: 0,
     };
     let result = tour.walk(&scratch);
@@ -253,8 +257,8 @@ impl Tour {
 
     /// Takes a snapshot and waits for it; tells how long the call took and what the vault grew by.
     fn snapshot(&self, disk: &str, name: &str, writer: &Writer) -> Result<Taken> {
-        let vault = self.data_dir.join("vault");
-        let before = size_of(&vault);
+        let vault = self.vault_dir.as_deref();
+        let before = vault.map(size_of);
         let least = writer.acknowledged();
         let called = Instant::now();
         let id = snapshot::create(&self.api, &params([("DiskId", disk), ("SnapshotName", name)]))?;
@@ -265,11 +269,13 @@ impl Tour {
             millis(took)
         ))?;
         snapshot::wait_accomplished(&self.api, &id)?;
-        let grown = size_of(&vault).saturating_sub(before);
-        print(&format!(
-            "   all of it stored; the vault grew by {}",
-            human(grown)
-        ))?;
+        match (vault.map(size_of), before) {
+            (Some(after), Some(before)) => print(&format!(
+                "   all of it stored; the vault grew by {}",
+                human(after.saturating_sub(before))
+            ))?,
+            _ => print("   all of it stored in the bucket")?,
+        }
         Ok(Taken { id, least, most })
     }
 

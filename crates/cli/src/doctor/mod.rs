@@ -14,6 +14,7 @@ mod volumes;
 use crate::credentials::DEFAULT_DATA_DIR;
 use crate::people::print;
 use crate::up::data_dir::QuietDataDir;
+use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use crate::volume::engine;
 use anyhow::Result;
@@ -38,6 +39,9 @@ pub struct DoctorArgs {
     data_dir: Option<PathBuf>,
     #[command(flatten)]
     secret: SecretArgs,
+    /// The vault, as `tidemark up` is told it [default: <data-dir>/vault]
+    #[arg(long, value_name = "VAULT", env = "TIDEMARK_VAULT", hide_env_values = true)]
+    vault: Option<String>,
     /// Print an object instead of lines
     #[arg(long)]
     json: bool,
@@ -141,6 +145,10 @@ impl Report {
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let data_dir = args.data_dir.clone().unwrap_or_else(|| DEFAULT_DATA_DIR.into());
     let data_dir = std::path::absolute(data_dir)?;
+    let place = match &args.vault {
+        Some(vault) => VaultPlace::parse(vault)?,
+        None => VaultPlace::Directory(data_dir.join("vault")),
+    };
     let _quiet = QuietDataDir::take(&data_dir)?;
     let secret = args.secret.read()?;
     let mut report = Report::default();
@@ -148,7 +156,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let dir = data_dir.clone();
     let report = engine(|real| async move {
         let env = real.env;
-        let vault = vault::check(&env, &dir, secret, &mut report).await;
+        let vault = vault::check(&env, &dir, &place, secret, &mut report).await;
         let volumes = volumes::check(&env, &dir, vault.as_ref(), &mut report).await;
         captures::check(&env, &dir, &volumes, &mut report).await;
         Ok(report)

@@ -1,22 +1,22 @@
 //! The vault: its format, that it is the one that this data belongs to, its snapshots' heads and records.
 
 use super::Report;
+use crate::vault::place::VaultPlace;
 use std::path::Path;
-use std::rc::Rc;
-use tidemark_env::{DirBucket, Env};
+use tidemark_env::Env;
 use tidemark_vault::{Secret, Vault, VaultErrorKind, VaultOptions};
 
-const RESTORE: &str = "bring the vault's directory back as it was, or from a copy; data that is only in it cannot be \
+const RESTORE: &str = "bring the vault back as it was, or from a copy; data that is only in it cannot be \
                        read without";
 
 /// Checks the vault; `None` when it cannot be used.
 pub(super) async fn check(
     env: &Env,
     data_dir: &Path,
+    place: &VaultPlace,
     secret: Option<Secret>,
     report: &mut Report,
 ) -> Option<Vault> {
-    let dir = data_dir.join("vault");
     let known = match std::fs::read(data_dir.join("vault.format")) {
         Ok(known) => Some(known),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -25,15 +25,26 @@ pub(super) async fn check(
             return None;
         }
     };
-    if known.is_none() && !dir.exists() {
+    let is_missing = matches!(place, VaultPlace::Directory(dir) if !dir.exists());
+    if known.is_none() && is_missing {
         report.warning(
             "vault",
-            format!("{} is not there", dir.display()),
+            format!("{place} is not there"),
             "expected only where no service has ever started",
         );
         return None;
     }
-    let bucket = Rc::new(DirBucket::new(env.clone(), dir));
+    let bucket = match place.open(env) {
+        Ok(bucket) => bucket,
+        Err(error) => {
+            report.warning(
+                "vault",
+                format!("{error:#}"),
+                "correct --vault or the environment, and look again",
+            );
+            return None;
+        }
+    };
     let options = VaultOptions {
         secret,
         ..VaultOptions::default()

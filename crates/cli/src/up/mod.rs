@@ -7,11 +7,13 @@
 
 pub mod data_dir;
 mod settings;
+mod vault;
 
 use crate::credentials::{Connection, CredentialsFile};
 use crate::demo;
 use crate::endpoint::Endpoint;
 use crate::log;
+use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
@@ -42,6 +44,8 @@ where the other commands find it.
 Examples:
   tidemark up --demo                      start, and watch a tour
   tidemark up --data-dir /srv/tidemark --listen 127.0.0.1:7480
+  tidemark up --vault s3://backups/tidemark?endpoint=https://minio.example:9000
+                                          snapshots in a bucket: `tidemark vault --help`
   tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
   tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
   TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
@@ -53,6 +57,9 @@ pub struct UpArgs {
     /// Where everything is kept [default: ./tidemark-data]
     #[arg(long, value_name = "DIR", env = "TIDEMARK_DATA_DIR")]
     data_dir: Option<PathBuf>,
+    /// Where snapshots are kept: a directory, s3://... or oss://... [default: <data-dir>/vault]
+    #[arg(long, value_name = "VAULT", env = "TIDEMARK_VAULT", hide_env_values = true)]
+    vault: Option<String>,
     /// Where the API listens [default: 127.0.0.1:7480]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -73,6 +80,7 @@ pub struct UpArgs {
 pub fn run(args: UpArgs) -> Result<ExitCode> {
     let UpArgs {
         data_dir,
+        vault,
         listen,
         metadata_listen,
         config,
@@ -81,6 +89,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
     } = args;
     let settings = Settings::resolve(Given {
         data_dir,
+        vault,
         listen,
         metadata_listen,
         config,
@@ -143,14 +152,16 @@ async fn serve(
     secret: Option<Secret>,
 ) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
-    let node = Node::start(NodeConfig {
+    let (vault_dir, bucket) = vault::open(settings).await?;
+    let config = NodeConfig {
         nbd_socket: Some(settings.nbd_socket()),
         spool_bytes_max: SPOOL_BYTES_MAX,
         vault_secret: secret,
-        ..NodeConfig::new(settings.data_dir.clone(), settings.data_dir.join("vault"))
-    })
-    .await
-    .context("cannot start the node")?;
+        ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
+    };
+    let node = Node::start_with(config, bucket)
+        .await
+        .with_context(|| format!("cannot start the node with the vault in {}", settings.vault))?;
     let result = serve_on(settings, listener, root_key, &node, &mut stop).await;
     tracing::info!("closing the disks");
     tokio::select! {
@@ -271,6 +282,10 @@ fn start_tour(settings: &Settings, file: &CredentialsFile) -> Result<oneshot::Re
         },
         socket: file.nbd_socket.clone(),
         data_dir: settings.data_dir.clone(),
+        vault_dir: match &settings.vault {
+            VaultPlace::Directory(path) => Some(path.clone()),
+            VaultPlace::Bucket(_) => None,
+        },
     };
     let run = move || {
         let result = demo::run(stage).map_err(|error| {

@@ -1,6 +1,7 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
 
 use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 struct ConfigFile {
     data_dir: Option<PathBuf>,
+    vault: Option<String>,
     listen: Option<String>,
     metadata_listen: Option<String>,
     region: Option<String>,
@@ -43,6 +45,8 @@ impl ConfigFile {
 pub struct Given {
     /// `--data-dir`.
     pub data_dir: Option<PathBuf>,
+    /// `--vault`.
+    pub vault: Option<String>,
     /// `--listen`.
     pub listen: Option<String>,
     /// `--metadata-listen`.
@@ -60,6 +64,8 @@ pub struct Given {
 pub struct Settings {
     /// Absolute.
     pub data_dir: PathBuf,
+    /// Where snapshots are kept.
+    pub vault: VaultPlace,
     /// The API's address as written.
     pub listen: String,
     /// The metadata service's address, when someone named one.
@@ -95,9 +101,14 @@ impl Settings {
                 bail!("{name} {value:?} is no {name} name: letters, digits and dashes only");
             }
         }
+        let data_dir = std::path::absolute(&data_dir)
+            .with_context(|| format!("data directory {} cannot be resolved", data_dir.display()))?;
         let settings = Self {
-            data_dir: std::path::absolute(&data_dir)
-                .with_context(|| format!("data directory {} cannot be resolved", data_dir.display()))?,
+            vault: match given.vault.or(file.vault) {
+                Some(vault) => VaultPlace::parse(&vault)?,
+                None => VaultPlace::Directory(data_dir.join("vault")),
+            },
+            data_dir,
             listen: given
                 .listen
                 .or(file.listen)
@@ -172,6 +183,10 @@ mod tests {
             (settings.listen.as_str(), settings.zone.as_str()),
             ("127.0.0.1:7480", "cn-hangzhou-a")
         );
+        assert_eq!(
+            settings.vault,
+            VaultPlace::Directory(settings.data_dir.join("vault"))
+        );
         assert!(!settings.demo && settings.metadata_listen.is_none());
     }
 
@@ -181,7 +196,7 @@ mod tests {
         let path = dir.path().join("c.toml");
         std::fs::write(
             &path,
-            "listen = '127.0.0.1:1'\ndata-dir = '/d'\nregion = 'cn-beijing'\ndemo = true\n",
+            "listen = '127.0.0.1:1'\ndata-dir = '/d'\nvault = '/v'\nregion = 'cn-beijing'\ndemo = true\n",
         )
         .unwrap();
         let given = Given {
@@ -192,6 +207,7 @@ mod tests {
         let settings = Settings::resolve(given).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:2");
         assert_eq!(settings.nbd_socket(), Path::new("/d/run/nbd.sock"));
+        assert_eq!(settings.vault, VaultPlace::Directory("/v".into()));
         assert_eq!(settings.zone, "cn-beijing-a");
         assert!(settings.demo);
     }

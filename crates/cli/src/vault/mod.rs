@@ -1,17 +1,45 @@
 //! `tidemark vault`: work on a vault itself, without a service.
 
+pub mod check;
 pub mod key;
 pub mod place;
 pub mod secret;
 
+use crate::people::print;
 use anyhow::Result;
 use clap::Subcommand;
+use place::VaultPlace;
 use secret::{SECRETS, SecretArgs};
 use std::process::ExitCode;
 
+/// What a vault's URL looks like, for every command that takes one.
+pub const PLACES: &str = "\
+A vault is in a directory (a path) or in a bucket of an S3-compatible store:
+  s3://BUCKET/PREFIX?endpoint=https://HOST:PORT   MinIO, Ceph and their like
+  s3://BUCKET/PREFIX?region=eu-west-1             AWS
+  oss://BUCKET/PREFIX?region=cn-hangzhou          Alibaba Cloud OSS
+The key comes from the environment: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN;
+for oss:// ALIBABA_CLOUD_ACCESS_KEY_ID, ALIBABA_CLOUD_ACCESS_KEY_SECRET, ALIBABA_CLOUD_SECURITY_TOKEN.
+AWS_REGION and AWS_ENDPOINT_URL hold where the URL says nothing. More options of the URL:
+  style=path|virtual     the bucket's name in the path or in the host's name
+  ca=FILE                trust these certificates (PEM) instead of the system's
+  parallel=16            most requests at once
+  checksum=sha256        or crc64nvme, none: sent with each object for the store to check
+  retry-seconds=15       how long a request that fails for a moment is tried again
+  request-seconds=30     how long one may take, besides what its bytes need";
+
+const CHECK_EXAMPLES: &str = "\
+Writes, reads, lists and removes a few objects, and says what works, one line each.
+Exit status: 0 a vault can be there, 1 it cannot.
+
+Examples:
+  tidemark vault check s3://backups/tidemark?endpoint=https://minio.example:9000
+  tidemark vault check oss://backups/tidemark?region=cn-hangzhou --json
+  tidemark vault check /srv/vault";
+
 /// Arguments of `tidemark vault`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = SECRETS)]
+#[command(after_help = PLACES)]
 pub struct VaultArgs {
     #[command(subcommand)]
     command: Command,
@@ -22,11 +50,21 @@ enum Command {
     /// Make a vault: encrypted, and for good, if a passphrase or key file is given
     #[command(after_help = SECRETS)]
     Init {
-        /// Where it shall be
+        /// A directory, s3://... or oss://...
         #[arg(value_name = "VAULT")]
         vault: String,
         #[command(flatten)]
         secret: SecretArgs,
+    },
+    /// Try everything that a vault needs of a place
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// A directory, s3://... or oss://...
+        #[arg(value_name = "VAULT")]
+        vault: String,
+        /// Print an object instead of lines
+        #[arg(long)]
+        json: bool,
     },
     /// Passphrases and key files of an encrypted vault: list, add, remove, rotate
     #[command(subcommand, after_help = SECRETS)]
@@ -36,6 +74,16 @@ enum Command {
 /// Runs the command; the exit status is its verdict.
 pub fn run(args: &VaultArgs) -> Result<ExitCode> {
     match &args.command {
+        Command::Check { vault, json } => {
+            let place = VaultPlace::parse(vault)?;
+            let report = check::check(&place)?;
+            print(&if *json {
+                report.json(&place)?
+            } else {
+                report.text(&place)
+            })?;
+            return Ok(ExitCode::from(u8::from(!report.is_usable())));
+        }
         Command::Init { vault, secret } => key::init(vault, secret)?,
         Command::Key(command) => key::run(command)?,
     }

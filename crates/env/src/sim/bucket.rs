@@ -149,15 +149,26 @@ enum Fate {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Access {
     Read,
+    List,
     Put,
     Delete,
+}
+
+/// Whether an operation can be about `key`, and if not, why.
+fn check_target(access: Access, key: &str) -> Result<(), &'static str> {
+    match (access, key, key.strip_suffix('/')) {
+        (Access::List, "", _) => Ok(()),
+        (Access::List, _, None) => Err("a prefix is empty or ends with `/`"),
+        (Access::List, _, Some(inner)) => check_key(inner),
+        _ => check_key(key),
+    }
 }
 
 impl Store {
     fn fate(&self, access: Access) -> Fate {
         use BucketErrorKind::{Busy, Denied, Full};
         let faults = self.faults.get();
-        let writes = access != Access::Read;
+        let writes = matches!(access, Access::Put | Access::Delete);
         let fates = [
             (
                 faults.throttled,
@@ -261,7 +272,8 @@ struct Client {
 }
 
 impl Client {
-    /// A request: starts at its first poll, has its `effect` once or never, and is answered.
+    /// A request: starts at its first poll, has its `effect` once or never, and is answered. What is no key
+    /// or prefix is refused before it becomes one.
     fn request<T: 'static>(
         &self,
         step: &'static str,
@@ -277,6 +289,9 @@ impl Client {
                 key: key.clone(),
                 cause,
             };
+            if let Err(why) = check_target(access, &key) {
+                return Err(error(BucketErrorKind::Other, why.into()));
+            }
             let alive = || {
                 process
                     .check_alive()
@@ -299,15 +314,6 @@ impl Client {
             store
                 .answer(fate, access, done)
                 .map_err(|(kind, why)| error(kind, why.into()))
-        })
-    }
-
-    fn check(&self, step: &'static str, key: &str) -> Result<(), BucketError> {
-        check_key(key).map_err(|why| BucketError {
-            kind: BucketErrorKind::Other,
-            step,
-            key: key.to_owned(),
-            cause: why.into(),
         })
     }
 }
@@ -340,7 +346,7 @@ impl Store {
     /// What the client is told when `done` is what happened until now.
     fn answer<T>(&self, fate: Fate, access: Access, done: Option<Result<T, Refusal>>) -> Result<T, Refusal> {
         let lost = match access {
-            Access::Read => (BucketErrorKind::Busy, "no answer in time"),
+            Access::Read | Access::List => (BucketErrorKind::Busy, "no answer in time"),
             Access::Put | Access::Delete => (BucketErrorKind::Unknown, "no answer in time"),
         };
         match (fate, done) {
@@ -360,18 +366,13 @@ impl Bucket for Client {
         body: Vec<Bytes>,
         pre: Precondition,
     ) -> LocalFuture<'_, Result<(), BucketError>> {
-        let checked = self.check("put", key);
-        let request = self.request("put", Access::Put, key, move |store, key| {
+        self.request("put", Access::Put, key, move |store, key| {
             let mut objects = store.objects.borrow_mut();
             if pre == Precondition::Absent && objects.contains_key(key) {
                 return Err((BucketErrorKind::Exists, "there is such an object"));
             }
             objects.insert(key.to_owned(), body.concat().into());
             Ok(())
-        });
-        Box::pin(async move {
-            checked?;
-            request.await
         })
     }
 
@@ -398,10 +399,7 @@ impl Bucket for Client {
     }
 
     fn list(&self, prefix: &str) -> LocalFuture<'_, Result<Vec<ObjectInfo>, BucketError>> {
-        self.request("list", Access::Read, prefix, |store, prefix| {
-            if !prefix.is_empty() && !prefix.ends_with('/') {
-                return Err((BucketErrorKind::Other, "a prefix is empty or ends with `/`"));
-            }
+        self.request("list", Access::List, prefix, |store, prefix| {
             let objects = store.objects.borrow();
             let found = objects
                 .range(prefix.to_owned()..)
