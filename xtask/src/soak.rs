@@ -1,15 +1,17 @@
-//! `cargo xtask soak`: strikes the real binary for many rounds, `kill -9` and power cuts.
+//! `cargo xtask soak`: strikes the real binary for many rounds, `kill -9` and power cuts, and puts a vault into a
+//! real Ceph cluster whose gateway is killed.
 //!
-//! The tests are those of `cargo xtask test`, with more rounds; each round's progress and, at the end, one
+//! The tests are those of `cargo xtask test` (those with Ceph only run here), with more rounds; each round's progress and, at the end, one
 //! line with what was tried and lost are printed by them.
 
-use crate::test;
+use crate::{test, tools};
 use anyhow::{Context, Result, bail};
 
 const KILL9: (&str, &str, &str) = ("kill9", "tests/e2e/test_kill_nine.py", "200");
 const POWERCUT: (&str, &str, &str) = ("powercut", "tests/e2e/test_power_cut.py", "50");
+const CEPH: (&str, &str, &str) = ("ceph", "tests/e2e/test_ceph.py", "20");
 
-/// Runs the rounds that `words` ask for: `--rounds N`, `--only kill9|powercut`, `--seed N`.
+/// Runs the rounds that `words` ask for: `--rounds N`, `--only kill9|powercut|ceph`, `--seed N`.
 pub fn run(words: &[&str]) -> Result<()> {
     let (mut rounds, mut only, mut seed) = (None, None, None);
     for pair in words.chunks(2) {
@@ -20,13 +22,13 @@ pub fn run(words: &[&str]) -> Result<()> {
             _ => bail!("not understood: {}", pair.join(" ")),
         }
     }
-    let chosen: Vec<_> = [KILL9, POWERCUT]
+    let chosen: Vec<_> = [KILL9, POWERCUT, CEPH]
         .into_iter()
         .filter(|(name, ..)| only.is_none_or(|only| only == *name))
         .collect();
     if chosen.is_empty() {
         bail!(
-            "nothing is called {:?}; there are: kill9, powercut",
+            "nothing is called {:?}; there are: kill9, powercut, ceph",
             only.unwrap_or_default()
         );
     }
@@ -38,7 +40,9 @@ pub fn run(words: &[&str]) -> Result<()> {
             args.extend(["--seed", seed]);
         }
         eprintln!("== soak {name}");
-        if let Err(error) = test::pytest(&[file], &args) {
+        let needed = if name == CEPH.0 { tools::FOR_CEPH } else { &[] };
+        let outcome = tools::ensure(needed).and_then(|()| test::pytest(&[file], &args));
+        if let Err(error) = outcome {
             eprintln!("{error:#}");
             failed.push(name);
         }
@@ -69,6 +73,6 @@ mod tests {
         let refused = |words: &[&str]| format!("{:#}", run(words).unwrap_err());
         assert!(refused(&["--rounds", "many"]).contains("\"many\" is not a number"));
         assert!(refused(&["--rounds"]).contains("not understood: --rounds"));
-        assert!(refused(&["--only", "fire"]).contains("kill9, powercut"));
+        assert!(refused(&["--only", "fire"]).contains("kill9, powercut, ceph"));
     }
 }

@@ -27,6 +27,16 @@ pub const FOR_TESTS: &[Tool] = &[
 /// What the fuzzer is built with: it is C++.
 pub const FOR_FUZZING: &[Tool] = &[("g++", "g++")];
 
+/// A cluster of one with a RADOS gateway, for the soak.
+pub const FOR_CEPH: &[Tool] = &[
+    ("ceph", "ceph-common"),
+    ("ceph-mon", "ceph-mon"),
+    ("monmaptool", "ceph-base"),
+    ("ceph-mgr", "ceph-mgr"),
+    ("ceph-osd", "ceph-osd"),
+    ("radosgw", "radosgw"),
+];
+
 /// What the benchmarks run besides.
 pub const FOR_BENCH: &[Tool] = &[
     ("qemu-nbd", "qemu-utils"),
