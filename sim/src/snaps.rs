@@ -329,9 +329,13 @@ impl World {
             return;
         };
         let (new, from, size) = (id.clone(), snap.id.clone(), (image.len() * SECTOR) as u64);
+        let own_key = self.has_own_key(number);
         let answer = self
             .call(host, |node| async move {
-                node.create_disk(&new, size, Some(&from)).await
+                match own_key {
+                    true => node.create_encrypted_disk(&new, size, Some(&from)).await,
+                    false => node.create_disk(&new, size, Some(&from)).await,
+                }
             })
             .await;
         self.say(|| format!("{id} made from {}: {answer:?}", snap.id));

@@ -34,11 +34,14 @@ impl World {
             let id = DiskId::new(self.id("d", n)).unwrap_or_else(|e| self.fail(e.to_string()));
             let host = &self.hosts[n % self.hosts.len()];
             let (new, size) = (id.clone(), (sectors * SECTOR) as u64);
+            let own_key = self.has_own_key(n);
             let made = self
-                .call(
-                    host,
-                    |node| async move { node.create_disk(&new, size, None).await },
-                )
+                .call(host, |node| async move {
+                    match own_key {
+                        true => node.create_encrypted_disk(&new, size, None).await,
+                        false => node.create_disk(&new, size, None).await,
+                    }
+                })
                 .await;
             if !matches!(made, Some(Ok(()))) {
                 self.fail(format!("a new disk cannot be made: {made:?}"));

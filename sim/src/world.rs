@@ -292,6 +292,11 @@ impl World {
         secret.filter(|_| self.plan.setup.encrypted)
     }
 
+    /// Whether the disk of this number is made with a key of its own.
+    pub fn has_own_key(&self, number: usize) -> bool {
+        self.plan.setup.encrypted && number.is_multiple_of(2)
+    }
+
     /// How nodes are configured.
     pub fn config(&self) -> NodeConfig {
         let setup = &self.plan.setup;

@@ -133,7 +133,16 @@ impl Vault {
                 format.expect(&Format::decode(&object)?, &store.describe())?;
                 if let Some(set) = &mut set {
                     match store.key_set().await {
-                        Ok(found) => *set = found,
+                        Ok(found) => {
+                            if found.is_before(set) {
+                                let bucket = store.describe();
+                                tracing::warn!(
+                                    bucket,
+                                    "the bucket's key set is older than the one that was known: somebody put an old state back"
+                                );
+                            }
+                            *set = found;
+                        }
                         Err(error) if error.kind == VaultErrorKind::Busy => away(&error),
                         Err(error) => return Err(error),
                     }

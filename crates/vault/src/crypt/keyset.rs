@@ -52,6 +52,11 @@ impl KeySet {
         key::key_set(self.vault, self.seq)
     }
 
+    /// Whether it was replaced by the other, or by one that the other replaced.
+    pub(crate) fn is_before(&self, other: &Self) -> bool {
+        self.seq < other.seq
+    }
+
     pub(crate) fn encode(&self) -> Result<Bytes> {
         text::encode(KIND, VERSION, self)
     }

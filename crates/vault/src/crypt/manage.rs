@@ -93,7 +93,8 @@ impl Store {
                 .iter()
                 .filter_map(|object| key::parse_key_set(self.vault, &object.key));
             let Some(seq) = seqs.max() else {
-                return Err(VaultError::corrupt(step, prefix, "the vault's key sets are gone"));
+                let cause = "the vault's key sets are gone; the last two lines of a node's vault.format are a copy of one";
+                return Err(VaultError::corrupt(step, prefix, cause));
             };
             // A writer may have made the next one and removed this meanwhile.
             if let Some(object) = self.get_opt(step, &key::key_set(self.vault, seq)).await? {
