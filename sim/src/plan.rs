@@ -305,7 +305,7 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
             _ if dice.one_in(2) => dice.skewed(9) as u32,
             _ => 0,
         },
-        long_ids: dice.one_in(3),
+        long_ids: false,
         misdirected: if dice.one_in(3) { 200 } else { 0 },
     }
 }
@@ -528,7 +528,11 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
     match dice.below(if focus == Focus::Snapshots { 9 } else { 16 }) {
         0..=2 => Step::Snapshot { disk: any },
         3 => Step::Clone { pick: any, node: any },
-        4 => rollback(dice, any),
+        4 => Step::Rollback {
+            disk: any,
+            pick: any,
+            then: None,
+        },
         5 if deletes => Step::Delete { pick: any },
         6 if deletes && dice.one_in(3) => Step::DeleteDisk { disk: any },
         6 => Step::Verify { pick: any },

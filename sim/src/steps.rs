@@ -287,8 +287,10 @@ impl World {
         let page = page && medium != Medium::Superblock;
         host.machine.power_cut();
         host.running.borrow_mut().take();
+        let directory = self.plan.setup.directory;
         let hit = self.rot_file(host, page, move |path| match medium {
-            Medium::Spool => path.contains("/spool/"),
+            // A vault in a directory may have taken a pack's file itself: that is its object by now.
+            Medium::Spool => path.contains("/spool/") && !(directory && path.ends_with(".pack")),
             _ => path.contains(&below) && path.contains(part),
         });
         if let Some(offset) = hit.filter(|_| medium != Medium::Spool) {
