@@ -355,17 +355,22 @@ fn filling(dice: &mut Dice, setup: &Setup, steps: &mut Vec<Step>) {
         steps.push(Step::Wait { ms: dice.skewed(12) });
     }
     steps.push(Step::Snapshot { disk: any });
-    if dice.one_in(2) {
-        steps.push(Step::Wait { ms: dice.skewed(13) });
-    }
+    // Either anywhere, or right after the commit, which writes a superblock while fetched data is not synced.
+    let committed = dice.one_in(2);
+    steps.push(match committed {
+        true => Step::Captured,
+        false => Step::Wait { ms: dice.skewed(13) },
+    });
     if !dice.one_in(3) {
         steps.push(Step::Crash {
             node: any,
             thread: dice.below(4) as usize,
-            polls: dice.skewed(10),
+            polls: dice.skewed(if committed { 6 } else { 10 }),
             power: !dice.one_in(6),
             again: None,
         });
+        // It is to come before anybody does more.
+        steps.push(Step::Wait { ms: dice.skewed(9) });
     }
 }
 
