@@ -3,10 +3,9 @@
 use super::Report;
 use std::collections::BTreeMap;
 use std::path::Path;
-use tidemark_env::{Env, OpenMode};
-use tidemark_units::Lsn;
+use tidemark_env::Env;
 use tidemark_vault::{Reader, Root, Vault};
-use tidemark_volume::{Volume, VolumeError, VolumeErrorKind, read_log};
+use tidemark_volume::{LogReport, Volume, VolumeErrorKind, VolumeReport};
 
 const DAMAGED: &str = "keep the directory as it is (copy it before trying anything); make a disk from the newest \
                        snapshot, or bring the named file back from a copy";
@@ -54,57 +53,53 @@ pub(super) async fn check(
 }
 
 async fn volume(env: &Env, dir: &Path, item: &str, vault: Option<&Vault>, report: &mut Report) {
-    let _lock = match env.fs.lock_dir(dir).await {
-        Ok(lock) => lock,
-        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+    let found = match Volume::check(env, dir).await {
+        Ok(found) => found,
+        Err(error) if error.kind == VolumeErrorKind::Busy => {
             return report.warning(item, "in use by another process; not looked at", LOCKED);
         }
-        Err(error) => return report.damaged(item, format!("cannot be locked: {error}"), UNREADABLE),
+        Err(error) => return report.damaged(item, error.to_string(), UNREADABLE),
     };
-    let roots = match Volume::roots_of(env, dir).await {
-        Ok(roots) => roots,
-        Err(error) => return failed(item, &error, report),
-    };
-    if let Err(why) = base(env, dir).await {
-        report.damaged(item, why, DAMAGED);
+    for problem in &found.problems {
+        report.damaged(item, problem, DAMAGED);
     }
-    let (mut records, mut last) = (0u64, Lsn::ZERO);
-    let read = read_log(env, dir, |line| {
-        records += 1;
-        last = last.max(line.lsn);
-    })
-    .await;
-    match read {
-        Ok(()) => report.ok(item, format!("{records} records in the log, up to LSN {last}")),
-        Err(error) => failed(item, &error, report),
+    for (slot, state) in found.slots.iter().enumerate() {
+        if let (Some(problem), true) = (&state.problem, found.volume.is_some()) {
+            report.warning(
+                item,
+                format!("superblock slot {slot} is not valid ({problem}); the other one is"),
+                "nothing if a crash came before; if none did, look at the medium. The next checkpoint writes it anew",
+            );
+        }
     }
-    if let Some(vault) = vault {
-        for root in roots {
-            needed(vault, &root, item, report).await;
+    if let (Some(volume), Some(log), true) = (&found.volume, &found.log, found.problems.is_empty()) {
+        report.ok(item, summary(volume, log));
+    }
+    if let (Some(vault), Some(volume)) = (vault, &found.volume) {
+        for root in &volume.roots {
+            needed(vault, root, item, report).await;
         }
     }
 }
 
-fn failed(item: &str, error: &VolumeError, report: &mut Report) {
-    let advice = match error.kind {
-        VolumeErrorKind::Corrupt => DAMAGED,
-        _ => UNREADABLE,
-    };
-    report.damaged(item, error.to_string(), advice);
-}
-
-/// The base's first shard is there, and all that are there can be opened.
-async fn base(env: &Env, dir: &Path) -> Result<(), String> {
-    let base = dir.join("base");
-    let shards = env.fs.list(&base).await.map_err(|e| format!("base: {e}"))?;
-    if !shards.iter().any(|shard| shard.name == "0000.raw") {
-        return Err("base shard 0000.raw is missing".into());
+/// A healthy volume in a line.
+fn summary(volume: &VolumeReport, log: &LogReport) -> String {
+    let mut line = format!("{} records in the log, up to LSN {}", log.records, log.last_lsn);
+    if let Some(torn) = log.torn_to {
+        line += &format!(" (a torn tail up to LSN {torn} was never promised to anybody)");
     }
-    for shard in shards {
-        let opened = env.fs.open(&base.join(&shard.name), OpenMode::Read).await;
-        opened.map_err(|e| format!("base shard {}: {e}", shard.name))?;
+    if volume.absent_chunks > 0 {
+        line += &format!(", {} chunks still in the vault only", volume.absent_chunks);
     }
-    Ok(())
+    for (count, what) in [
+        (log.pending.len(), "snapshots to be captured"),
+        (log.prepared.len(), "marks whose group has to decide"),
+    ] {
+        if count > 0 {
+            line += &format!(", {count} {what}");
+        }
+    }
+    line
 }
 
 /// Content that the volume needs from the vault: the way to its first chunk.

@@ -133,7 +133,7 @@ fn lost_files_and_leftovers_are_named() {
     std::fs::remove_file(dir.join("volumes/v/base/0000.raw")).unwrap();
     let (_, found) = findings(dir, "volume v");
     assert!(
-        found[0]["found"].as_str().unwrap().contains("0000.raw"),
+        found[0]["found"].as_str().unwrap().contains("base shard 0"),
         "{found:?}"
     );
     for slot in ["super.0", "super.1"] {
@@ -145,7 +145,7 @@ fn lost_files_and_leftovers_are_named() {
             && found[0]["found"]
                 .as_str()
                 .unwrap()
-                .contains("no valid superblock"),
+                .contains("neither superblock slot is valid"),
         "{found:?}"
     );
 }
