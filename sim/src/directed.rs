@@ -65,6 +65,29 @@ impl World {
         self.delete_snap(&snap).await;
     }
 
+    /// Kills a node between the writing of a superblock and its sync, lets its successor work for a moment, and takes the
+    /// power: what the successor builds upon has to be durable.
+    pub async fn between_superblocks(self: &Rc<Self>, disk: &Rc<Disk>, mut dice: Dice, polls: u64) {
+        let host = self.host_of(disk);
+        if host.doom.borrow().is_some() {
+            return;
+        }
+        self.doom_upon(host, "super.", false);
+        for (operations, last) in [(OVERWRITES, false), (4 + dice.below(12) as u32, true)] {
+            for work in &disk.work {
+                work.add(Dice::new(dice.below(u64::MAX), 0), operations);
+            }
+            if last {
+                self.doom(host, VAULT_THREAD + 1, polls, true, None);
+            }
+            let end = self.sim.now() + OVERWRITING;
+            while self.sim.now() < end && host.is_well() {
+                self.sleep(Duration::from_millis(2)).await;
+            }
+            self.tend().await;
+        }
+    }
+
     /// Asks for a snapshot, and deletes the one that it is relative to while it is made or right after. Then for another one:
     /// it has to be whole, whatever it is relative to now.
     pub async fn delete_parent(self: Rc<Self>, disk: usize, wait: Duration) {

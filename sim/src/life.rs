@@ -3,6 +3,7 @@
 use crate::model::Model;
 use crate::plan::Rates;
 use crate::world::{Disk, Doom, Host, Running, World};
+use futures_util::future::select_all;
 use std::rc::Rc;
 use std::time::Duration;
 use tidemark_env::sim::Process;
@@ -28,6 +29,33 @@ impl World {
             process,
             power,
             again,
+            lives_on: false,
+        });
+    }
+
+    /// Lets a node die when one of its threads has next changed a file whose path contains `part`.
+    pub fn doom_upon(self: &Rc<Self>, host: &Host, part: &str, power: bool) {
+        let Some(running) = host.running.borrow().clone() else {
+            return;
+        };
+        // Whichever it is, and the others with it.
+        let threads = running.threads.borrow().clone();
+        let Some(first) = threads.first().cloned() else {
+            return;
+        };
+        threads.iter().for_each(|process| process.kill_upon(part));
+        let machine = host.machine.clone();
+        self.env.spawn(async move {
+            select_all(threads.iter().map(Process::died)).await;
+            match power {
+                true => machine.power_cut(),
+                false => machine.kill_all(),
+            }
+        });
+        *host.doom.borrow_mut() = Some(Doom {
+            process: first,
+            power,
+            again: None,
             lives_on: false,
         });
     }

@@ -80,7 +80,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "volume-recycle-too-soon",
         "segments are reused before the superblock says so",
-        &[Crash, Mixed],
+        &[Space, Crash],
     ),
     mutant(
         "volume-names-unsynced-segment",
@@ -206,7 +206,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "node-note-removed-without-sync",
         "a deleted snapshot's note may come back",
-        &[Snapshots, Crash],
+        &[Bucket, Snapshots],
     ),
     mutant(
         "node-note-removed-last",
@@ -221,7 +221,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "node-resumes-new-marks",
         "a mark that was just made is taken for one that a crash left",
-        &[Lazy, Mixed],
+        &[Groups, Lazy],
     ),
     mutant(
         "vault-ignores-owner",

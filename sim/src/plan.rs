@@ -116,6 +116,8 @@ pub enum Step {
     /// A snapshot is asked for while the bucket is down, its disk is overwritten meanwhile, it is cancelled, and after so
     /// many polls of the thread that does that the node dies.
     Cancel { disk: usize, polls: u64, power: bool },
+    /// A node dies while it writes a superblock of a disk, and soon after its restart, after so many polls, the power goes.
+    BetweenSuperblocks { disk: usize, polls: u64 },
     /// A snapshot is asked for, and after so many microseconds the one before it is deleted.
     DeleteParent { disk: usize, micros: u64 },
     /// A disk is made from a snapshot.
@@ -439,6 +441,12 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
     let special = dice.below(3) > 0;
     if special {
         match focus {
+            Focus::Crash if dice.one_in(3) => {
+                return Step::BetweenSuperblocks {
+                    disk: any,
+                    polls: 1 + dice.skewed(9),
+                };
+            }
             Focus::Crash => return crash(dice),
             Focus::Snapshots if dice.one_in(6) => {
                 return Step::DeleteParent {

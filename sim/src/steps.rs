@@ -82,6 +82,12 @@ impl World {
                     self.cancel(number_of, &disk, dice, polls, power).await;
                 }
             }
+            Step::BetweenSuperblocks { disk, polls } => {
+                if let Some((_, disk)) = self.pick_disk(disk) {
+                    let dice = Dice::new(self.plan.seed, number);
+                    self.between_superblocks(&disk, dice, polls).await;
+                }
+            }
             Step::DeleteParent { disk, micros } => {
                 if let Some((disk, _)) = self.pick_disk(disk) {
                     let wait = Duration::from_micros(micros);

@@ -180,6 +180,42 @@ fn a_process_stalls_once_after_so_many_polls_of_its_own_tasks() {
 }
 
 #[test]
+fn a_process_dies_between_a_change_and_its_sync() {
+    let mut kept = 0;
+    for seed in 0..60 {
+        let sim = Sim::new(seed);
+        let world = sim.clone();
+        kept += sim.run(async |_| {
+            let machine = world.machine("a");
+            let process = machine.boot();
+            process.kill_upon("super.");
+            let env = process.env();
+            process.env().spawn(async move {
+                for name in ["other", "super.0", "never"] {
+                    let file = env.fs.open(Path::new(name), OpenMode::Create).await.unwrap();
+                    file.write_at(0, vec![name.into()]).await.unwrap();
+                    file.sync().await.unwrap();
+                    env.fs.sync_dir(Path::new(".")).await.unwrap();
+                }
+            });
+            process.died().await;
+            machine.power_cut();
+            let fs = machine.boot().env().fs;
+            assert!(
+                fs.exists(Path::new("other")).await.unwrap(),
+                "it goes on until then"
+            );
+            assert!(!fs.exists(Path::new("never")).await.unwrap(), "and not after it");
+            usize::from(fs.exists(Path::new("super.0")).await.unwrap())
+        });
+    }
+    assert!(
+        0 < kept && kept < 60,
+        "{kept}: what comes next may or may not happen"
+    );
+}
+
+#[test]
 fn a_process_that_kills_itself_ends_after_that_poll() {
     struct Dropped(Rc<Cell<u32>>);
     impl Drop for Dropped {

@@ -75,7 +75,9 @@ impl SimFs {
         let path = path.to_owned();
         self.operation(move |on, tree| {
             on.check_fault(FaultOp::Name, &path)?;
-            effect(on, tree, &path)
+            let done = effect(on, tree, &path)?;
+            on.process.changed(&path);
+            Ok(done)
         })
     }
 
@@ -361,6 +363,7 @@ impl File for SimFile {
                 left -= part.len() as u64;
                 at += piece.len() as u64;
             }
+            on.process.changed(&path);
             refused
         })
     }

@@ -8,6 +8,7 @@ use crate::tasks::TaskSet;
 use crate::{Env, LocalFuture};
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub(super) struct ProcessState {
     polls_left: Cell<Option<u64>>,
     /// How often its tasks are still polled before it stalls, and for how long it does then.
     stall_ahead: Cell<Option<(u64, Duration)>>,
+    /// A part of a path: it is killed when it has changed such a file, or such a name.
+    kill_upon: RefCell<Option<String>>,
     mourners: RefCell<Vec<Waker>>,
 }
 
@@ -48,6 +51,7 @@ impl ProcessState {
             stalled_until: Cell::new(Duration::ZERO),
             polls_left: Cell::new(None),
             stall_ahead: Cell::new(None),
+            kill_upon: RefCell::default(),
             mourners: RefCell::default(),
         })
     }
@@ -74,6 +78,18 @@ impl ProcessState {
         let left = self.polls_left.get().map(|left| left.saturating_sub(1));
         self.polls_left.set(left);
         left == Some(0)
+    }
+
+    /// It has changed what `path` names. If that was waited for, it is polled once more, so that what it does next may or may
+    /// not happen, and then no more.
+    pub(super) fn changed(&self, path: &Path) {
+        let mut upon = self.kill_upon.borrow_mut();
+        if upon
+            .take_if(|part| path.to_string_lossy().contains(&**part))
+            .is_some()
+        {
+            self.polls_left.set(Some(1));
+        }
     }
 
     /// None of its tasks is polled before `until`.
@@ -126,6 +142,12 @@ impl Process {
             0 => self.kill(),
             _ => self.state.polls_left.set(Some(polls)),
         }
+    }
+
+    /// Kills it when it has next changed a file, or removed a name, whose path contains `part`: between a change and what is to
+    /// make it durable is where names and bytes get lost.
+    pub fn kill_upon(&self, part: &str) {
+        *self.state.kill_upon.borrow_mut() = Some(part.to_owned());
     }
 
     /// Lets it stall for `time`, once its tasks were polled `polls` more times: as a thread does that waits for a page that is
