@@ -141,7 +141,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "volume-tracking-cleared-early",
         "changed chunks are forgotten before their snapshot exists",
-        &[Snapshots, Crash],
+        &[Crash, Snapshots],
     ),
     mutant(
         "volume-fail-loses-bits",
