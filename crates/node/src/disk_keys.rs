@@ -84,7 +84,12 @@ impl VaultHost {
                 tracing::debug!(%disk, %error, "the key of a disk that is gone stays for now");
                 continue;
             }
-            fs.remove_file(&self.disk_keys_dir().join(disk.as_str())).await?;
+            match fs.remove_file(&self.disk_keys_dir().join(disk.as_str())).await {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e.into()),
+                _ => {}
+            }
+            // A power cut must not bring back what is told as destroyed.
+            fs.sync_dir(&self.disk_keys_dir()).await?;
             self.own_keys.borrow_mut().remove(&disk);
             tracing::info!(%disk, "the key of a disk that is gone is destroyed");
         }
