@@ -1,12 +1,12 @@
 //! [`Node`]: which disks are open on which threads, and the requests of the control plane.
 //!
 //! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, and what
-//! nobody needs any more in `sweeping`. Each of them is one `impl` of [`Node`].
+//! nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
 
+mod collecting;
 mod groups;
 mod lifecycle;
 mod marks;
-mod sweeping;
 
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
 use tidemark_nbd::server::Stop;
 use tidemark_units::{CHUNK_BYTES, DiskId};
-use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
 use tokio::task::AbortHandle;
 
 /// How long a shutdown waits for what clients have under way.
@@ -54,9 +54,7 @@ pub struct Shared {
     opening: Mutex<BTreeMap<DiskId, Arc<AsyncMutex<()>>>>,
     board: ProgressBoard,
     events: broadcast::Sender<Event>,
-    /// Read while a volume adopts a snapshot's content; written by a sweep.
-    adopting: RwLock<()>,
-    sweep_wanted: Arc<Notify>,
+    collect_wanted: Arc<Notify>,
     /// Takes NBD clients in.
     accepting: Mutex<Option<AbortHandle>>,
     vault_thread: Mutex<Option<Thread>>,
@@ -185,12 +183,11 @@ impl Node {
             opening: Mutex::default(),
             board,
             events,
-            adopting: RwLock::new(()),
-            sweep_wanted: Arc::new(Notify::new()),
+            collect_wanted: Arc::new(Notify::new()),
             accepting: Mutex::default(),
             vault_thread: Mutex::new(Some(thread)),
         });
-        sweeping::start(&shared);
+        collecting::start(&shared);
         if let Some(socket) = socket {
             let listener = nbd::listen(&socket).map_err(|e| {
                 NodeError::new(

@@ -2,10 +2,15 @@
 
 use crate::remote::Gone;
 use std::path::PathBuf;
+use std::time::Duration;
 use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
 use tidemark_vault::{CaptureOptions, Secret, SnapshotStats, VaultError, VaultErrorKind};
+pub use tidemark_vault::{CollectOptions, CollectReport};
 use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
+
+/// How long a deleted snapshot can be brought back unless a node is told otherwise.
+pub const UNDELETE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a node keeps things and how it may use the machine.
 #[derive(Clone, Debug)]
@@ -24,6 +29,8 @@ pub struct NodeConfig {
     pub spool_bytes_max: u64,
     /// Bytes at which a pack is closed and sent.
     pub pack_bytes: u64,
+    /// How long a deleted snapshot can be brought back.
+    pub undelete_window: Duration,
     /// How volumes use memory and space.
     pub volume: VolumeConfig,
 }
@@ -40,6 +47,7 @@ impl NodeConfig {
             io: IoChoice::Auto,
             spool_bytes_max: capture.spool_quota_bytes,
             pack_bytes: capture.pack_bytes,
+            undelete_window: UNDELETE_WINDOW,
             volume: VolumeConfig::default(),
         }
     }
@@ -192,6 +200,7 @@ impl From<VaultError> for NodeError {
             VaultErrorKind::Denied
             | VaultErrorKind::Locked
             | VaultErrorKind::Lost
+            | VaultErrorKind::Stale
             | VaultErrorKind::Other => NodeErrorKind::Other,
         };
         Self::new(kind, e.to_string())
@@ -226,11 +235,13 @@ impl From<SnapshotStats> for SnapshotSummary {
     }
 }
 
-/// Freed by a sweep of the vault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SweepReport {
-    /// Packs removed.
-    pub packs: u64,
-    /// Bytes freed.
-    pub bytes: u64,
+/// A deleted snapshot that can still be brought back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletedSnapshot {
+    /// Its disk.
+    pub disk: DiskId,
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// Until then at least, in milliseconds since 1970-01-01 UTC; `None`: the next collection purges it.
+    pub until_ms: Option<i64>,
 }

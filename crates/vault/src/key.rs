@@ -1,6 +1,6 @@
 //! Where things are in the bucket. Every key that the vault uses is made or parsed here.
 
-use crate::id::{Nonce, PackId, VaultId};
+use crate::id::{CaptureId, Nonce, PackId, VaultId};
 use crate::pack::PackKind;
 use tidemark_units::{DiskId, SnapshotId};
 
@@ -10,6 +10,33 @@ pub(crate) const FORMAT: &str = "format";
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// All head logs.
 pub(crate) const DISKS: &str = "d/";
+
+/// All captures under way.
+pub(crate) const CAPTURES: &str = "w/";
+/// All forwards.
+pub(crate) const FORWARDS: &str = "moved/";
+
+/// A capture under way.
+pub(crate) fn capture(id: CaptureId) -> String {
+    format!("{CAPTURES}{id}")
+}
+
+/// The capture that `key` is about.
+pub(crate) fn parse_capture(key: &str) -> Option<CaptureId> {
+    key.strip_prefix(CAPTURES)?.parse().ok()
+}
+
+/// Where the content of a pack has gone.
+pub(crate) fn forward(pack: PackId) -> String {
+    let hex = pack.to_string();
+    format!("{FORWARDS}{}/{hex}", &hex[..2])
+}
+
+/// The pack whose forward `key` is.
+pub(crate) fn parse_forward(key: &str) -> Option<PackId> {
+    let pack: PackId = key.rsplit('/').next()?.parse().ok()?;
+    (forward(pack) == key).then_some(pack)
+}
 
 /// All key sets of an encrypted vault.
 pub(crate) fn key_sets(vault: VaultId) -> String {

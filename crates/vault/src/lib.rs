@@ -1,4 +1,4 @@
-//! Snapshots in a bucket: chunks, packs, tree, heads, verify, sweep.
+//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection.
 //!
 //! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
 //! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
@@ -18,7 +18,9 @@
 //! give up:  w.abandon()
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
-//! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id) / sweep(keep) / verify(root, sample)
+//! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
+//!           vault.collect(options) / verify(root, sample)
+//! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
 //! ```
 //!
 //! Invariants: (1) nothing is served that does not match its name; (2) the order of a commit is packs,
@@ -38,11 +40,12 @@ mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gc;
 #[cfg(test)]
 mod golden;
 pub mod head;
+mod holds;
 mod id;
-mod in_flight;
 mod key;
 mod locate;
 mod lru;
@@ -51,7 +54,6 @@ mod packs;
 mod reader;
 mod record;
 mod signal;
-mod sweep;
 mod text;
 pub mod tree;
 mod vault;
@@ -59,16 +61,17 @@ mod verify;
 mod walk;
 
 pub use capture::{
-    CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, SnapshotWriter, spool_packs,
+    CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, RegisteredCapture, SnapshotWriter,
+    spool_packs,
 };
 pub use codec::Codec;
 pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKind};
 pub use error::{Result, VaultError, VaultErrorKind};
-pub use head::{HeadEntry, HeadLog};
-pub use id::{ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
+pub use gc::{CollectOptions, CollectReport, LiveRows};
+pub use head::{DeletedSnapshot, HeadEntry, HeadLog, HeadState};
+pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
-pub use sweep::{Keep, SweepReport};
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
 pub use verify::{Damage, Sample, VerifyReport};

@@ -11,8 +11,8 @@ use tidemark_env::sim::Sim;
 use tidemark_env::{Bucket, Env, Precondition};
 use tidemark_units::CHUNK_BYTES;
 use tidemark_vault::{
-    Chunk, DiskKey, KdfCost, Keep, Reader, RecordDraft, Result, Root, Sample, Secret, SnapshotWriter, Vault,
-    VaultError, VaultErrorKind, VaultOptions,
+    Chunk, CollectOptions, DiskKey, KdfCost, Reader, RecordDraft, Result, Root, Sample, Secret,
+    SnapshotWriter, Vault, VaultError, VaultErrorKind, VaultOptions,
 };
 
 /// So little work that tests need not wait for it.
@@ -373,8 +373,8 @@ fn a_new_generation_reads_what_the_old_one_wrote() {
         }
         let vault = open(&env, &bucket, &second).await.unwrap();
         assert_eq!(vault.snapshots().await.unwrap().len(), 4);
-        vault.sweep(&Keep::default()).await.unwrap();
-        assert_holds(&vault, old, &old_model, "after a sweep").await;
+        vault.collect(&CollectOptions::default()).await.unwrap();
+        assert_holds(&vault, old, &old_model, "after a collection").await;
     });
 }
 
@@ -628,6 +628,7 @@ fn a_disks_key_goes_with_its_content_and_not_before() {
             .unwrap()
             .root;
         vault.create_disk_key(&disk("d-2")).await.unwrap();
+        vault.adopt(&disk("d-2"), &[], &snapshot("s-1")).await.unwrap();
         let mut cloned = model.clone();
         cloned.insert(1, 8);
         let clone = capture(&vault, &dir("s-2"), own("s-2", "d-2", Some(first), &[1]), &cloned)
@@ -638,34 +639,55 @@ fn a_disks_key_goes_with_its_content_and_not_before() {
         assert_holds(&vault, first, &model, "the source").await;
         assert_holds(&vault, clone, &cloned, "the clone").await;
 
-        let keep = Keep::default();
-        let refused = vault.destroy_disk_key(&disk("d-1"), &keep).await;
+        let refused = vault.destroy_disk_key(&disk("d-1")).await;
         expect_error(
             refused,
             VaultErrorKind::Other,
             &["d-1", "1 snapshots of the disk"],
         );
         vault
-            .delete_snapshot(&disk("d-1"), &snapshot("s-1"))
+            .delete_snapshot(&disk("d-1"), &snapshot("s-1"), None)
             .await
             .unwrap();
-        // The clone still reads from it.
-        let refused = vault.destroy_disk_key(&disk("d-1"), &keep).await;
-        expect_error(refused, VaultErrorKind::Other, &["still needed"]);
+        let refused = vault.destroy_disk_key(&disk("d-1")).await;
+        expect_error(
+            refused,
+            VaultErrorKind::Other,
+            &["d-1", "1 snapshots of the disk"],
+        );
         vault
-            .delete_snapshot(&disk("d-2"), &snapshot("s-2"))
+            .delete_snapshot(&disk("d-2"), &snapshot("s-2"), None)
             .await
             .unwrap();
-        let held = Keep {
-            roots: vec![clone],
-            ..Keep::default()
-        };
-        let refused = vault.destroy_disk_key(&disk("d-1"), &held).await;
+        // Deleted is not gone: it could be brought back, until a collector purges it.
+        let refused = vault.destroy_disk_key(&disk("d-1")).await;
+        expect_error(
+            refused,
+            VaultErrorKind::Other,
+            &["d-1", "1 snapshots of the disk"],
+        );
+        vault.collect(&CollectOptions::default()).await.unwrap();
+        // The clone's volume still reads from it.
+        let refused = vault.destroy_disk_key(&disk("d-1")).await;
         expect_error(refused, VaultErrorKind::Other, &["still needed"]);
 
+        let before = objects(&bucket).await;
+        // By the name of the handle that made it, which is gone.
+        let holders = vault.head_log(&disk("d-2")).await.unwrap().state().holders();
+        assert_eq!(holders.len(), 1);
+        vault.release_of(&disk("d-2"), &holders[0].0).await.unwrap();
+        vault.collect(&CollectOptions::default()).await.unwrap();
+        // As if the store had kept a copy of every pack.
+        for (key, object) in before
+            .iter()
+            .filter(|(key, _)| key.starts_with("packs/") || key.starts_with("nodes/"))
+        {
+            let pre = tidemark_env::Precondition::None;
+            bucket.put(key, vec![object.clone()], pre).await.unwrap();
+        }
         let packs = objects(&bucket).await;
-        vault.destroy_disk_key(&disk("d-1"), &keep).await.unwrap();
-        vault.destroy_disk_key(&disk("d-1"), &keep).await.unwrap();
+        vault.destroy_disk_key(&disk("d-1")).await.unwrap();
+        vault.destroy_disk_key(&disk("d-1")).await.unwrap();
         let after = objects(&bucket).await;
         assert_eq!(packs.len(), after.len() + 1, "one small object is all that went");
         // The master key alone reads nothing of it any more.
@@ -687,7 +709,7 @@ fn a_disks_key_goes_with_its_content_and_not_before() {
             panic!("chunk 0 is zeros");
         };
         assert_eq!(bytes.len() as u64, CHUNK_BYTES);
-        vault.sweep(&keep).await.unwrap();
+        vault.collect(&CollectOptions::default()).await.unwrap();
         assert_eq!(keys(&*bucket, "packs/").await, [] as [String; 0]);
     });
 }
