@@ -1,7 +1,7 @@
 //! The one binary, `tidemark`: wires everything together.
 //!
 //! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
-//! only, as any other client does; `up`, `volume`, `vault` and `doctor` work on the data themselves.
+//! only, as any other client does; `up`, `volume`, `vault`, `gc` and `doctor` work on the data themselves.
 //! Exit status: 0 done, 1 failed, 2 wrong command line.
 
 mod client;
@@ -10,6 +10,7 @@ mod demo;
 mod doctor;
 mod ecs;
 mod endpoint;
+mod gc;
 mod log;
 mod people;
 mod size;
@@ -58,6 +59,8 @@ enum Command {
     Volume(volume::VolumeArgs),
     /// Vaults themselves: init, check, key
     Vault(vault::VaultArgs),
+    /// Free what nobody needs in a vault
+    Gc(gc::GcArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -78,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),
+        Command::Gc(args) => gc::run(&args)?,
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

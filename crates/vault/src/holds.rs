@@ -15,6 +15,17 @@ use crate::vault::Vault;
 use tidemark_env::mutant;
 use tidemark_units::{DiskId, SnapshotId};
 
+/// A node whose volume of a disk needs something of the vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The node ([`crate::VaultOptions::node`]).
+    pub node: String,
+    /// The disk.
+    pub disk: DiskId,
+    /// How many contents.
+    pub contents: usize,
+}
+
 /// Whether both name the same contents.
 fn same(a: &[Root], b: &[Root]) -> bool {
     a.iter().all(|root| b.contains(root)) && b.iter().all(|root| a.contains(root))
@@ -92,6 +103,21 @@ impl Vault {
                 Err(VaultError::new(VaultErrorKind::Missing, "adopt", subject, cause))
             }
         }
+    }
+
+    /// Who holds what, by disk.
+    pub async fn holders(&self) -> Result<Vec<Holder>> {
+        let mut found = Vec::new();
+        for disk in self.disks().await? {
+            let log = self.look_at_head_log(&disk).await?;
+            let holders = log.state().holders();
+            found.extend(holders.into_iter().map(|(node, contents)| Holder {
+                node,
+                disk: disk.clone(),
+                contents,
+            }));
+        }
+        Ok(found)
     }
 
     /// Says that no volume of the disk is on this node any more.

@@ -69,6 +69,7 @@ pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKi
 pub use error::{Result, VaultError, VaultErrorKind};
 pub use gc::{CollectOptions, CollectReport, LiveRows};
 pub use head::{DeletedSnapshot, HeadEntry, HeadLog, HeadState};
+pub use holds::Holder;
 pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};

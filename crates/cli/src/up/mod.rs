@@ -71,6 +71,9 @@ pub struct UpArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     secret: SecretArgs,
+    /// How long a deleted snapshot can be brought back [default: 24h]; 0s: its space is freed at once
+    #[arg(long, value_name = "TIME")]
+    undelete_window: Option<String>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -85,6 +88,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         metadata_listen,
         config,
         secret,
+        undelete_window,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -94,6 +98,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         metadata_listen,
         config,
         secret,
+        undelete_window,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -157,6 +162,7 @@ async fn serve(
         nbd_socket: Some(settings.nbd_socket()),
         spool_bytes_max: SPOOL_BYTES_MAX,
         vault_secret: secret,
+        undelete_window: settings.undelete_window,
         ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
     };
     let node = Node::start_with(config, bucket)

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The API's address when none is named.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
@@ -26,6 +27,7 @@ struct ConfigFile {
     demo: Option<bool>,
     vault_passphrase_file: Option<PathBuf>,
     vault_key_file: Option<PathBuf>,
+    undelete_window: Option<String>,
 }
 
 impl ConfigFile {
@@ -55,6 +57,8 @@ pub struct Given {
     pub config: Option<PathBuf>,
     /// `--demo`.
     pub demo: bool,
+    /// `--undelete-window`.
+    pub undelete_window: Option<String>,
     /// `--vault-passphrase-file` and `--vault-key-file`.
     pub secret: SecretArgs,
 }
@@ -76,6 +80,8 @@ pub struct Settings {
     pub zone: String,
     /// Whether the tour runs.
     pub demo: bool,
+    /// How long a deleted snapshot can be brought back.
+    pub undelete_window: Duration,
     /// Where what opens the vault is.
     pub secret: SecretArgs,
 }
@@ -117,6 +123,12 @@ impl Settings {
             zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
             region,
             demo: given.demo || file.demo.unwrap_or(false),
+            undelete_window: match given.undelete_window.or(file.undelete_window) {
+                Some(text) => humantime::parse_duration(&text).with_context(|| {
+                    format!("undelete-window {text:?} is no time; write 24h, 7days or 0s")
+                })?,
+                None => tidemark_node::UNDELETE_WINDOW,
+            },
             secret: given.secret.or(SecretArgs {
                 vault_passphrase_file: file.vault_passphrase_file,
                 vault_key_file: file.vault_key_file,
@@ -210,6 +222,20 @@ mod tests {
         assert_eq!(settings.vault, VaultPlace::Directory("/v".into()));
         assert_eq!(settings.zone, "cn-beijing-a");
         assert!(settings.demo);
+    }
+
+    #[test]
+    fn the_window_of_undeletion_is_a_time() {
+        let given = |text: &str| Given {
+            undelete_window: Some(text.into()),
+            ..Given::default()
+        };
+        let window = |text: &str| Settings::resolve(given(text)).map(|settings| settings.undelete_window);
+        assert_eq!(window("36h").unwrap(), Duration::from_secs(36 * 3600));
+        assert_eq!(window("0s").unwrap(), Duration::ZERO);
+        assert!(format!("{:#}", window("soon").unwrap_err()).contains("soon"));
+        let by_default = Settings::resolve(Given::default()).unwrap().undelete_window;
+        assert_eq!(by_default, Duration::from_secs(24 * 3600));
     }
 
     #[test]
