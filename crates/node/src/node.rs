@@ -49,6 +49,8 @@ pub struct Shared {
     launcher: SharedLauncher,
     /// The vault's thread.
     pub vault: Remote<VaultHost>,
+    /// Chosen when the vault was made, for good.
+    vault_is_encrypted: bool,
     disks: Mutex<BTreeMap<DiskId, Arc<Disk>>>,
     /// Opening, making and deleting disks, one at a time per disk.
     opening: Mutex<BTreeMap<DiskId, Arc<AsyncMutex<()>>>>,
@@ -161,7 +163,7 @@ impl Node {
         let make = move |place| VaultHost::open(place, for_host, heard, told);
         let (vault, thread) = Remote::start(&launcher, "vault".into(), make).await?;
         let volumes = config.data_dir.join("volumes");
-        vault
+        let vault_is_encrypted = vault
             .call(move |host| async move {
                 let fs = &host.env().fs;
                 tidemark_env::fs::create_dir_durable(&**fs, &volumes).await?;
@@ -171,7 +173,7 @@ impl Node {
                         fs.remove_dir_all(&volumes.join(entry.name)).await?;
                     }
                 }
-                Ok::<_, std::io::Error>(())
+                Ok::<_, std::io::Error>(host.vault.is_encrypted())
             })
             .await??;
         let socket = config.nbd_socket.clone();
@@ -179,6 +181,7 @@ impl Node {
             config,
             launcher,
             vault,
+            vault_is_encrypted,
             disks: Mutex::default(),
             opening: Mutex::default(),
             board,
@@ -199,6 +202,11 @@ impl Node {
             *lock(&shared.accepting) = Some(accepting.abort_handle());
         }
         Ok(Node { shared })
+    }
+
+    /// Whether disks can have keys of their own ([`Node::create_encrypted_disk`]).
+    pub fn vault_is_encrypted(&self) -> bool {
+        self.shared.vault_is_encrypted
     }
 
     /// Lets NBD clients connect to the disk, or disconnects them and refuses new ones. When `false` has

@@ -38,9 +38,12 @@ pub(crate) fn parse_forward(key: &str) -> Option<PackId> {
     (forward(pack) == key).then_some(pack)
 }
 
+/// All key sets of all vaults.
+pub(crate) const KEYS: &str = "keys/";
+
 /// All key sets of an encrypted vault.
 pub(crate) fn key_sets(vault: VaultId) -> String {
-    format!("keys/{vault}/")
+    format!("{KEYS}{vault}/")
 }
 
 /// One key set. Twenty digits: the order of keys is the order of sets.

@@ -75,6 +75,14 @@ impl Vault {
     pub async fn create_with(env: &Env, bucket: Rc<dyn Bucket>, options: VaultOptions) -> Result<Self> {
         let step = "create vault";
         let mut store = Store::new(env.clone(), bucket, VaultId(env.random()));
+        if let Some(key) = store.anything(step).await? {
+            let cause = format!(
+                "there is something here already ({key}), and no vault's `format`. A new vault needs an empty place: name \
+                 another directory or prefix. If a vault was here, put its `format` back: a node that knew it has a copy, \
+                 the first two lines of `vault.format` in its data directory"
+            );
+            return Err(VaultError::other(step, store.describe(), cause));
+        }
         let mut set = None;
         if let Some(secret) = &options.secret {
             let unlocked = Unlocked::create(env, store.vault, secret, options.kdf).await?;
@@ -154,6 +162,9 @@ impl Vault {
                 }
             }
             Err(error) if may_repeat(error.kind) => away(&VaultError::bucket("open vault", error)),
+            Err(error) if error.kind == BucketErrorKind::Missing => {
+                return Err(format.gone(&store.describe()));
+            }
             Err(error) => return Err(VaultError::bucket("open vault", error)),
         }
         Self::unlock(store, set, &options).await
@@ -184,8 +195,13 @@ impl Vault {
             done => return done,
         }
         match Self::create_with(env, bucket.clone(), options.clone()).await {
-            // Somebody was quicker: theirs is as good.
-            Err(error) if error.kind == VaultErrorKind::Other => Self::open_with(env, bucket, options).await,
+            // Somebody may have been quicker: theirs is as good.
+            Err(refused) if refused.kind == VaultErrorKind::Other => {
+                match Self::open_with(env, bucket, options).await {
+                    Err(error) if error.kind == VaultErrorKind::Missing => Err(refused),
+                    done => done,
+                }
+            }
             done => done,
         }
     }
@@ -388,6 +404,18 @@ impl Store {
         prefix: &str,
     ) -> Result<Vec<tidemark_env::ObjectInfo>> {
         self.repeat(step, || self.bucket.list(prefix)).await
+    }
+
+    /// The key of something that is here although no vault is; `None`: a vault may be made. Key sets do not count: one
+    /// without a `format` is what is left of a making that was interrupted, and no vault but its own reads it.
+    async fn anything(&self, step: &'static str) -> Result<Option<String>> {
+        let any = self.repeat(step, || self.bucket.any("")).await?;
+        if !any.as_deref().is_some_and(|key| key.starts_with(key::KEYS)) {
+            return Ok(any);
+        }
+        let all = self.list(step, "").await?;
+        let mut keys = all.into_iter().map(|object| object.key);
+        Ok(keys.find(|key| !key.starts_with(key::KEYS)))
     }
 
     pub(crate) async fn delete(&self, step: &'static str, key: &str) -> Result<()> {

@@ -9,16 +9,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use tidemark_env::fs::write_atomic;
 use tidemark_env::sim::Sim;
-use tidemark_env::{Bucket, Env, OpenMode, Precondition};
+use tidemark_env::{Bucket, Env, OpenMode};
 use tidemark_units::CHUNK_BYTES;
 use tidemark_vault::{
     Chunk, CollectOptions, Reader, Result, Root, Sample, SnapshotWriter, VaultError, VaultErrorKind,
 };
-
-/// A world with a plain vault, and one with an encrypted vault.
-fn both(seed: u64) -> [Sim; 2] {
-    [seed, ENCRYPTED + seed].map(Sim::new)
-}
 
 /// A vault of two snapshots of one disk whose objects are small.
 struct Small {
@@ -95,22 +90,6 @@ async fn read_all(env: &Env, small: &Small) -> Result<()> {
         }
     }
     first_error.map_or(Ok(()), Err)
-}
-
-async fn objects(bucket: &Bad) -> BTreeMap<String, Bytes> {
-    let mut all = BTreeMap::new();
-    for key in keys(bucket, "").await {
-        let body = bucket.get(&key).await.unwrap();
-        all.insert(key, body);
-    }
-    all
-}
-
-async fn replace(bucket: &Bad, key: &str, body: impl Into<Bytes>) {
-    bucket
-        .put(key, vec![body.into()], Precondition::None)
-        .await
-        .unwrap();
 }
 
 #[test]

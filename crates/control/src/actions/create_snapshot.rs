@@ -167,6 +167,7 @@ fn insert(
         created_ms: now,
         modified_ms: now,
         expires_ms: rules::expiry(now, request.retention_days),
+        encrypted: disk.encrypted,
         id,
     };
     row.insert(t)?;
@@ -252,6 +253,7 @@ fn meta(control: &Control, row: &SnapshotRow, disk: &DiskRow, request: &Request)
             "zone": disk.zone,
             "instance_id": disk.instance_id,
             "device": disk.device,
+            "encrypted": disk.encrypted,
         },
     })
 }

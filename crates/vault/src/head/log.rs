@@ -253,7 +253,10 @@ impl HeadLog {
             return Ok(());
         };
         let cause = match owner {
-            HeadEntry::Own { epoch, node } => format!("node {node} has taken the disk over (epoch {epoch})"),
+            HeadEntry::Own { epoch, node } => format!(
+                "node {node} has taken the disk over (epoch {epoch}): two services have this disk and write to this vault; \
+                 stop one of them"
+            ),
             _ => "the disk's owners so far are fenced off".to_string(),
         };
         let subject = format!("disk {}", self.disk);
