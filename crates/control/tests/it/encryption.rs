@@ -158,7 +158,11 @@ async fn a_key_goes_with_the_disk_and_its_last_snapshot() {
     world.detach(&instance, &closed).await;
     call!(world, delete_disk, "DiskId={closed}").expect("deleting begins");
     world.disk_is(&closed, "").await;
-    world.node.sweep().await.expect("sweeps");
+    let at_once = tidemark_node::CollectOptions {
+        purge_all: true,
+        ..Default::default()
+    };
+    world.node.collect(&at_once).await.expect("collects");
     assert_eq!(keys(&world), 1, "its snapshot can still be read");
     call!(world, delete_snapshot, "SnapshotId={snapshot}").expect("deleting begins");
     world.snapshot_is(&snapshot, "").await;
