@@ -276,6 +276,7 @@ async fn open(
     let node = Node::start(NodeConfig {
         nbd_socket: Some(dir.path().join("nbd.sock")),
         spool_bytes_max: 1 << 30,
+        undelete_window: Duration::ZERO,
         vault_secret,
         ..NodeConfig::new(dir.path().join("node"), dir.path().join("vault"))
     })
