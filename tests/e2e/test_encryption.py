@@ -85,10 +85,10 @@ def look(service, key, needle):
     assert "1 snapshots" in tidemark(*doctor, "--vault-key-file", str(key)).stdout
 
 
-def keyed_service(tmp_path, new_service):
+def keyed_service(tmp_path, new_service, *extra):
     key = tmp_path / "key"
     key.write_bytes(bytes(range(32)))
-    return new_service(extra=("--vault-key-file", str(key)))
+    return new_service(extra=("--vault-key-file", str(key), *extra))
 
 
 def disk_keys(service):
@@ -131,7 +131,7 @@ def test_a_plain_vault_says_what_to_do(service, v3):
 
 
 def test_deleting_an_encrypted_disk_and_its_snapshots_destroys_its_key(tmp_path, new_service):
-    service = keyed_service(tmp_path, new_service)
+    service = keyed_service(tmp_path, new_service, "--undelete-window", "0s")
     cloud = Cloud(service)
     instance = cloud.new_instance()
     disk = cloud.new_disk(1, Encrypted=True)

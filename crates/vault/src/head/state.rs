@@ -163,6 +163,15 @@ impl HeadState {
         snapshots.map(|(_, root, _)| root).chain(held)
     }
 
+    /// Whether a snapshot that exists has the content, stored where this root says.
+    pub(crate) fn has_snapshot_of(&self, root: &Root) -> bool {
+        let mut snapshots = self
+            .snapshots
+            .iter()
+            .filter(|(.., stage)| *stage == Stage::Exists);
+        snapshots.any(|(_, of, _)| of == root)
+    }
+
     /// Whether the content, stored where this root says, is needed; one of zeros always is.
     pub fn needs(&self, root: &Root) -> bool {
         root.top().is_none() || self.needed().any(|needed| needed == root)
