@@ -7,8 +7,8 @@ before its hash was compared with its name; a restore that fails leaves no outpu
 
 Needs Python 3.10 and, from PyPI: blake3, zstandard; for an encrypted vault also cryptography, argon2-cffi.
 
-The parts: errors, bytes, keys (section 10), the vault's objects (1 to 4), head logs (7), trees (5, 6), restoring, the
-command line.
+The parts: errors, bytes, keys (section 10), the vault's objects (1 to 4, 12), head logs (7), trees (5, 6), restoring,
+the command line. All in one file, so that it can be kept beside a vault.
 """
 
 import argparse
@@ -32,6 +32,8 @@ PACK_MOST, FOOTER_MOST, ENTRIES_MOST = 33554432, 8388608, 65535
 CRYPTO = "aes256gcm-blake3-1"
 BOX_EXTRA = 16 + 12 + 16
 BOX_CHUNK, BOX_NODE, BOX_FOOTER, BOX_HEAD, BOX_RECORD, BOX_DISK_KEY = range(1, 7)
+BOX_FORWARD = 9
+FORWARDS_MOST = 64
 STORED, ZERO, COPY, SAME, NODE = range(1, 6)
 CHUNK_THING, NODE_THING = "chunk", "node"
 
@@ -265,7 +267,7 @@ class Vault:
     """The objects of a vault: a key is the path of its file below the directory."""
 
     def __init__(self, directory, secret=None):
-        self.directory, self.files, self.places = directory, {}, None
+        self.directory, self.files, self.places, self.forwards = directory, {}, None, {}
         try:
             fields = Fields(read_text(self.get("format"), "vault", "format"), "format")
         except Missing:
@@ -351,19 +353,35 @@ class Vault:
     # Chunks and nodes.
 
     def fetch(self, thing, wanted, place):
-        """The plain bytes of a chunk or a node: where its parent says, or wherever a pack's footer says."""
+        """The plain bytes of a chunk or a node: where its parent says, where forwards say that it has gone, or wherever a
+        pack's footer says."""
         name = f"{thing} {wanted.hex()}"
-        try:
-            return self.read(thing, wanted, place, name)
-        except (Damage, Missing) as first:
-            failure = first
+        failure = None
+        for _ in range(FORWARDS_MOST):
+            try:
+                return self.read(thing, wanted, place, name)
+            except (Damage, Missing) as found:
+                failure = failure or found
+                place = self.forwarded(wanted, place) if isinstance(found, Missing) else None
+            if place is None:
+                break
         for other in self.elsewhere(thing, wanted):
-            if other != place:
-                try:
-                    return self.read(thing, wanted, other, name)
-                except (Damage, Missing):
-                    pass
+            try:
+                return self.read(thing, wanted, other, name)
+            except (Damage, Missing):
+                pass
         raise failure
+
+    def forwarded(self, wanted, place):
+        """Where an id has gone whose pack is not there, if the pack has a forward that names it."""
+        pack = place[0]
+        key = f"moved/{pack.hex()[:2]}/{pack.hex()}"
+        if key not in self.forwards:
+            try:
+                self.forwards[key] = read_forward(self, key, pack)
+            except (Damage, Missing):
+                self.forwards[key] = {}  # the footers may still help
+        return self.forwards[key].get(wanted)
 
     def read(self, thing, wanted, place, name):
         pack, offset, length, codec = place
@@ -401,6 +419,20 @@ class Vault:
                         if entry_kind == kind:
                             self.places.setdefault((folder, id), []).append(place)
         return self.places.get(("packs" if thing == CHUNK_THING else "nodes", wanted), [])
+
+
+def read_forward(vault, key, pack):
+    """Where the things have gone that a rewritten pack had, by id; section 12."""
+    data = vault.get(key)
+    if vault.keys is not None:
+        check(data[:8] == b"TMCRYP1\n", key, "it is not encrypted, in an encrypted vault")
+        data = vault.keys.open(data[8:], BOX_FORWARD, key.encode(), key, vault.disk_key)
+    check(len(data) >= 80 and data[:8] == b"TMMOVE1\n", key, "it is no forward")
+    check(blake3(data[:-32]).digest() == data[-32:], key, "its hash does not match")
+    count, old, new = struct.unpack_from("<I16s16s", data, 12)
+    check(old == pack and len(data) == 80 + 48 * count, key, "it is another pack's")
+    rows = struct.iter_unpack("<32sIIHHB3x", data[48:-32])
+    return {id: (new, offset, length, codec) for id, offset, length, _, _, codec in rows}
 
 
 def read_footer(vault, key):
@@ -444,31 +476,50 @@ def read_entries(footer, start, count, pack, body_end, key):
 # Head logs.
 
 
+EXISTS, DELETED, PURGED = "exists", "is deleted", "is purged"
+
+
 class Snapshot:
-    """A snapshot that exists: its head entry says what its content is, its record (`None`: damaged) the rest."""
+    """A snapshot that a head log has: its head entry says what its content is, its record (`None`: damaged) the rest."""
 
     def __init__(self, id, disk, root, what):
         self.id, self.disk, self.root, self.record, self.wrong = id, disk, Root(root, what), None, None
+        self.state = EXISTS
 
 
-def own(snapshots, entry):
-    """Who owns the disk; means nothing for what its snapshots hold."""
+def writers_own(snapshots, entry):
+    """Who may write, and what writers need: nothing that says what exists."""
 
 
 def add(snapshots, entry):
     id = entry.get("id", str)
-    snapshots[id] = Snapshot(id, entry.get("disk", str), entry.hex("root"), f"{entry.what}: root")
+    if id not in snapshots:
+        snapshots[id] = Snapshot(id, entry.get("disk", str), entry.hex("root"), f"{entry.what}: root")
 
 
-def drop(snapshots, entry):
-    snapshots.pop(entry.get("id", str), None)
+def change(before, after):
+    def step(snapshots, entry):
+        snapshot = snapshots.get(entry.get("id", str))
+        if snapshot is not None and snapshot.state == before:
+            snapshot.state = after
+
+    return step
 
 
-ENTRIES = {"own": own, "snapshot": add, "drop": drop, "fence": own}
+ENTRIES = {
+    "own": writers_own,
+    "fence": writers_own,
+    "hold": writers_own,
+    "end": writers_own,
+    "snapshot": add,
+    "drop": change(EXISTS, DELETED),
+    "undelete": change(DELETED, EXISTS),
+    "purge": change(DELETED, PURGED),
+}
 
 
 def read_head_log(vault, disk):
-    """The live snapshots of a disk, oldest first."""
+    """The snapshots of a disk that exist, or are deleted and not purged yet; oldest first."""
     prefix, snapshots = f"d/{disk}/h", {}
     keys = sorted(vault.list(prefix))
     for number, key in enumerate(keys):
@@ -481,9 +532,10 @@ def read_head_log(vault, disk):
         if act is None:
             raise Refused(f"{key}: entries of kind {entry.get('entry', str)!r} are not known here: a newer release wrote it")
         act(snapshots, entry)
-    for snapshot in snapshots.values():
+    found = [snapshot for snapshot in snapshots.values() if snapshot.state != PURGED]
+    for snapshot in found:
         read_record(vault, snapshot)
-    return list(snapshots.values())
+    return found
 
 
 def read_record(vault, snapshot):
@@ -513,10 +565,12 @@ def read_all(vault):
     return found, wrong
 
 
-def find_snapshot(vault, id):
+def find_snapshot(vault, id, deleted):
     found, wrong = read_all(vault)
     for snapshot in found:
         if snapshot.id == id:
+            if snapshot.state == DELETED and not deleted:
+                raise Missing(f"the snapshot {id} is deleted; until it is purged, --deleted restores it all the same")
             return snapshot
     hint = f"; it may be in a head log that cannot be read: {wrong[0]}" if wrong else ""
     raise Missing(f"there is no snapshot {id} in this vault (`list` shows those that are){hint}")
@@ -669,8 +723,9 @@ def read_secret(args):
     return None
 
 
-def show_list(vault):
+def show_list(vault, deleted):
     found, wrong = read_all(vault)
+    found = [snapshot for snapshot in found if (snapshot.state == DELETED) == deleted]
     rows = [("SNAPSHOT", "DISK", "CREATED (UTC)", "DISK BYTES", "DATA BYTES", "NAME")]
     for snapshot in found:
         record = snapshot.record or {}
@@ -694,7 +749,7 @@ def show_list(vault):
 def run_restore(vault, args):
     if os.path.exists(args.output):
         raise Refused(f"{args.output} is there already; name a file that is not")
-    snapshot = find_snapshot(vault, args.snapshot)
+    snapshot = find_snapshot(vault, args.snapshot, args.deleted)
     shown = [0.0]
 
     def progress(done, of):
@@ -725,17 +780,19 @@ def main():
     one.add_argument("--passphrase-file", metavar="FILE", help="a file with the passphrase of an encrypted vault")
     one.add_argument("--key-file", metavar="FILE", help="the key file of an encrypted vault")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="list|restore")
-    verbs.add_parser("list", parents=[secret], help="list the snapshots of all disks, also of those that are gone")
+    verb = verbs.add_parser("list", parents=[secret], help="list the snapshots of all disks, also of those that are gone")
+    verb.add_argument("--deleted", action="store_true", help="those that are deleted and not purged yet, instead")
     verb = verbs.add_parser("restore", parents=[secret], help="write a snapshot's content into a new, sparse file")
     verb.add_argument("snapshot", metavar="SNAPSHOT", help="its id, from `list`")
     verb.add_argument("output", metavar="OUTPUT", help="the file to make; it must not exist")
+    verb.add_argument("--deleted", action="store_true", help="also if it is deleted, as long as it is not purged")
     verb.add_argument(
         "--keep-going", action="store_true", help="leave what is damaged as zeros, name every such range, and end with 1"
     )
     args = parser.parse_args()
     try:
         vault = Vault(args.vault, read_secret(args))
-        return show_list(vault) if args.verb == "list" else run_restore(vault, args)
+        return show_list(vault, args.deleted) if args.verb == "list" else run_restore(vault, args)
     except ImportError as missing:
         print(f"{missing.name} is missing: python3 -m pip install cryptography argon2-cffi", file=sys.stderr)
     except Failure as failure:

@@ -30,11 +30,11 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         if is_below_localhost(name.as_str()) {
             // The port is the URL's.
-            let here = [
+            let here = vec![
                 SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                 SocketAddr::from((Ipv6Addr::LOCALHOST, 0)),
             ];
-            return Box::pin(async move { Ok(here.to_vec().into_iter()) });
+            return Box::pin(async move { Ok(here.into_iter()) });
         }
         let found = self.0.call(name);
         Box::pin(async move { Ok(found.await?.collect::<Vec<_>>().into_iter()) })
