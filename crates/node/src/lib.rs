@@ -31,8 +31,8 @@ mod vault;
 
 pub use export::VolumeExport;
 pub use node::Node;
-pub use tidemark_vault::Secret;
 pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
+pub use tidemark_vault::Secret;
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, MarkRequest, Marked, NodeConfig,
     NodeError, NodeErrorKind, SnapshotProgress, SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
