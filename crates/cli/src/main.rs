@@ -1,8 +1,8 @@
 //! The one binary, `tidemark`: wires everything together.
 //!
 //! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
-//! only, as any other client does; `up`, `volume`, `vault`, `gc` and `doctor` work on the data themselves.
-//! Exit status: 0 done, 1 failed, 2 wrong command line.
+//! only, as any other client does; `up`, `volume`, `vault`, `gc`, `verify` and `doctor` work on the data
+//! themselves. Exit status: 0 done, 1 failed, 2 wrong command line, 3 (`verify`) could not be checked.
 
 mod client;
 mod credentials;
@@ -16,6 +16,7 @@ mod people;
 mod size;
 mod up;
 mod vault;
+mod verify;
 mod volume;
 
 use anyhow::Result;
@@ -61,6 +62,8 @@ enum Command {
     Vault(vault::VaultArgs),
     /// Free what nobody needs in a vault
     Gc(gc::GcArgs),
+    /// Read snapshots through in the vault, and say what is damaged
+    Verify(verify::VerifyArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -82,6 +85,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),
         Command::Gc(args) => gc::run(&args)?,
+        Command::Verify(args) => return Ok(verify::run(&args)),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

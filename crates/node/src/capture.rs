@@ -91,6 +91,11 @@ impl VaultHost {
         self.captures.running.borrow().contains_key(snapshot)
     }
 
+    /// Whether any capture runs.
+    pub fn is_capturing_any(&self) -> bool {
+        !self.captures.running.borrow().is_empty()
+    }
+
     /// Starts, or goes on with, the capture of a pending mark.
     pub fn start_capture(self: &Rc<Self>, disk: DiskId, remote: Remote<DiskHost>, pending: PendingMark) {
         let snapshot = pending.mark.snapshot.clone();

@@ -23,6 +23,7 @@ mod notes;
 pub mod place;
 mod progress;
 pub mod remote;
+mod scrub;
 mod snapshots;
 mod source;
 mod types;
@@ -30,6 +31,7 @@ mod vault;
 
 pub use export::VolumeExport;
 pub use node::Node;
+pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
 pub use tidemark_vault::Secret;
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, MarkRequest, Marked, NodeConfig,

@@ -7,6 +7,7 @@ mod collecting;
 mod groups;
 mod lifecycle;
 mod marks;
+mod scrubbing;
 
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
@@ -191,6 +192,7 @@ impl Node {
             vault_thread: Mutex::new(Some(thread)),
         });
         collecting::start(&shared);
+        scrubbing::start(&shared);
         if let Some(socket) = socket {
             let listener = nbd::listen(&socket).map_err(|e| {
                 NodeError::new(

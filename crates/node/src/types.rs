@@ -1,11 +1,12 @@
 //! What the control plane sees of a node: plain values.
 
 use crate::remote::Gone;
+use crate::scrub::ScrubConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
-use tidemark_vault::{CaptureOptions, Secret, SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_vault::{CaptureOptions, Loss, Secret, SnapshotStats, VaultError, VaultErrorKind};
 pub use tidemark_vault::{CollectOptions, CollectReport};
 use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
 
@@ -33,10 +34,12 @@ pub struct NodeConfig {
     pub undelete_window: Duration,
     /// How volumes use memory and space.
     pub volume: VolumeConfig,
+    /// How the vault is scrubbed in the background.
+    pub scrub: ScrubConfig,
 }
 
 impl NodeConfig {
-    /// A node with its volumes in one directory and its vault in another, and no NBD socket.
+    /// A node with its volumes in one directory and its vault in another, no NBD socket, and no scrub.
     pub fn new(data_dir: PathBuf, vault_dir: PathBuf) -> Self {
         let capture = CaptureOptions::default();
         Self {
@@ -49,6 +52,7 @@ impl NodeConfig {
             pack_bytes: capture.pack_bytes,
             undelete_window: UNDELETE_WINDOW,
             volume: VolumeConfig::default(),
+            scrub: ScrubConfig::OFF,
         }
     }
 }
@@ -136,6 +140,10 @@ pub enum Event {
     Hydrated(DiskId),
     /// A client connected to the disk.
     Connected(DiskId),
+    /// The scrub met damage in the vault that it cannot repair.
+    VaultDamaged(Loss),
+    /// The scrub met damage in the vault and has repaired it.
+    VaultRepaired(Loss),
 }
 
 /// What kind of failure; tells the caller what to do.

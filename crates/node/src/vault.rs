@@ -3,6 +3,7 @@
 use crate::capture::Captures;
 use crate::place::Place;
 use crate::progress::ProgressBoard;
+use crate::scrub::ScrubRequests;
 use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -40,6 +41,8 @@ pub struct VaultHost {
     pub grouping: Mutex<()>,
     /// Groups that failed and are being undone.
     pub voiding: RefCell<BTreeSet<GroupId>>,
+    /// Who wants the vault verified and repaired now.
+    pub scrub_requests: ScrubRequests,
     /// How this node is called where it claims disks and says what it needs; the same after a restart.
     pub name: String,
     _lock: Box<dyn DirLock>,
@@ -116,6 +119,7 @@ impl VaultHost {
             grouping: Mutex::new(()),
             voiding: RefCell::default(),
             name,
+            scrub_requests: ScrubRequests::default(),
             readers: RefCell::new(HashMap::new()),
             place,
             vault,

@@ -246,7 +246,18 @@ fn into_spans<N>(mut missing: Vec<(N, Location)>) -> Vec<Vec<(N, Location)>> {
 impl<N: Name> Cache<N> {
     async fn fetch(&self, span: Vec<(N, Location)>) -> HashMap<N::Copy, Result<N::Value>> {
         let mut results = HashMap::new();
+        let shared = span.len() > 1;
         for (id, (asked, tried), result) in self.fetch_forwarded(span).await {
+            let result = match result {
+                // Where the pack ends too soon, or on a bad spot of its medium, is no fault of the others in the span.
+                Err(error)
+                    if shared && matches!(error.kind, VaultErrorKind::Other | VaultErrorKind::Corrupt) =>
+                {
+                    let alone = self.fetch_hinted(vec![(id, tried)]).await.pop();
+                    alone.map_or(Err(error), |(_, _, result)| result)
+                }
+                done => done,
+            };
             let result = match result {
                 Err(error) if error.kind != VaultErrorKind::Busy => {
                     self.fetch_elsewhere(id, tried, error).await

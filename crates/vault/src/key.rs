@@ -57,9 +57,12 @@ pub(crate) fn parse_key_set(vault: VaultId, key: &str) -> Option<u64> {
     (key_set(vault, seq) == key).then_some(seq)
 }
 
+/// All disks' keys.
+pub(crate) const DISK_KEYS: &str = "diskkeys/";
+
 /// A disk's key, sealed.
 pub(crate) fn disk_key(id: Nonce) -> String {
-    format!("diskkeys/{id}")
+    format!("{DISK_KEYS}{id}")
 }
 
 /// All packs of a kind.

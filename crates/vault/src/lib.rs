@@ -19,7 +19,9 @@
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
-//!           vault.collect(options) / verify(root, sample)
+//!           vault.collect(options)
+//! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
+//!           vault.repair(&found.targets, &report.damage, donors)
 //! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
 //! ```
 //!
@@ -53,6 +55,7 @@ pub mod pack;
 mod packs;
 mod reader;
 mod record;
+mod repair;
 mod signal;
 mod text;
 pub mod tree;
@@ -73,6 +76,9 @@ pub use holds::Holder;
 pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
+pub use repair::{Donor, RepairReport};
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
-pub use verify::{Damage, Sample, VerifyReport};
+pub use verify::{
+    Damage, FullSpeed, Inventory, Loss, LossKind, Part, Sample, Target, VerifyReport, Watch, losses,
+};

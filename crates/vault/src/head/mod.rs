@@ -119,7 +119,7 @@ pub(crate) fn encode(disk: &DiskId, seq: u64, nonce: Nonce, entry: &HeadEntry) -
 }
 
 /// Reads one head entry's object as the bucket has it.
-fn open(store: &Store, disk: &DiskId, seq: u64, object: &Bytes) -> Result<HeadEntry> {
+pub(crate) fn open(store: &Store, disk: &DiskId, seq: u64, object: &Bytes) -> Result<HeadEntry> {
     let plain = store
         .crypt
         .decrypt_object(BoxKind::Head, &key::head(disk, seq), object)?;
