@@ -51,6 +51,7 @@ mod locate;
 mod lru;
 pub mod pack;
 mod packs;
+mod read_ahead;
 mod reader;
 mod record;
 mod signal;
