@@ -18,6 +18,7 @@
 //! give up:  w.abandon()
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
+//! lazy:     r.prefetch(chunks)   vault.boot_trace(snapshot) / keep_trace(snapshot, trace): hints, nothing depends on them
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
 //!           vault.collect(options) / verify(root, sample)
 //! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
@@ -56,6 +57,7 @@ mod reader;
 mod record;
 mod signal;
 mod text;
+mod trace;
 pub mod tree;
 mod vault;
 mod verify;
@@ -74,6 +76,7 @@ pub use holds::Holder;
 pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
+pub use trace::BootTrace;
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
 pub use verify::{Damage, Sample, VerifyReport};

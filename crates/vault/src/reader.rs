@@ -106,7 +106,8 @@ impl Reader {
             let last = (slot + together.saturating_sub(index) as usize).min(LEAF_SLOTS as usize);
             let neighbours = entries.get(slot + 1..last).unwrap_or_default().iter().flatten();
             let neighbours = neighbours.map(|entry| (entry.id, entry.at));
-            let missing = |id: &ChunkId, at: &Location| *id != wanted.id && !self.vault.chunks().is_near(id, at);
+            let missing =
+                |id: &ChunkId, at: &Location| *id != wanted.id && !self.vault.chunks().is_near(id, at);
             group.extend(neighbours.filter(|(id, at)| close(at) && missing(id, at)));
         }
         let mut chunks = self.vault.chunks().get_many(&group).await;
