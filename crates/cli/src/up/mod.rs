@@ -66,6 +66,9 @@ pub struct UpArgs {
     /// Where the metadata service listens; it is not served yet
     #[arg(long, value_name = "HOST:PORT")]
     metadata_listen: Option<String>,
+    /// Most memory for what is read of snapshots, for all disks together [default: 48M]
+    #[arg(long, value_name = "SIZE")]
+    vault_cache: Option<String>,
     /// A TOML file with settings; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -86,6 +89,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         vault,
         listen,
         metadata_listen,
+        vault_cache,
         config,
         secret,
         undelete_window,
@@ -96,6 +100,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         vault,
         listen,
         metadata_listen,
+        vault_cache,
         config,
         secret,
         undelete_window,
@@ -163,6 +168,7 @@ async fn serve(
         spool_bytes_max: SPOOL_BYTES_MAX,
         vault_secret: secret,
         undelete_window: settings.undelete_window,
+        vault_cache_bytes: settings.vault_cache_bytes,
         ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
     };
     let node = Node::start_with(config, bucket)

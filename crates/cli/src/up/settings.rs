@@ -1,6 +1,7 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
 
 use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use crate::size;
 use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
@@ -8,9 +9,13 @@ use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tidemark_node::NodeConfig;
+use tidemark_units::MIB;
 
 /// The API's address when none is named.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
+/// The least `--vault-cache`.
+const VAULT_CACHE_BYTES_MIN: u64 = 4 * MIB;
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -28,6 +33,7 @@ struct ConfigFile {
     vault_passphrase_file: Option<PathBuf>,
     vault_key_file: Option<PathBuf>,
     undelete_window: Option<String>,
+    vault_cache: Option<String>,
 }
 
 impl ConfigFile {
@@ -55,6 +61,8 @@ pub struct Given {
     pub metadata_listen: Option<String>,
     /// `--config`.
     pub config: Option<PathBuf>,
+    /// `--vault-cache`.
+    pub vault_cache: Option<String>,
     /// `--demo`.
     pub demo: bool,
     /// `--undelete-window`.
@@ -78,6 +86,8 @@ pub struct Settings {
     pub region: String,
     /// Its one zone.
     pub zone: String,
+    /// Most bytes of snapshots' content in memory.
+    pub vault_cache_bytes: u64,
     /// Whether the tour runs.
     pub demo: bool,
     /// How long a deleted snapshot can be brought back.
@@ -122,6 +132,10 @@ impl Settings {
             metadata_listen: given.metadata_listen.or(file.metadata_listen),
             zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
             region,
+            vault_cache_bytes: match given.vault_cache.or(file.vault_cache) {
+                Some(text) => vault_cache_bytes(&text)?,
+                None => NodeConfig::VAULT_CACHE_BYTES,
+            },
             demo: given.demo || file.demo.unwrap_or(false),
             undelete_window: match given.undelete_window.or(file.undelete_window) {
                 Some(text) => humantime::parse_duration(&text).with_context(|| {
@@ -171,6 +185,18 @@ impl Settings {
             .context("cannot prepare the API's socket")?;
         Ok(listener)
     }
+}
+
+/// What `--vault-cache` says. Less than what a few reads at once need would make each of them fetch the same again.
+fn vault_cache_bytes(text: &str) -> Result<u64> {
+    let bytes = size::parse(text).context("vault-cache is no size")?;
+    if bytes < VAULT_CACHE_BYTES_MIN {
+        bail!(
+            "vault-cache {text:?} is too small: {} at least",
+            size::human(VAULT_CACHE_BYTES_MIN)
+        );
+    }
+    Ok(bytes)
 }
 
 /// Where a client on this machine reaches a listener: "any address" is no destination.
@@ -236,6 +262,30 @@ mod tests {
         assert!(format!("{:#}", window("soon").unwrap_err()).contains("soon"));
         let by_default = Settings::resolve(Given::default()).unwrap().undelete_window;
         assert_eq!(by_default, Duration::from_secs(24 * 3600));
+    }
+
+    #[test]
+    fn the_vault_s_cache_is_a_size() {
+        let cache = |text: &str| {
+            let vault_cache = Some(text.to_owned());
+            Settings::resolve(Given {
+                vault_cache,
+                ..Given::default()
+            })
+        };
+        assert_eq!(cache("256M").unwrap().vault_cache_bytes, 256 << 20);
+        assert_eq!(
+            Settings::resolve(Given::default()).unwrap().vault_cache_bytes,
+            48 << 20
+        );
+        for text in ["1M", "0", "much", ""] {
+            assert!(
+                format!("{:#}", cache(text).unwrap_err()).contains("vault-cache"),
+                "{text}"
+            );
+        }
+        let file = ConfigFile::parse("vault-cache = '64M'").unwrap();
+        assert_eq!(file.vault_cache.as_deref(), Some("64M"));
     }
 
     #[test]
