@@ -18,6 +18,7 @@
 //! give up:  w.abandon()
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
+//! lazy:     r.prefetch(chunks)   vault.boot_trace(snapshot) / keep_trace(snapshot, trace): hints, nothing depends on them
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
 //!           vault.collect(options)
 //! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
@@ -53,11 +54,13 @@ mod locate;
 mod lru;
 pub mod pack;
 mod packs;
+mod read_ahead;
 mod reader;
 mod record;
 mod repair;
 mod signal;
 mod text;
+mod trace;
 pub mod tree;
 mod vault;
 mod verify;
@@ -77,6 +80,7 @@ pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
 pub use repair::{Donor, RepairReport};
+pub use trace::BootTrace;
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
 pub use verify::{

@@ -5,6 +5,7 @@
 //! own objects.
 
 pub mod disk;
+pub mod hydration;
 pub mod instance;
 pub mod progress;
 pub mod snapshot;
