@@ -1,4 +1,4 @@
-//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection.
+//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection, space.
 //!
 //! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
 //! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
@@ -19,7 +19,7 @@
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
-//!           vault.collect(options) / verify(root, sample)
+//!           vault.collect(options) / verify(root, sample) / space(options)
 //! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
 //! ```
 //!
@@ -54,6 +54,7 @@ mod packs;
 mod reader;
 mod record;
 mod signal;
+mod space;
 mod text;
 pub mod tree;
 mod vault;
@@ -72,6 +73,7 @@ pub use head::{DeletedSnapshot, HeadEntry, HeadLog, HeadState};
 pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
+pub use space::{DeletionSpace, DiskSpace, PackGroup, PackSpace, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
 pub use verify::{Damage, Sample, VerifyReport};
