@@ -17,7 +17,7 @@
 //! Cost: each stored copy of a node is read once (per pass), all snapshots of the vault together, so snapshots that share
 //! most of their trees cost about what differs. Memory: 12 bytes for each live row of a pack, at most
 //! [`SpaceOptions::table_bytes`], beyond which the vault is walked in several passes, each about a part of the packs; some
-//! 25 MiB of nodes on the way; 60 bytes per pack and per snapshot; 100 bytes for each copy that was moved.
+//! 25 MiB of nodes on the way; 60 bytes per pack and per snapshot; 150 bytes for each copy that was moved.
 //! Snapshots are what counts here. A deleted one holds its copies until it is purged, and a volume those of the
 //! contents that it needs: what is freed is free once these let go as well.
 //! Not here: garbage (what no snapshot holds is only seen as what is left of its pack), what a capture under way adds.

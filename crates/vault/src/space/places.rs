@@ -23,9 +23,9 @@ pub(super) struct Places {
     packs: Vec<(PackKind, PackId, u64)>,
     numbers: HashMap<(PackKind, PackId), u32>,
     /// What was looked for in the footers, and where it is (`None`: nowhere).
-    moved: HashMap<Name, Option<Location>>,
-    /// What has to be looked for, and the pack that a tree names for it.
-    unknown: HashMap<Name, PackId>,
+    moved: HashMap<(Name, PackId), Option<Location>>,
+    /// What has to be looked for, with the pack that a tree names for it: two packs that held the same have gone their own ways.
+    unknown: HashSet<(Name, PackId)>,
 }
 
 impl Places {
@@ -48,7 +48,7 @@ impl Places {
             packs,
             numbers,
             moved: HashMap::new(),
-            unknown: HashMap::new(),
+            unknown: HashSet::new(),
         })
     }
 
@@ -70,10 +70,10 @@ impl Places {
     ) -> Option<(Copied, Location)> {
         let at = match self.numbers.contains_key(&(kind, hint.pack)) {
             true => hint,
-            false => match self.moved.get(&(kind, id)) {
+            false => match self.moved.get(&((kind, id), hint.pack)) {
                 Some(found) => (*found)?,
                 None => {
-                    self.unknown.insert((kind, id), hint.pack);
+                    self.unknown.insert(((kind, id), hint.pack));
                     return None;
                 }
             },
@@ -93,7 +93,8 @@ impl Places {
 
     /// Chunks that were looked for and are in no pack.
     pub(super) fn missing_chunks(&self) -> u64 {
-        let missing = |(name, at): &(&Name, &Option<Location>)| name.0 == PackKind::Data && at.is_none();
+        let missing =
+            |((name, _), at): &(&(Name, PackId), &Option<Location>)| name.0 == PackKind::Data && at.is_none();
         self.moved.iter().filter(missing).count() as u64
     }
 
@@ -105,7 +106,8 @@ impl Places {
         if unknown.is_empty() {
             return Ok(());
         }
-        let kinds: HashSet<PackKind> = unknown.keys().map(|(kind, _)| *kind).collect();
+        let kinds: HashSet<PackKind> = unknown.iter().map(|((kind, _), _)| *kind).collect();
+        let names: HashSet<Name> = unknown.iter().map(|(name, _)| *name).collect();
         let packs = self.packs.iter().filter(|(kind, _, _)| kinds.contains(kind));
         let mut footers = stream::iter(packs)
             .map(|(kind, pack, _)| async move { (*pack, vault.store().footer(*kind, *pack).await) })
@@ -113,38 +115,38 @@ impl Places {
         let mut found = HashMap::new();
         while let Some((pack, footer)) = footers.next().await {
             match footer {
-                Ok(footer) => look(&footer, &unknown, &mut found),
+                Ok(footer) => look(&footer, &names, &mut found),
                 // It only ever adds an answer; what is not found is told as missing.
                 Err(error) => tracing::warn!(%pack, %error, "skipped while looking for what was moved"),
             }
         }
         drop(footers);
-        let looked_for = unknown.into_keys();
+        let looked_for = unknown.into_iter();
         self.moved
-            .extend(looked_for.map(|name| (name, found.get(&name).copied())));
+            .extend(looked_for.map(|(name, pack)| ((name, pack), found.get(&name).copied())));
         Ok(())
     }
 
     /// Finds what forwards of the packs that trees name lead to.
     async fn follow_forwards(&mut self, vault: &Vault) -> Result<()> {
-        let mut by_pack: HashMap<PackId, Vec<Name>> = HashMap::new();
+        let mut by_pack: HashMap<PackId, Vec<(Name, PackId)>> = HashMap::new();
         for (name, pack) in &self.unknown {
-            by_pack.entry(*pack).or_default().push(*name);
+            by_pack.entry(*pack).or_default().push((*name, *pack));
         }
         for _ in 0..FORWARDS_MAX {
-            let mut next: HashMap<PackId, Vec<Name>> = HashMap::new();
+            let mut next: HashMap<PackId, Vec<(Name, PackId)>> = HashMap::new();
             let mut forwards = stream::iter(by_pack)
                 .map(|(pack, names)| async move { (vault.store().forward(pack).await, names) })
                 .buffer_unordered(WIDTH);
             while let Some((forward, names)) = forwards.next().await {
                 let Some(forward) = forward? else { continue };
-                for name in names {
+                for (name, hint) in names {
                     let Some(at) = forward.find(&name.1) else { continue };
                     if self.numbers.contains_key(&(name.0, at.pack)) {
-                        self.moved.insert(name, Some(at));
-                        self.unknown.remove(&name);
+                        self.moved.insert((name, hint), Some(at));
+                        self.unknown.remove(&(name, hint));
                     } else {
-                        next.entry(at.pack).or_default().push(name);
+                        next.entry(at.pack).or_default().push((name, hint));
                     }
                 }
             }
@@ -158,13 +160,13 @@ impl Places {
     }
 }
 
-fn look(footer: &Footer, unknown: &HashMap<Name, PackId>, found: &mut HashMap<Name, Location>) {
+fn look(footer: &Footer, unknown: &HashSet<Name>, found: &mut HashMap<Name, Location>) {
     for entry in &footer.entries {
         let (EntryKind::Stored { .. } | EntryKind::Node { .. }, Some(at)) = (entry.kind, entry.at) else {
             continue;
         };
         let name = (footer.kind, entry.id);
-        if unknown.contains_key(&name) {
+        if unknown.contains(&name) {
             found.entry(name).or_insert(at);
         }
     }
