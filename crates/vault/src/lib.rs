@@ -1,4 +1,4 @@
-//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection.
+//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection, space.
 //!
 //! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
 //! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
@@ -20,7 +20,7 @@
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
 //! lazy:     r.prefetch(chunks)   vault.boot_trace(snapshot) / keep_trace(snapshot, trace): hints, nothing depends on them
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
-//!           vault.collect(options)
+//!           vault.collect(options) / space(options)
 //! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
 //!           vault.repair(&found.targets, &report.damage, donors)
 //! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
@@ -59,6 +59,7 @@ mod reader;
 mod record;
 mod repair;
 mod signal;
+mod space;
 mod text;
 mod trace;
 pub mod tree;
@@ -80,6 +81,7 @@ pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
 pub use reader::{Chunk, Reader};
 pub use record::{SnapshotRecord, SnapshotStats};
 pub use repair::{Donor, RepairReport};
+pub use space::{DeletionSpace, DiskSpace, PackGroup, PackSpace, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use trace::BootTrace;
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};

@@ -1,6 +1,7 @@
 //! `tidemark vault`: work on a vault itself, without a service.
 
 pub mod check;
+pub mod du;
 pub mod key;
 pub mod place;
 pub mod secret;
@@ -66,6 +67,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show where the space is: of each snapshot, each disk, and what deletions would free
+    #[command(after_help = du::EXAMPLES)]
+    Du(du::DuArgs),
     /// Passphrases and key files of an encrypted vault: list, add, remove, rotate
     #[command(subcommand, after_help = SECRETS)]
     Key(key::KeyCommand),
@@ -85,6 +89,7 @@ pub fn run(args: &VaultArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(u8::from(!report.is_usable())));
         }
         Command::Init { vault, secret } => key::init(vault, secret)?,
+        Command::Du(args) => du::run(args)?,
         Command::Key(command) => key::run(command)?,
     }
     Ok(ExitCode::SUCCESS)
