@@ -210,7 +210,7 @@ const CASES: &[Case] = &[
         },
         then: Use::Read,
         kind: Corrupt,
-        says: &["pack {pack}"],
+        says: &["{pack}"],
         encrypted_says: None,
     },
     Case {
@@ -221,7 +221,7 @@ const CASES: &[Case] = &[
         },
         then: Use::Read,
         kind: Corrupt,
-        says: &["pack {pack}"],
+        says: &["{pack}"],
         encrypted_says: None,
     },
     Case {
@@ -245,7 +245,7 @@ const CASES: &[Case] = &[
         },
         then: Use::Read,
         kind: Corrupt,
-        says: &["pack {node}"],
+        says: &["{node}"],
         encrypted_says: None,
     },
     Case {
@@ -256,7 +256,7 @@ const CASES: &[Case] = &[
         },
         then: Use::Read,
         kind: Corrupt,
-        says: &["pack {node}"],
+        says: &["{node}"],
         encrypted_says: None,
     },
     Case {
