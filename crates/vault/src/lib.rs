@@ -19,6 +19,8 @@
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id) / sweep(keep) / verify(root, sample)
+//! copy:     c = DiskCopier::open(&from, &to, disk);  c.begin(&CopyRequest::new(id), dir, options)?.run()
+//! look:     vault.inventory(disk) / update_record_meta(id, fields)
 //! ```
 //!
 //! Invariants: (1) nothing is served that does not match its name; (2) the order of a commit is packs,
@@ -31,6 +33,7 @@
 mod capture;
 mod catalog;
 mod codec;
+mod copy;
 mod crypt;
 mod error;
 mod fetch;
@@ -43,6 +46,7 @@ mod golden;
 pub mod head;
 mod id;
 mod in_flight;
+mod inventory;
 mod key;
 mod locate;
 mod lru;
@@ -50,6 +54,7 @@ pub mod pack;
 mod packs;
 mod reader;
 mod record;
+mod record_meta;
 mod signal;
 mod sweep;
 mod text;
@@ -62,12 +67,14 @@ pub use capture::{
     CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, SnapshotWriter, spool_packs,
 };
 pub use codec::Codec;
+pub use copy::{CopyProgress, CopyReport, CopyRequest, DiskCopier, SnapshotCopy, Standing};
 pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKind};
 pub use error::{Result, VaultError, VaultErrorKind};
 pub use head::{HeadEntry, HeadLog};
 pub use id::{ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
+pub use inventory::{Inventory, Unreadable};
 pub use reader::{Chunk, Reader};
-pub use record::{SnapshotRecord, SnapshotStats};
+pub use record::{Origin, SnapshotRecord, SnapshotStats};
 pub use sweep::{Keep, SweepReport};
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};

@@ -4,6 +4,7 @@
 //! means nothing, a head entry without its record is damage.
 
 use crate::error::{Result, VaultError};
+use crate::id::VaultId;
 use crate::tree::Root;
 use crate::{key, text};
 use bytes::Bytes;
@@ -33,6 +34,16 @@ pub struct SnapshotStats {
     pub full_bytes: u64,
 }
 
+/// What a copy is a copy of: the vault where the snapshot was captured, and its content there. A copy of a copy keeps
+/// it, so that two vaults with keyed names, which call equal content differently, know what they have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The vault of the capture.
+    pub vault: VaultId,
+    /// The content as that vault names it.
+    pub root: Root,
+}
+
 /// `<vault>/snapshots/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
@@ -54,6 +65,9 @@ pub struct SnapshotRecord {
     pub stats: SnapshotStats,
     /// The control plane's own words, kept as they are.
     pub meta: serde_json::Value,
+    /// Only of a copy from another vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl SnapshotRecord {

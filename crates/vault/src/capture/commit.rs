@@ -4,7 +4,7 @@
 //! everything before it is invisible, everything after it is tidying. Each step may be repeated.
 
 use super::state::State;
-use super::{Committed, RecordDraft};
+use super::{Committed, CopyOf, RecordDraft};
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::HeadEntry;
@@ -35,7 +35,11 @@ impl State {
         format!("snapshot {}", self.spec.snapshot)
     }
 
-    pub(super) async fn finish(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+    pub(super) async fn finish(
+        self: &Rc<Self>,
+        draft: RecordDraft,
+        copy: Option<&CopyOf>,
+    ) -> Result<Committed> {
         if self.finishing.replace(true) {
             return Err(VaultError::other(
                 "finish capture",
@@ -44,7 +48,7 @@ impl State {
             ));
         }
         let _clear = Clear(&self.finishing);
-        self.commit(draft).await.map_err(|error| {
+        self.commit(draft, copy).await.map_err(|error| {
             // Errors of the background work carry the name already.
             let named = error.subject.starts_with(&self.subject());
             if named {
@@ -55,13 +59,14 @@ impl State {
         })
     }
 
-    async fn commit(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+    async fn commit(self: &Rc<Self>, draft: RecordDraft, copy: Option<&CopyOf>) -> Result<Committed> {
         let id = &self.spec.snapshot;
         self.check()?;
         let head = self.vault.head_log(&self.spec.disk).await?;
+        let may_return = copy.is_some_and(|copy| copy.may_return);
         match head.snapshot(id) {
             Some(Some(root)) => return self.committed_before(root).await,
-            Some(None) => {
+            Some(None) if !may_return => {
                 self.tidy().await;
                 let cause = "it was deleted after its commit";
                 return Err(VaultError::new(
@@ -71,7 +76,7 @@ impl State {
                     cause,
                 ));
             }
-            None => {}
+            Some(None) | None => {}
         }
         self.seal().await?;
         let missing = self.spec.pending.len() - self.core.borrow().taken.len();
@@ -82,6 +87,9 @@ impl State {
         self.until(|core| core.packs.values().all(|pack| pack.uploaded))
             .await?;
         let root = self.build().await?;
+        if let Some(copy) = copy {
+            copy.check(&root)?;
+        }
         let stats = self.stats(&root);
         let record = SnapshotRecord {
             snapshot: id.clone(),
@@ -93,6 +101,7 @@ impl State {
             lsn: draft.lsn,
             stats,
             meta: draft.meta,
+            origin: copy.map(|copy| copy.origin),
         };
         let (store, name) = (self.vault.store(), key::snapshot(id));
         let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
@@ -100,7 +109,11 @@ impl State {
         let entry = HeadEntry::Snapshot { id: id.clone(), root };
         let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
         let appended = head
-            .append_while(entry, owned_from, |head| head.snapshot(id).is_none())
+            .append_while(entry, owned_from, |head| match head.snapshot(id) {
+                Some(Some(_)) => false,
+                Some(None) => may_return,
+                None => true,
+            })
             .await?;
         if appended.is_none() {
             let cause = "another capture committed it meanwhile";
@@ -186,8 +199,8 @@ impl State {
         let begun = self.vault.store().get_opt("abandon capture", &record).await?;
         if !is_committed() && begun.is_some() && !mutant::on("vault-abandon-without-fence") {
             let drop = HeadEntry::Drop { id: id.clone() };
-            head.append_while(drop, head.len(), |head| head.snapshot(id).is_none())
-                .await?;
+            // Also when it was dropped once before: a copy may make a snapshot again.
+            head.append_while(drop, head.len(), |_| !is_committed()).await?;
         }
         Ok(!is_committed())
     }

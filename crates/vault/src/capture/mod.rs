@@ -31,7 +31,7 @@ pub(crate) use spool::{chunks_of_rows, decode_spec, encode_spec, leaves_of};
 use crate::error::{Result, VaultError};
 use crate::pack::PACK_BYTES_TARGET;
 use crate::reader::Chunk;
-use crate::record::SnapshotStats;
+use crate::record::{Origin, SnapshotStats};
 use crate::tree::Root;
 use crate::vault::Vault;
 use bytes::Bytes;
@@ -138,6 +138,40 @@ pub struct RecordDraft {
     pub meta: serde_json::Value,
 }
 
+/// What a snapshot that is copied from another vault has to become; looked at before anything of it can be seen.
+#[derive(Clone, Debug)]
+pub(crate) struct CopyOf {
+    /// For the record.
+    pub(crate) origin: Origin,
+    /// The content, as the vault names it that is copied from.
+    pub(crate) source: Root,
+    /// Whether both vaults give equal content equal names.
+    pub(crate) same_names: bool,
+    /// Whether it may exist again after it was deleted. A capture never may: its mark went with it.
+    pub(crate) may_return: bool,
+}
+
+impl CopyOf {
+    /// Refuses a tree that is not the source's. Every chunk was verified when it was read; this is about which of them
+    /// were read, and about the snapshot that the copy is relative to.
+    fn check(&self, made: &Root) -> Result<()> {
+        let counts = |root: &Root| (root.size_bytes(), root.data_chunks());
+        let is_same = match self.same_names {
+            true => made.same_content(&self.source),
+            false => counts(made) == counts(&self.source),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let cause = format!(
+            "the copy has {} chunks of data and another tree than the source with its {}; nothing was committed",
+            made.data_chunks(),
+            self.source.data_chunks()
+        );
+        Err(VaultError::corrupt("check copy", "tree", cause))
+    }
+}
+
 /// A snapshot that exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
@@ -237,7 +271,12 @@ impl SnapshotWriter {
     /// May be called again after an error of kind Busy; the snapshot that it makes is the same. When
     /// it is there already (a crash came between the commit and its answer) that is the answer.
     pub async fn finish(&self, draft: RecordDraft) -> Result<Committed> {
-        self.0.finish(draft).await
+        self.0.finish(draft, None).await
+    }
+
+    /// As [`SnapshotWriter::finish`], of a copy.
+    pub(crate) async fn finish_copy(&self, draft: RecordDraft, copy: &CopyOf) -> Result<Committed> {
+        self.0.finish(draft, Some(copy)).await
     }
 
     /// Gives the capture up: removes the spool, and from the bucket what this capture put there as far
