@@ -4,6 +4,7 @@ mod data;
 mod guest;
 mod instances;
 mod lists;
+mod records;
 mod refusals;
 mod restart;
 mod snapshots;

@@ -97,6 +97,21 @@ impl Node {
         })
     }
 
+    /// Puts `fields` over those of the same names in the `meta` of a finished snapshot's record; others stay. `false`:
+    /// there is no such snapshot (any more). Changes of one snapshot at a time: their order is the caller's.
+    pub async fn update_record_meta(
+        &self,
+        snapshot: &SnapshotId,
+        fields: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<bool, NodeError> {
+        let id = snapshot.clone();
+        let updated = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.update_record_meta(&id, &fields).await });
+        Ok(updated.await??)
+    }
+
     /// Deletes a snapshot, or cancels it while it is being captured. When this returns it is no longer
     /// listed; space is freed in the background. One that is not there is fine.
     pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
