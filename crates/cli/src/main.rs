@@ -12,6 +12,7 @@ mod ecs;
 mod endpoint;
 mod log;
 mod people;
+mod rebuild;
 mod size;
 mod up;
 mod vault;
@@ -56,8 +57,10 @@ enum Command {
     },
     /// One volume without a service: create, serve, info, log
     Volume(volume::VolumeArgs),
-    /// Vaults themselves: init, check, key
+    /// Vaults themselves: init, check, ls, show, cp, key
     Vault(vault::VaultArgs),
+    /// Make a lost catalogue of snapshots again, from the vault alone
+    Rebuild(rebuild::RebuildArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -78,6 +81,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),
+        Command::Rebuild(args) => return rebuild::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -54,6 +54,11 @@ impl Vault {
         Ok(listed.iter().filter_map(|object| named(&object.key)).collect())
     }
 
+    /// The disk that a snapshot's record names: where to look for it. Says nothing about whether it exists.
+    pub async fn disk_of(&self, snapshot: &SnapshotId) -> Result<Option<DiskId>> {
+        Ok(self.record(snapshot).await?.map(|record| record.disk))
+    }
+
     /// All snapshots of all disks, or of one.
     pub async fn inventory(&self, disk: Option<&DiskId>) -> Result<Inventory> {
         let disks = match disk {

@@ -90,3 +90,32 @@ impl SnapshotRecord {
         Ok(record)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_kept_and_only_copies_have_one() {
+        let id = SnapshotId::new("s-1").unwrap();
+        let mut record = SnapshotRecord {
+            snapshot: id.clone(),
+            disk: DiskId::new("d-1").unwrap(),
+            size_bytes: 1 << 30,
+            created_ms: 1,
+            root: Root::zeros(1 << 30),
+            parent: None,
+            lsn: Lsn(1),
+            stats: SnapshotStats::default(),
+            meta: serde_json::Value::Null,
+            origin: None,
+        };
+        assert!(!String::from_utf8_lossy(&record.encode().unwrap()).contains("origin"));
+        let (vault, root) = (VaultId([7; 16]), Root::zeros(1 << 30));
+        record.origin = Some(Origin { vault, root });
+        assert_eq!(
+            SnapshotRecord::decode(&id, &record.encode().unwrap()).unwrap(),
+            record
+        );
+    }
+}

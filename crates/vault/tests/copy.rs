@@ -118,10 +118,10 @@ fn copies_hold_the_same_and_send_the_change_only() {
                 assert_eq!((&made.meta, &made.parent), (&record.meta, &record.parent));
                 let captured = made.stats.captured_chunks;
                 if number == 0 {
-                    assert_eq!((report.base, captured), (None, 600), "{from}{to}");
+                    assert_eq!((report.basis, captured), (None, 600), "{from}{to}");
                 } else {
                     assert_eq!(
-                        report.base,
+                        report.basis,
                         Some(snapshot(&format!("s-{}", number - 1))),
                         "{from}{to}"
                     );
@@ -145,7 +145,7 @@ fn copies_hold_the_same_and_send_the_change_only() {
                 assert!(copy(&from_first, "s-2", Path::new("spool/copy")).await.is_none());
                 let report = copy(&from_first, "s-4", Path::new("spool/copy")).await.unwrap();
                 assert_eq!(
-                    report.base,
+                    report.basis,
                     Some(snapshot("s-2")),
                     "its parent is not there, the nearest is"
                 );
@@ -321,7 +321,7 @@ fn sizes_change_along_the_way() {
             let copier = DiskCopier::open(&source, &target, &disk("d-1")).await.unwrap();
             for (name, base) in [("s-1", None), ("s-0", Some("s-1")), ("s-2", Some("s-1"))] {
                 let report = copy(&copier, name, Path::new("spool/cp")).await.unwrap();
-                assert_eq!(report.base, base.map(snapshot), "{name}");
+                assert_eq!(report.basis, base.map(snapshot), "{name}");
             }
             for (number, model) in made.iter().enumerate() {
                 check(&target, &format!("s-{number}"), model).await;
@@ -401,7 +401,7 @@ fn what_is_there_is_not_replaced_and_what_was_deleted_stays_away() {
 
 /// Between two lives of a copy, the snapshot that it is relative to is deleted and swept: it begins again.
 #[test]
-fn a_base_that_goes_takes_no_copy_with_it() {
+fn a_basis_that_goes_takes_no_copy_with_it() {
     for during in [false, true] {
         let sim = Sim::new(5);
         let world = sim.clone();
@@ -414,7 +414,7 @@ fn a_base_that_goes_takes_no_copy_with_it() {
             copy(&copier, "s-0", dir).await.unwrap();
             let request = CopyRequest::new(snapshot("s-1"));
             let begun = copier.begin(&request, dir, small()).await.unwrap().unwrap();
-            assert_eq!(begun.base(), Some(&snapshot("s-0")));
+            assert_eq!(begun.basis(), Some(&snapshot("s-0")));
             let elsewhere = vault(&world, &env, 'b').await;
             elsewhere
                 .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
@@ -428,7 +428,7 @@ fn a_base_that_goes_takes_no_copy_with_it() {
             begun.close().await;
             drop(begun);
             let begun = copier.begin(&request, dir, small()).await.unwrap().unwrap();
-            assert!(begun.base().is_none() && !begun.is_resumed());
+            assert!(begun.basis().is_none() && !begun.is_resumed());
             begun.run().await.unwrap();
             elsewhere.sweep(&Keep::default()).await.unwrap();
             check(&vault(&world, &env, 'b').await, "s-1", &models[1]).await;

@@ -284,7 +284,8 @@ fn plain_table() -> Table {
     table
 }
 
-fn table(columns: &[Column], rows: &[Value]) -> String {
+/// Rows below the columns' titles.
+pub fn table(columns: &[Column], rows: &[Value]) -> String {
     let mut table = plain_table();
     table.set_header(columns.iter().map(|c| c.title.to_uppercase()));
     for row in rows {

@@ -1,11 +1,11 @@
 //! Copying snapshots of a disk from one vault to another, incrementally.
 //!
 //! ```text
-//! names of both sides -> which the other has -> the nearest of those as the base -> tree difference in the source
+//! names of both sides -> which the other has -> the nearest of those as the basis -> tree difference in the source
 //!   -> chunks read (verified) there -> put into a capture here -> tree of both compared -> record -> head entry
 //! ```
 //! A copy *is* a capture ([`SnapshotWriter`]) whose chunks come from a snapshot instead of a volume: it stores only what
-//! its base does not have, its spool takes it over any crash, and its head entry decides between two that make the
+//! its basis does not have, its spool takes it over any crash, and its head entry decides between two that make the
 //! same one. What is copied is content: it is encrypted anew, or not at all, as the target vault demands.
 //!
 //! Invariants: (1) a copy is committed only if its tree is the source's (where names are keyed: has its size and its
@@ -104,7 +104,7 @@ struct Shared {
 }
 
 /// What a new copy is relative to.
-struct Base {
+struct Basis {
     snapshot: Option<SnapshotId>,
     parent: Option<Root>,
     pending: RoaringBitmap,
@@ -263,14 +263,14 @@ impl Shared {
         match SnapshotWriter::resume(&self.to, spool_dir, options).await {
             Ok(Some(writer)) => match self.check_spool(request, record, spool_dir, &writer).await? {
                 true => {
-                    let base = self.target_of(writer.spec().parent.as_ref());
+                    let basis = self.target_of(writer.spec().parent.as_ref());
                     return Ok(run::Begun {
                         writer,
-                        base,
+                        basis,
                         resumed: true,
                     });
                 }
-                // Its base went: what it stored is relative to nothing.
+                // Its basis went: what it stored is relative to nothing.
                 false => writer.abandon().await?,
             },
             Ok(None) => {}
@@ -284,19 +284,19 @@ impl Shared {
         if self.own_key {
             self.to.create_disk_key(&self.disk).await?;
         }
-        let base = self.base(record).await?;
+        let basis = self.basis(record).await?;
         let spec = crate::CaptureSpec {
             snapshot: request.as_snapshot.clone(),
             disk: self.disk.clone(),
-            parent: base.parent,
+            parent: basis.parent,
             size_bytes: record.size_bytes,
-            pending: base.pending,
+            pending: basis.pending,
             own_key: self.own_key,
         };
         let writer = SnapshotWriter::begin(&self.to, spool_dir, spec, options).await?;
         Ok(run::Begun {
             writer,
-            base: base.snapshot,
+            basis: basis.snapshot,
             resumed: false,
         })
     }
@@ -318,7 +318,7 @@ impl Shared {
             return Err(VaultError::other("copy", spool_dir.display(), cause));
         }
         let fits = spec.size_bytes == record.size_bytes && spec.own_key == self.own_key;
-        Ok(fits && self.is_base_there(spec.parent.as_ref()).await?)
+        Ok(fits && self.is_basis_there(spec.parent.as_ref()).await?)
     }
 
     /// The content of a snapshot of the target now; `Some(None)`: it was deleted.
@@ -328,7 +328,7 @@ impl Shared {
     }
 
     /// Whether what a copy is relative to still exists in the target.
-    async fn is_base_there(&self, parent: Option<&Root>) -> Result<bool> {
+    async fn is_basis_there(&self, parent: Option<&Root>) -> Result<bool> {
         let Some(parent) = parent else {
             return Ok(true);
         };
@@ -360,10 +360,10 @@ impl Shared {
     }
 
     /// The snapshot that both have and that differs least: the parent, or else the nearest before or behind.
-    async fn base(&self, record: &SnapshotRecord) -> Result<Base> {
+    async fn basis(&self, record: &SnapshotRecord) -> Result<Basis> {
         let wanted = self.source.iter().position(|known| known.id == record.snapshot);
         let wanted = wanted.unwrap_or(self.source.len());
-        // What was deleted since is no base.
+        // What was deleted since is no basis.
         self.target_log.refresh().await?;
         let mut common = self.in_common();
         common.retain(|(_, known)| matches!(self.target_log.snapshot(&known.id), Some(Some(_))));
@@ -378,14 +378,14 @@ impl Shared {
                 before.into_iter().chain(behind).collect()
             }
         };
-        let mut best: Option<Base> = None;
+        let mut best: Option<Basis> = None;
         for (at, known) in candidates {
             let pending = self.pending(Some(&self.source[*at].root), &record.root).await?;
             if best
                 .as_ref()
                 .is_none_or(|best| pending.len() < best.pending.len())
             {
-                best = Some(Base {
+                best = Some(Basis {
                     snapshot: Some(known.id.clone()),
                     parent: Some(known.root),
                     pending,
@@ -394,7 +394,7 @@ impl Shared {
         }
         match best {
             Some(best) => Ok(best),
-            None => Ok(Base {
+            None => Ok(Basis {
                 snapshot: None,
                 parent: None,
                 pending: self.pending(None, &record.root).await?,
@@ -402,11 +402,16 @@ impl Shared {
         }
     }
 
-    /// The chunks of `wanted` that `base` (`None`: zeros) does not have.
-    async fn pending(&self, base: Option<&Root>, wanted: &Root) -> Result<RoaringBitmap> {
-        let mut pending = self.from.diff(base, Some(wanted)).await?;
-        // A base that is larger differs behind the end, too; that is cut off, not copied.
-        if let Ok(end) = u32::try_from(wanted.chunk_count()) {
+    /// The chunks of `wanted` that `basis` (`None`: zeros) does not have.
+    async fn pending(&self, basis: Option<&Root>, wanted: &Root) -> Result<RoaringBitmap> {
+        let end = u32::try_from(wanted.chunk_count()).ok();
+        if let (None, Some(end)) = (basis, end) {
+            // Leaves without a hole need not be read for this.
+            return self.from.non_zero_chunks(wanted, 0..end).await;
+        }
+        let mut pending = self.from.diff(basis, Some(wanted)).await?;
+        // A basis that is larger differs behind the end, too; that is cut off, not copied.
+        if let Some(end) = end {
             pending.remove_range(end..);
         }
         Ok(pending)

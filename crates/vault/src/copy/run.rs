@@ -22,14 +22,14 @@ const LOSSES_MAX: u32 = 8;
 /// A capture that a copy goes into.
 pub(super) struct Begun {
     pub(super) writer: SnapshotWriter,
-    pub(super) base: Option<SnapshotId>,
+    pub(super) basis: Option<SnapshotId>,
     pub(super) resumed: bool,
 }
 
 /// How far a copy is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopyProgress {
-    /// Plain bytes to copy: chunks that the base does not have.
+    /// Plain bytes to copy: chunks that the basis does not have.
     pub total_bytes: u64,
     /// Of these: durable in the spool or in the target.
     pub done_bytes: u64,
@@ -45,7 +45,7 @@ pub struct CopyProgress {
 #[derive(Clone, Debug, PartialEq)]
 pub struct CopyReport {
     /// The snapshot in the target that it is relative to; `None`: it is a full one.
-    pub base: Option<SnapshotId>,
+    pub basis: Option<SnapshotId>,
     /// Whether it went on with what an earlier run had left.
     pub resumed: bool,
     /// Whether another writer was quicker with the same content.
@@ -88,8 +88,8 @@ impl SnapshotCopy {
     }
 
     /// The snapshot in the target that it is relative to; `None`: it is a full one.
-    pub fn base(&self) -> Option<&SnapshotId> {
-        self.begun.base.as_ref()
+    pub fn basis(&self) -> Option<&SnapshotId> {
+        self.begun.basis.as_ref()
     }
 
     /// Whether it goes on with what an earlier run had left.
@@ -109,7 +109,7 @@ impl SnapshotCopy {
         }
     }
 
-    /// Copies and commits. After an error the spool is there to go on with, unless what it holds is of no use. An error of kind [`VaultErrorKind::Lost`]: the base was deleted meanwhile; begin again.
+    /// Copies and commits. After an error the spool is there to go on with, unless what it holds is of no use. An error of kind [`VaultErrorKind::Lost`]: the basis was deleted meanwhile; begin again.
     pub async fn run(&self) -> Result<CopyReport> {
         self.copy_chunks().await?;
         match self.commit().await {
@@ -181,7 +181,7 @@ impl SnapshotCopy {
         let (mut tries, mut losses) = (0, 0);
         loop {
             let is_there = matches!(shared.in_target(&self.request.as_snapshot).await?, Some(Some(_)));
-            if !is_there && !shared.is_base_there(writer.spec().parent.as_ref()).await? {
+            if !is_there && !shared.is_basis_there(writer.spec().parent.as_ref()).await? {
                 let subject = format!("snapshot {}", self.request.as_snapshot);
                 let cause = "the snapshot that it is relative to was deleted from the target; begin again";
                 return Err(VaultError::new(VaultErrorKind::Lost, "copy", subject, cause));
@@ -242,7 +242,7 @@ impl SnapshotCopy {
         target.push(known);
         drop(target);
         Ok(CopyReport {
-            base: self.begun.base.clone(),
+            basis: self.begun.basis.clone(),
             resumed: self.begun.resumed,
             made_by_another,
             read_bytes: self.read_bytes.get(),
