@@ -23,7 +23,7 @@ const fn mutant(name: &'static str, what: &'static str, focuses: &'static [Focus
     Mutant { name, what, focuses }
 }
 
-use Focus::{Bucket, Crash, Files, Groups, Lazy, Mixed, Nodes, Rot, Snapshots, Space};
+use Focus::{Bucket, Collect, Crash, Files, Groups, Lazy, Mixed, Nodes, Rot, Snapshots, Space};
 
 /// All of them.
 pub const MUTANTS: &[Mutant] = &[
@@ -227,6 +227,31 @@ pub const MUTANTS: &[Mutant] = &[
         "vault-ignores-owner",
         "a node commits snapshots of a disk that another has taken over",
         &[Nodes],
+    ),
+    mutant(
+        "vault-unregistered-captures",
+        "a capture does not say that it is under way before its first pack",
+        &[Collect],
+    ),
+    mutant(
+        "gc-ignores-captures",
+        "a collector frees packs of captures under way",
+        &[Collect],
+    ),
+    mutant(
+        "gc-reads-heads-before-listing",
+        "a collector lists packs after it has read what is needed",
+        &[Collect],
+    ),
+    mutant(
+        "vault-adopt-without-hold",
+        "a disk is made of a snapshot without saying in its log that it needs it",
+        &[Collect, Lazy],
+    ),
+    mutant(
+        "gc-forward-without-pack",
+        "a pack is deleted before the one that replaces it is there",
+        &[Collect],
     ),
 ];
 

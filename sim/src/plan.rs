@@ -31,10 +31,12 @@ pub enum Focus {
     Rot,
     /// Two nodes on one bucket, and two owners of one disk.
     Nodes,
+    /// Two nodes on one bucket that make disks of each other's snapshots, delete them, and collect beside a third.
+    Collect,
 }
 
 /// Every focus, the mixed one first.
-pub const FOCUSES: [Focus; 10] = [
+pub const FOCUSES: [Focus; 11] = [
     Focus::Mixed,
     Focus::Crash,
     Focus::Snapshots,
@@ -45,6 +47,7 @@ pub const FOCUSES: [Focus; 10] = [
     Focus::Bucket,
     Focus::Rot,
     Focus::Nodes,
+    Focus::Collect,
 ];
 
 /// What is there at the start.
@@ -72,6 +75,8 @@ pub struct Setup {
     pub long_ids: bool,
     /// Unsynced sectors that a power cut puts in the wrong place, in 1/10,000.
     pub misdirected: u32,
+    /// Milliseconds for which a deleted snapshot can be brought back.
+    pub undelete_ms: u64,
 }
 
 /// Whose bits rot.
@@ -156,6 +161,10 @@ pub enum Step {
     Rot { node: usize, medium: Medium, page: bool },
     /// A copy of a disk is opened by another node.
     Copy { disk: usize },
+    /// A node frees what nobody needs in the vault; the one after the last is somebody with no disks.
+    Collect { node: usize },
+    /// A deleted snapshot is brought back.
+    Undelete { pick: usize },
 }
 
 /// Rates of file faults, in 1/10,000.
@@ -211,6 +220,7 @@ impl Plan {
         let setup = Setup {
             // From a die of its own: the rest of a history is the same in either kind of vault.
             encrypted: Dice::new(seed, 0x656e_6372).one_in(4),
+            undelete_ms: undelete_ms(Dice::new(seed, 0x756e_6465)),
             ..setup(&mut dice, focus)
         };
         let count = 12 + dice.below(24);
@@ -218,7 +228,7 @@ impl Plan {
         for disk in 0..setup.disks.len() {
             load(&mut dice, &setup, disk, &mut steps);
         }
-        if focus == Focus::Lazy {
+        if matches!(focus, Focus::Lazy | Focus::Collect) {
             // Two snapshots that differ, so that there is something to go back and forth between.
             for disk in [0, 0, 1] {
                 steps.push(Step::Snapshot { disk });
@@ -231,7 +241,7 @@ impl Plan {
                 filling(&mut dice, &setup, &mut steps);
                 continue;
             }
-            let step = step(&mut dice, focus, &setup);
+            let step = step(&mut dice, focus);
             if focus == Focus::Groups && matches!(step, Step::Group { .. }) && !dice.one_in(4) {
                 // Otherwise most of them would meet a capture of a member, and be refused.
                 steps.push(Step::Captured);
@@ -277,15 +287,19 @@ impl Plan {
     }
 }
 
+fn undelete_ms(mut dice: Dice) -> u64 {
+    if dice.one_in(3) { 1 + dice.skewed(17) } else { 0 }
+}
+
 fn setup(dice: &mut Dice, focus: Focus) -> Setup {
     let nodes = match focus {
-        Focus::Nodes => 2,
+        Focus::Nodes | Focus::Collect => 2,
         Focus::Mixed if dice.one_in(5) => 2,
         _ => 1,
     };
     let disks = match focus {
         Focus::Groups => 2 + dice.below(2),
-        Focus::Nodes => 2,
+        Focus::Nodes | Focus::Collect => 2,
         Focus::Crash | Focus::Files => 1,
         _ => 1 + dice.below(2),
     }
@@ -309,6 +323,7 @@ fn setup(dice: &mut Dice, focus: Focus) -> Setup {
         },
         long_ids: false,
         misdirected: if dice.one_in(3) { 200 } else { 0 },
+        undelete_ms: 0,
     }
 }
 
@@ -434,9 +449,9 @@ fn bucket(dice: &mut Dice) -> Step {
     }
 }
 
-fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
-    // Deleting is for one node: a sweep does not know what the other's captures are about to use.
-    let deletes = setup.nodes == 1;
+fn step(dice: &mut Dice, focus: Focus) -> Step {
+    // A copy of a disk that another node goes on with is on its own: what it needs may be deleted before it is known there.
+    let deletes = focus != Focus::Nodes;
     let any = dice.below(64) as usize;
     let special = dice.below(3) > 0;
     if special {
@@ -529,6 +544,27 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
                     },
                 };
             }
+            Focus::Collect => {
+                return match dice.below(14) {
+                    0..=2 => Step::Snapshot { disk: any },
+                    3 | 4 => Step::Delete { pick: any },
+                    5 => Step::Clone { pick: any, node: any },
+                    6 => rollback(dice, any),
+                    7 => Step::Undelete { pick: any },
+                    8 | 9 => Step::Captured,
+                    10 => Step::BucketFaults {
+                        // Requests of one wait while another's are done.
+                        faults: BucketFaults {
+                            slow: 1000 + dice.below(5000) as u32,
+                            ..BucketFaults::default()
+                        },
+                        ms: 1000 + dice.below(20_000),
+                    },
+                    _ => Step::Collect {
+                        node: dice.below(3) as usize,
+                    },
+                };
+            }
             Focus::Nodes => match dice.below(10) {
                 0 | 1 => return Step::Copy { disk: any },
                 2..=4 => return Step::Snapshot { disk: any },
@@ -538,7 +574,12 @@ fn step(dice: &mut Dice, focus: Focus, setup: &Setup) -> Step {
             _ => {}
         }
     }
-    match dice.below(if focus == Focus::Snapshots { 9 } else { 16 }) {
+    let kinds = if matches!(focus, Focus::Snapshots | Focus::Collect) {
+        9
+    } else {
+        16
+    };
+    match dice.below(kinds) {
         0..=2 => Step::Snapshot { disk: any },
         3 => Step::Clone { pick: any, node: any },
         4 => Step::Rollback {

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tidemark_node::{MarkRequest, NodeErrorKind};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
-use tidemark_vault::{Chunk, Reader, SnapshotRecord, Vault, VaultErrorKind};
+use tidemark_vault::{Chunk, CollectOptions, Reader, SnapshotRecord, Vault, VaultErrorKind};
 
 /// What became of a deletion.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,6 +206,45 @@ impl World {
         self.say(|| format!("{} deleted: {answer:?}", snap.id));
         if matches!(answer, Some(Ok(()))) {
             snap.deleted.set(Deleted::Yes);
+        }
+    }
+
+    /// Brings a deleted snapshot back, if that can still be done.
+    pub async fn undelete(self: Rc<Self>, pick: usize) {
+        let snaps = self.snaps.borrow();
+        let deleted = snaps.values().filter(|snap| snap.deleted.get() == Deleted::Yes);
+        let deleted: Vec<Rc<Snap>> = deleted.cloned().collect();
+        drop(snaps);
+        let Some(snap) = deleted.get(pick % deleted.len().max(1)) else {
+            return;
+        };
+        snap.deleted.set(Deleted::Perhaps);
+        let disk = self.disk(snap.disk);
+        let (of, id) = (disk.id.clone(), snap.id.clone());
+        let host = self.host_of(&disk);
+        let answer = self
+            .call(host, |node| async move { node.undelete_snapshot(&of, &id).await })
+            .await;
+        self.say(|| format!("{} undeleted: {answer:?}", snap.id));
+        match answer {
+            Some(Ok(_)) => snap.deleted.set(Deleted::No),
+            Some(Err(e)) if e.kind == tidemark_node::NodeErrorKind::Missing => snap.deleted.set(Deleted::Yes),
+            _ => {}
+        }
+    }
+
+    /// Frees what nobody needs in the vault, by a node or by somebody who has only the bucket.
+    pub async fn collect(self: Rc<Self>, node: usize) {
+        let options = CollectOptions::default();
+        if let Some(host) = self.hosts.get(node) {
+            let collected = self.call(host, |node| async move { node.collect(&options).await });
+            let collected = collected.await;
+            self.say(|| format!("collected by node {node}: {collected:?}"));
+            return;
+        }
+        if let Ok(vault) = self.vault().await {
+            let collected = vault.collect(&options).await;
+            self.say(|| format!("collected by a stranger: {collected:?}"));
         }
     }
 

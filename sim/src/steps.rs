@@ -101,6 +101,8 @@ impl World {
                 }
             }
             Step::DeleteDisk { disk } => self.delete_disk(disk).await,
+            Step::Collect { node } => self.beside(Rc::clone(self).collect(node)),
+            Step::Undelete { pick } => self.beside(Rc::clone(self).undelete(pick)),
             Step::Verify { pick } => Rc::clone(self).verify_step(pick).await,
             Step::Restart { node } => {
                 let host = &self.hosts[node % self.hosts.len()];
@@ -285,7 +287,17 @@ impl World {
             Medium::Superblock => "super.",
             _ => "base",
         };
-        // Rot of a log's last records looks like a torn tail: only a shutdown leaves none that matter.
+        // Rot of a log's last records looks like a torn tail: only a shutdown leaves none that matter, and not while a capture
+        // keeps the base from taking them in (one whose spool was damaged may do so for good).
+        if medium == Medium::Log {
+            let id = disk.id.clone();
+            let status = self
+                .call(host, |node| async move { node.disk_status(&id).await })
+                .await;
+            if !matches!(status, Some(Ok(status)) if status.captures.is_empty()) {
+                return;
+            }
+        }
         if page || medium == Medium::Log {
             self.call(host, |node| async move { node.shutdown().await }).await;
         }

@@ -303,6 +303,7 @@ impl World {
         NodeConfig {
             spool_bytes_max: setup.spool_bytes,
             pack_bytes: setup.pack_bytes,
+            undelete_window: Duration::from_millis(setup.undelete_ms),
             vault_secret: self.vault_secret(),
             volume: VolumeConfig {
                 segment_bytes: 128 << 10,

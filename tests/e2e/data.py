@@ -1,5 +1,6 @@
 """Content to put on disks, and ways to compare it."""
 
+import errno
 import hashlib
 import json
 import os
@@ -52,6 +53,31 @@ def same_bytes(first, second, length, step=8 * MIB):
             if one != other:
                 where = next((i for i, (x, y) in enumerate(zip(one, other)) if x != y), min(len(one), len(other)))
                 raise AssertionError(f"{first} and {second} differ from byte {at + where} on")
+
+
+def extents(file):
+    """The parts (start, end) of a file that are no holes."""
+    at, size = 0, os.fstat(file.fileno()).st_size
+    while at < size:
+        try:
+            at = os.lseek(file.fileno(), at, os.SEEK_DATA)
+        except OSError as nothing_more:
+            assert nothing_more.errno == errno.ENXIO
+            return
+        end = os.lseek(file.fileno(), at, os.SEEK_HOLE)
+        yield at, end
+        at = end
+
+
+def same_sparse(first, second, step=8 * MIB):
+    """Two files hold the same bytes; only what is no hole in either is read."""
+    assert os.path.getsize(first) == os.path.getsize(second)
+    with open(first, "rb") as a, open(second, "rb") as b:
+        for begin, end in sorted({*extents(a), *extents(b)}):
+            for at in range(begin, end, step):
+                length = min(step, end - at)
+                same = os.pread(a.fileno(), length, at) == os.pread(b.fileno(), length, at)
+                assert same, f"{first} and {second} differ within bytes {at} to {at + length}"
 
 
 def compare(one, other, format="raw"):

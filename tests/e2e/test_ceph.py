@@ -3,6 +3,7 @@
 import json
 
 import ceph
+import collecting
 import data
 import pytest
 from cloud import Cloud
@@ -62,3 +63,8 @@ def test_rounds_of_snapshots_beside_a_dying_gateway(cluster, new_service, striki
     with service.client(cloud.restore(snapshot, instance)) as client:
         assert client.read_all(0, SIZE) == bytes(content)
     service.stop()
+
+
+def test_collectors_that_are_stopped_beside_two_services(cluster, new_service, striking):
+    freed = collecting.play(new_service, cluster.url("&retry-seconds=5"), cluster.env, striking(3))
+    assert freed > 0

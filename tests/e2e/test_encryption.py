@@ -4,8 +4,9 @@ import json
 import pathlib
 
 import data
+import pytest
 from cloud import Cloud
-from service import BINARY, Service, run
+from service import BINARY, Service, run, wait_until
 
 MIB = data.MIB
 
@@ -83,3 +84,75 @@ def look(service, key, needle):
     closed = tidemark(*doctor)
     assert "no key was given" in closed.stdout and "WARNING" in closed.stdout
     assert "1 snapshots" in tidemark(*doctor, "--vault-key-file", str(key)).stdout
+
+
+def keyed_service(tmp_path, new_service, *flags):
+    key = tmp_path / "key"
+    key.write_bytes(bytes(range(32)))
+    return new_service(extra=("--vault-key-file", str(key), *flags))
+
+
+def disk_keys(service):
+    """Keys of encrypted disks that the bucket holds."""
+    return sorted(path.name for path in (pathlib.Path(service.vault) / "diskkeys").glob("*"))
+
+
+def test_an_encrypted_disk_is_asked_for_shown_and_inherited(tmp_path, new_service):
+    service = keyed_service(tmp_path, new_service)
+    cloud = Cloud(service)
+    instance = cloud.new_instance()
+    made = json.loads(service.cli("disk", "create", "--size", "1G", "--encrypted", "--wait", "--json").stdout)
+    disk = made["DiskId"]
+    assert cloud.disk(disk)["Encrypted"] is True
+    cloud.attach(instance, disk)
+    content = data.random_bytes(MIB, seed=1)
+    with service.client(disk) as client:
+        client.write_all(0, content)
+    snapshot = cloud.take_snapshot(disk)
+    assert cloud.snapshot(snapshot)["Encrypted"] is True
+    copy = cloud.restore(snapshot, instance)
+    assert cloud.disk(copy)["Encrypted"] is True
+    with service.client(copy) as client:
+        assert client.read_all(0, MIB) == content
+
+    shown = {"disk": disk, "snapshot": snapshot}
+    for kind, id in shown.items():
+        table = service.cli(kind, "list").stdout.splitlines()
+        (row,) = [line for line in table if line.startswith(id)]
+        assert "ENCRYPTED" in table[0] and "yes" in row, table
+        assert "yes" in service.cli(kind, "show", id).stdout
+    plain = service.cli("disk", "create", "--snapshot", snapshot, "--encrypted", "--json")
+    assert cloud.disk(json.loads(plain.stdout)["DiskId"])["Encrypted"] is True
+
+
+def test_a_plain_vault_says_what_to_do(service, v3):
+    refused = service.cli("disk", "create", "--size", "1G", "--encrypted", check=False)
+    assert refused.returncode == 1
+    assert "the vault of this region is not encrypted" in refused.stderr and "tidemark vault init" in refused.stderr
+
+
+@pytest.mark.parametrize("window", ["0s", "1h"])
+def test_deleting_an_encrypted_disk_and_its_snapshots_destroys_its_key(tmp_path, new_service, window):
+    """Not while a snapshot needs it, nor while one that was deleted could be brought back."""
+    service = keyed_service(tmp_path, new_service, "--undelete-window", window)
+    cloud = Cloud(service)
+    instance = cloud.new_instance()
+    disk = cloud.new_disk(1, Encrypted=True)
+    (key,) = disk_keys(service)
+    cloud.attach(instance, disk)
+    with service.client(disk) as client:
+        client.write_all(0, data.random_bytes(MIB, seed=1))
+    snapshots = [cloud.take_snapshot(disk), cloud.take_snapshot(disk)]
+    cloud.release(disk)
+    wait_until(lambda: cloud.disk(disk) is None, "the disk is gone")
+    cloud.call("DeleteSnapshot", SnapshotId=snapshots[0])
+    wait_until(lambda: cloud.snapshot(snapshots[0]) is None, "one snapshot is gone")
+    assert disk_keys(service) == [key], "the other snapshot needs it"
+    cloud.call("DeleteSnapshot", SnapshotId=snapshots[1])
+    wait_until(lambda: cloud.snapshot(snapshots[1]) is None, "the other is gone")
+    if window != "0s":
+        assert disk_keys(service) == [key], "they can be brought back"
+        return
+    wait_until(lambda: not disk_keys(service), "the key is destroyed")
+    # The node's copy goes after the bucket's.
+    wait_until(lambda: not list((service.data / "diskkeys").glob("*")), "the node's copy is gone")

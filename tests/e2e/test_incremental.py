@@ -78,7 +78,7 @@ def test_zeros_cost_nothing(v3, service):
 
 def test_deleting_frees_what_nothing_else_holds(new_service):
     """Space comes back after the last snapshot that needs it is deleted, and not before (S29, S20)."""
-    service = new_service()
+    service = new_service(extra=["--undelete-window", "0s"])
     cloud = Cloud(service)
     instance, disk = cloud.attached_disk(1)
     content = data.random_bytes(32 * MIB, seed=4)

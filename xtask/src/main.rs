@@ -18,7 +18,7 @@ use std::process::ExitCode;
 const USAGE: &str = "\
 usage: cargo xtask test [--only fmt|deps|lint|unit|sim|fuzz|e2e] [-- <arguments for pytest>]
        cargo xtask sim [<arguments of the simulator>; --help lists them]
-       cargo xtask soak [--rounds N] [--only kill9|powercut|ceph] [--seed N]
+       cargo xtask soak [--rounds N] [--only kill9|powercut|collect|ceph] [--seed N]
        cargo xtask fuzz [--seconds N] [--only TARGET [--input FILE]]
        cargo xtask fuzz --write-seeds
        cargo xtask bench [-- <arguments for bench/run.py>]";

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: strikes the real binary for many rounds, `kill -9` and power cuts, and puts a vault into a
+//! `cargo xtask soak`: strikes the real binary for many rounds, `kill -9`, power cuts and SIGSTOP, and puts a vault into a
 //! real Ceph cluster whose gateway is killed.
 //!
 //! The tests are those of `cargo xtask test` (those with Ceph only run here), with more rounds; each round's progress and, at the end, one
@@ -9,9 +9,10 @@ use anyhow::{Context, Result, bail};
 
 const KILL9: (&str, &str, &str) = ("kill9", "tests/e2e/test_kill_nine.py", "200");
 const POWERCUT: (&str, &str, &str) = ("powercut", "tests/e2e/test_power_cut.py", "50");
+const COLLECT: (&str, &str, &str) = ("collect", "tests/e2e/test_collect.py", "40");
 const CEPH: (&str, &str, &str) = ("ceph", "tests/e2e/test_ceph.py", "20");
 
-/// Runs the rounds that `words` ask for: `--rounds N`, `--only kill9|powercut|ceph`, `--seed N`.
+/// Runs the rounds that `words` ask for: `--rounds N`, `--only kill9|powercut|collect|ceph`, `--seed N`.
 pub fn run(words: &[&str]) -> Result<()> {
     let (mut rounds, mut only, mut seed) = (None, None, None);
     for pair in words.chunks(2) {
@@ -22,13 +23,13 @@ pub fn run(words: &[&str]) -> Result<()> {
             _ => bail!("not understood: {}", pair.join(" ")),
         }
     }
-    let chosen: Vec<_> = [KILL9, POWERCUT, CEPH]
+    let chosen: Vec<_> = [KILL9, POWERCUT, COLLECT, CEPH]
         .into_iter()
         .filter(|(name, ..)| only.is_none_or(|only| only == *name))
         .collect();
     if chosen.is_empty() {
         bail!(
-            "nothing is called {:?}; there are: kill9, powercut, ceph",
+            "nothing is called {:?}; there are: kill9, powercut, collect, ceph",
             only.unwrap_or_default()
         );
     }
@@ -73,6 +74,6 @@ mod tests {
         let refused = |words: &[&str]| format!("{:#}", run(words).unwrap_err());
         assert!(refused(&["--rounds", "many"]).contains("\"many\" is not a number"));
         assert!(refused(&["--rounds"]).contains("not understood: --rounds"));
-        assert!(refused(&["--only", "fire"]).contains("kill9, powercut, ceph"));
+        assert!(refused(&["--only", "fire"]).contains("kill9, powercut, collect, ceph"));
     }
 }

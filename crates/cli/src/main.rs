@@ -1,8 +1,8 @@
 //! The one binary, `tidemark`: wires everything together.
 //!
 //! One file or folder per command group. Commands for people and `ecs` reach the service over HTTP
-//! only, as any other client does; `up`, `volume`, `vault` and `doctor` work on the data themselves.
-//! Exit status: 0 done, 1 failed, 2 wrong command line.
+//! only, as any other client does; `up`, `volume`, `vault`, `gc`, `verify` and `doctor` work on the data
+//! themselves. Exit status: 0 done, 1 failed, 2 wrong command line, 3 (`verify`) could not be checked.
 
 mod client;
 mod credentials;
@@ -10,12 +10,14 @@ mod demo;
 mod doctor;
 mod ecs;
 mod endpoint;
+mod gc;
 mod log;
 mod people;
 mod rebuild;
 mod size;
 mod up;
 mod vault;
+mod verify;
 mod volume;
 
 use anyhow::Result;
@@ -59,6 +61,10 @@ enum Command {
     Volume(volume::VolumeArgs),
     /// Vaults themselves: init, check, ls, show, cp, key
     Vault(vault::VaultArgs),
+    /// Free what nobody needs in a vault
+    Gc(gc::GcArgs),
+    /// Read snapshots through in the vault, and say what is damaged
+    Verify(verify::VerifyArgs),
     /// Make a lost catalogue of snapshots again, from the vault alone
     Rebuild(rebuild::RebuildArgs),
     /// Check a data directory for damage while its service is stopped
@@ -81,6 +87,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),
+        Command::Gc(args) => gc::run(&args)?,
+        Command::Verify(args) => return Ok(verify::run(&args)),
         Command::Rebuild(args) => return rebuild::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {

@@ -161,7 +161,7 @@ impl Found {
                     .with_context(|| format!("cannot use the vault in {place} with {}", data_dir.display()))?
             }
         };
-        let inventory = vault.inventory(None).await?;
+        let inventory = vault.listing(None).await?;
         let mut keys = Vec::new();
         if vault.is_encrypted() {
             let disks = inventory.snapshots.iter().map(|record| &record.disk);

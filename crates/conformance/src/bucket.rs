@@ -28,6 +28,7 @@ pub async fn all(limits: Limits, fresh: &mut dyn FnMut() -> Handles) {
     keys_of_every_kind(limits, fresh()()).await;
     what_is_no_key_is_refused(fresh()()).await;
     objects_are_listed_whole_and_sorted(fresh()()).await;
+    whether_there_is_anything_is_known(fresh()()).await;
     a_long_list_is_whole(limits, fresh()()).await;
     deleting_is_final_and_may_be_repeated(fresh()()).await;
     a_large_object_is_kept(limits, fresh()()).await;
@@ -62,6 +63,22 @@ async fn what_was_put_is_got(bucket: Rc<dyn Bucket>) {
     assert_eq!(bucket.get("empty").await.unwrap(), "");
     assert_eq!(bucket.size("empty").await.unwrap(), 0);
     assert!(!bucket.describe().is_empty());
+}
+
+async fn whether_there_is_anything_is_known(bucket: Rc<dyn Bucket>) {
+    assert_eq!(bucket.any("").await.unwrap(), None);
+    put(&*bucket, "d/one/h/0", "x", Precondition::None).await;
+    put(&*bucket, "d/two/h/0", "x", Precondition::None).await;
+    for prefix in ["", "d/", "d/two/"] {
+        let found = bucket.any(prefix).await.unwrap().expect("an object");
+        assert!(found.starts_with("d/") && found.starts_with(prefix), "{found}");
+    }
+    assert_eq!(bucket.any("e/").await.unwrap(), None);
+    assert_eq!(kind(bucket.any("no/slash").await), BucketErrorKind::Other);
+    for key in ["d/one/h/0", "d/two/h/0"] {
+        bucket.delete(key).await.unwrap();
+    }
+    assert_eq!(bucket.any("").await.unwrap(), None);
 }
 
 async fn a_range_is_whole_or_an_error(bucket: Rc<dyn Bucket>) {

@@ -17,7 +17,8 @@ pub(crate) async fn listen(control: Control, mut events: broadcast::Receiver<Eve
             // The job that follows the snapshot asks the node for the rest; jobs that wait for a
             // capture to end look again.
             Ok(Event::Accomplished(..) | Event::CaptureFailed(..)) => control.jobs().hurry(),
-            Ok(Event::Hydrated(_)) => {}
+            // The node's own log has them; no resource changes its state.
+            Ok(Event::Hydrated(_) | Event::VaultDamaged(_) | Event::VaultRepaired(_)) => {}
             Ok(Event::Connected(disk)) => note_use(&control, disk.as_str()).await,
             Err(RecvError::Lagged(_)) => control.jobs().hurry(),
             Err(RecvError::Closed) => return,

@@ -183,6 +183,7 @@ fn row(meta: &mut Reading<'_>, one: &FoundSnapshot) -> SnapshotRow {
         created_ms: one.created_ms,
         modified_ms: meta.modified_ms().unwrap_or(one.created_ms).max(one.created_ms),
         expires_ms: rules::expiry(one.created_ms, retention_days),
+        encrypted: meta.encrypted(),
     }
 }
 

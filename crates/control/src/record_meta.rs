@@ -44,6 +44,7 @@ pub(crate) fn of_new(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag], di
         "image_id": disk.image_id,
         "source_snapshot_id": disk.source_snapshot_id,
         "created_ms": disk.created_ms,
+        "encrypted": disk.encrypted,
     });
     meta.insert("source_disk".into(), source);
     Value::Object(meta)
@@ -62,6 +63,7 @@ pub(crate) fn fields(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag]) ->
         "link_id": row.link_id,
         "type": row.snapshot_type.word(),
         "source_disk_kind": row.source_disk_kind.word(),
+        "encrypted": row.encrypted,
         "category": row.category,
         "resource_group": row.resource_group,
         "retention_days": row.retention_days,
@@ -170,6 +172,13 @@ impl<'a> Reading<'a> {
             source.as_str()?.parse().ok()
         };
         own.or_else(of_disk).unwrap_or(DiskKind::Data)
+    }
+
+    /// Whether the source disk had a key of its own.
+    pub(crate) fn encrypted(&mut self) -> bool {
+        let own: Option<bool> = self.field("encrypted");
+        let of_disk = || self.meta?.get("source_disk")?.get("encrypted")?.as_bool();
+        own.or_else(of_disk).unwrap_or(false)
     }
 
     pub(crate) fn category(&mut self) -> String {

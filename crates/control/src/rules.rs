@@ -100,6 +100,33 @@ pub(crate) fn wrong_instance_state(status: u16, instance: &InstanceRow, wanted: 
     ApiError::new(status, "IncorrectInstanceStatus", message)
 }
 
+/// Whether a new disk gets a key of its own: as wished in the `named` parameter, else as the snapshot that it is made from.
+/// What is under a disk's key does not become readable without it by making a disk of it.
+pub(crate) fn encrypted(
+    control: &Control,
+    named: &str,
+    wished: Option<bool>,
+    source: Option<&SnapshotRow>,
+) -> Result<bool, ApiError> {
+    let of_source = source.filter(|snapshot| snapshot.encrypted);
+    if let (Some(snapshot), Some(false)) = (of_source, wished) {
+        let message = format!(
+            "The snapshot {} is encrypted, so a disk made from it is: {named} must be true or absent.",
+            snapshot.id
+        );
+        return Err(ApiError::new(403, "InvalidEncrypted.NotMatchSnapshot", message));
+    }
+    let encrypted = wished.unwrap_or(of_source.is_some());
+    if encrypted && !control.node().vault_is_encrypted() {
+        let message = format!(
+            "The parameter \"{named}\" is not valid: the vault of this region is not encrypted, so no disk in it can be. \
+             That is chosen when a vault is made: `tidemark vault init`, then start the service with that vault."
+        );
+        return Err(ApiError::new(400, "InvalidParameter.Encrypted", message));
+    }
+    Ok(encrypted)
+}
+
 /// A request's ClientToken with what it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {

@@ -97,6 +97,7 @@ impl DiskView {
             multi_attach: row.multi_attach,
             provisioned_iops: Some(row.provisioned_iops).filter(|iops| *iops > 0),
             bursting_enabled: row.bursting_enabled,
+            encrypted: row.encrypted,
             tags,
             ..Disk::default()
         }
@@ -247,6 +248,7 @@ impl SnapshotView {
             snapshot_link_id: row.link_id,
             region_id: control.config().region.clone(),
             resource_group_id: row.resource_group,
+            encrypted: row.encrypted,
             full_snapshot_size_in_bytes: Some(row.full_bytes.unsigned_abs()).filter(|_| accomplished),
             tags,
             ..Snapshot::default()

@@ -82,6 +82,12 @@ pub trait Bucket {
     fn size(&self, key: &str) -> LocalFuture<'_, Result<u64, BucketError>>;
     /// Every object whose key starts with `prefix` (which ends at a `/` or is empty), sorted by key.
     fn list(&self, prefix: &str) -> LocalFuture<'_, Result<Vec<ObjectInfo>, BucketError>>;
+    /// The key of some object that starts with `prefix` (as in [`Bucket::list`]), or `None` if there is none. Does not look at
+    /// all of them where that can be helped: a place may hold millions.
+    fn any(&self, prefix: &str) -> LocalFuture<'_, Result<Option<String>, BucketError>> {
+        let listed = self.list(prefix);
+        Box::pin(async move { Ok(listed.await?.into_iter().next().map(|object| object.key)) })
+    }
     /// Removes an object; one that is not there is fine.
     fn delete(&self, key: &str) -> LocalFuture<'_, Result<(), BucketError>>;
     /// Where this is, for people (no secrets).

@@ -235,12 +235,19 @@ impl DirBucket {
         file.read_at(range.start, len).await
     }
 
-    async fn list_below(&self, prefix: &str) -> io::Result<Vec<ObjectInfo>> {
+    /// All objects below a prefix, or the first `most` that are met.
+    async fn list_below(&self, prefix: &str, most: usize) -> io::Result<Vec<ObjectInfo>> {
         let mut found = Vec::new();
         let mut waiting = vec![prefix.to_owned()];
-        while let Some(prefix) = waiting.pop() {
+        while let Some(prefix) = waiting.pop()
+            && found.len() < most
+        {
             let entries = match self.fs().list_sizes(&self.root.join(&prefix)).await {
                 Err(error) if is_missing(&error) => continue,
+                // A file system's own, in a directory that one is mounted on; only its administrator may look.
+                Err(error) if error.kind() == ErrorKind::PermissionDenied && prefix == "lost+found/" => {
+                    continue;
+                }
                 entries => entries?,
             };
             for (entry, bytes) in entries {
@@ -256,6 +263,22 @@ impl DirBucket {
         }
         found.sort();
         Ok(found)
+    }
+
+    fn list_most(&self, prefix: &str, most: usize) -> LocalFuture<'_, Result<Vec<ObjectInfo>, BucketError>> {
+        let prefix = prefix.to_owned();
+        Box::pin(async move {
+            let inner = match prefix.strip_suffix('/') {
+                Some(dir) => check_key(dir),
+                None if prefix.is_empty() => Ok(()),
+                None => Err("a prefix is empty or ends with `/`"),
+            };
+            let listed = match inner {
+                Ok(()) => self.list_below(&prefix, most).await,
+                Err(why) => Err(io::Error::new(ErrorKind::InvalidInput, why)),
+            };
+            listed.map_err(|error| failed(kind_of(&error), "list", &prefix, error))
+        })
     }
 }
 
@@ -333,19 +356,12 @@ impl Bucket for DirBucket {
     }
 
     fn list(&self, prefix: &str) -> LocalFuture<'_, Result<Vec<ObjectInfo>, BucketError>> {
-        let prefix = prefix.to_owned();
-        Box::pin(async move {
-            let inner = match prefix.strip_suffix('/') {
-                Some(dir) => check_key(dir),
-                None if prefix.is_empty() => Ok(()),
-                None => Err("a prefix is empty or ends with `/`"),
-            };
-            let listed = match inner {
-                Ok(()) => self.list_below(&prefix).await,
-                Err(why) => Err(io::Error::new(ErrorKind::InvalidInput, why)),
-            };
-            listed.map_err(|error| failed(kind_of(&error), "list", &prefix, error))
-        })
+        self.list_most(prefix, usize::MAX)
+    }
+
+    fn any(&self, prefix: &str) -> LocalFuture<'_, Result<Option<String>, BucketError>> {
+        let listed = self.list_most(prefix, 1);
+        Box::pin(async move { Ok(listed.await?.into_iter().next().map(|object| object.key)) })
     }
 
     fn delete(&self, key: &str) -> LocalFuture<'_, Result<(), BucketError>> {

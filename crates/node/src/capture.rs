@@ -71,6 +71,8 @@ struct Control {
 enum End {
     /// For good: the reason, for people.
     Failed(String),
+    /// For good, and what the next one would be relative to is of no use either.
+    Stale(String),
     /// The caller wants it gone.
     Cancelled,
     /// The volume or the process is going away; the mark stays pending.
@@ -87,6 +89,11 @@ impl VaultHost {
     /// Whether a capture of the snapshot runs.
     pub fn is_capturing(&self, snapshot: &SnapshotId) -> bool {
         self.captures.running.borrow().contains_key(snapshot)
+    }
+
+    /// Whether any capture runs.
+    pub fn is_capturing_any(&self) -> bool {
+        !self.captures.running.borrow().is_empty()
     }
 
     /// Starts, or goes on with, the capture of a pending mark.
@@ -211,15 +218,28 @@ impl VaultHost {
                 // Who wanted it gone looks whether it is, and is told.
                 let _ = self.withdraw(remote, snapshot, None).await;
             }
-            Err(End::Failed(why)) => {
-                tracing::error!(%disk, %snapshot, why, "snapshot failed");
-                // Otherwise it has not failed yet: the next opening of its disk goes on with it.
-                if self.withdraw(remote, snapshot, Some(why.clone())).await.is_ok() {
-                    let _ = self
-                        .events
-                        .send(Event::CaptureFailed(disk.clone(), snapshot.clone(), why));
+            Err(End::Failed(why)) => self.fail_capture(disk, remote, snapshot, why).await,
+            Err(End::Stale(why)) => {
+                self.fail_capture(disk, remote, snapshot, why).await;
+                if let Err(error) = remote.call(|host| async move { start_afresh(&host).await }).await {
+                    tracing::warn!(%disk, %error, "the disk's thread has ended");
                 }
             }
+        }
+    }
+
+    async fn fail_capture(
+        &self,
+        disk: &DiskId,
+        remote: &Remote<DiskHost>,
+        snapshot: &SnapshotId,
+        why: String,
+    ) {
+        tracing::error!(%disk, %snapshot, why, "snapshot failed");
+        // Otherwise it has not failed yet: the next opening of its disk goes on with it.
+        if self.withdraw(remote, snapshot, Some(why.clone())).await.is_ok() {
+            let event = Event::CaptureFailed(disk.clone(), snapshot.clone(), why);
+            let _ = self.events.send(event);
         }
     }
 
@@ -318,6 +338,9 @@ impl VaultHost {
                     let patient = matches!(e.kind, VaultErrorKind::Busy | VaultErrorKind::Full);
                     // Somebody else may have committed it, and that may have been us.
                     let lost = e.kind == VaultErrorKind::Lost && tries > 1;
+                    if e.kind == VaultErrorKind::Stale {
+                        return Err(End::Stale(e.to_string()));
+                    }
                     if lost || !patient && tries >= TRIES_MAX {
                         return Err(End::Failed(e.to_string()));
                     }
@@ -501,7 +524,7 @@ impl VaultHost {
             return Ok(None);
         };
         let head = self.vault.head_log(&writer.spec().disk).await?;
-        let live = tidemark_vault::head::live_snapshots(&head.entries());
+        let live = head.state().live();
         Ok(live
             .into_iter()
             .rev()
@@ -606,6 +629,19 @@ impl VaultHost {
             disk_bytes: committed.root.size_bytes(),
             ..committed.stats.into()
         })
+    }
+}
+
+/// Makes the volume's next snapshot a full one: what it would be relative to may be gone from the vault.
+async fn start_afresh(host: &DiskHost) {
+    let (parent, chunks) = (
+        host.volume.parent(),
+        host.volume.size_bytes().div_ceil(CHUNK_BYTES),
+    );
+    let all: RoaringBitmap = (0..chunks as u32).collect();
+    match host.volume.reparent(parent.as_deref(), None, &all).await {
+        Ok(()) => tracing::warn!(disk = %host.disk, "the disk's next snapshot is taken in full"),
+        Err(error) => tracing::warn!(disk = %host.disk, %error, "the disk's next snapshot may fail as well"),
     }
 }
 

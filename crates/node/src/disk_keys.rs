@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tidemark_env::fs::{create_dir_durable, read_small, write_atomic};
 use tidemark_units::DiskId;
-use tidemark_vault::{DiskKey, Keep};
+use tidemark_vault::DiskKey;
 
 impl VaultHost {
     fn disk_keys_dir(&self) -> PathBuf {
@@ -71,7 +71,7 @@ impl VaultHost {
     }
 
     /// Destroys the keys of disks that are gone, if nothing that is alive needs them.
-    pub async fn destroy_idle_disk_keys(&self, keep: &Keep) -> Result<(), NodeError> {
+    pub async fn destroy_idle_disk_keys(&self) -> Result<(), NodeError> {
         let own_keys: BTreeSet<DiskId> = self.own_keys.borrow().clone();
         let fs = &*self.env().fs;
         for disk in own_keys {
@@ -79,8 +79,8 @@ impl VaultHost {
             if fs.exists(&volume).await? {
                 continue;
             }
-            if let Err(error) = self.vault.destroy_disk_key(&disk, keep).await {
-                // Usually that something still needs it; the next sweep asks again.
+            if let Err(error) = self.vault.destroy_disk_key(&disk).await {
+                // Usually that something still needs it; the next run asks again.
                 tracing::debug!(%disk, %error, "the key of a disk that is gone stays for now");
                 continue;
             }

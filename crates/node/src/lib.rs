@@ -8,7 +8,7 @@
 //! What must stay true: (1) [`Node::mark`] returns only when the mark is durable; (2) a snapshot is
 //! accomplished if and only if its head entry exists in the vault; (3) after a crash and
 //! [`Node::start`] + [`Node::open_disk`], every capture goes on where it was; (4) all methods may be
-//! repeated: doing what is done already succeeds; (5) a sweep never runs while a volume adopts a root.
+//! repeated: doing what is done already succeeds; (5) a volume depends on no content of the vault before the vault knows it.
 //! Not here: names, states and rules of the ECS API (`control`), HTTP (`api`).
 
 mod capture;
@@ -16,12 +16,14 @@ mod disk;
 mod disk_keys;
 mod export;
 mod groups;
+mod leftovers;
 mod nbd;
 mod node;
 mod notes;
 pub mod place;
 mod progress;
 pub mod remote;
+mod scrub;
 mod snapshots;
 mod source;
 mod types;
@@ -29,7 +31,9 @@ mod vault;
 
 pub use export::VolumeExport;
 pub use node::Node;
+pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
+pub use tidemark_vault::Secret;
 pub use types::{
-    DiskStatus, Event, MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, SnapshotProgress,
-    SnapshotStatus, SnapshotSummary, SweepReport,
+    CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, MarkRequest, Marked, NodeConfig,
+    NodeError, NodeErrorKind, SnapshotProgress, SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
 };

@@ -1,12 +1,13 @@
 //! [`Node`]: which disks are open on which threads, and the requests of the control plane.
 //!
 //! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, and what
-//! nobody needs any more in `sweeping`. Each of them is one `impl` of [`Node`].
+//! nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
 
+mod collecting;
 mod groups;
 mod lifecycle;
 mod marks;
-mod sweeping;
+mod scrubbing;
 
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
@@ -28,7 +29,7 @@ use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
 use tidemark_nbd::server::Stop;
 use tidemark_units::{CHUNK_BYTES, DiskId};
-use tokio::sync::{Mutex as AsyncMutex, Notify, RwLock, broadcast};
+use tokio::sync::{Mutex as AsyncMutex, Notify, broadcast};
 use tokio::task::AbortHandle;
 
 /// How long a shutdown waits for what clients have under way.
@@ -49,14 +50,14 @@ pub struct Shared {
     launcher: SharedLauncher,
     /// The vault's thread.
     pub vault: Remote<VaultHost>,
+    /// Chosen when the vault was made, for good.
+    vault_is_encrypted: bool,
     disks: Mutex<BTreeMap<DiskId, Arc<Disk>>>,
     /// Opening, making and deleting disks, one at a time per disk.
     opening: Mutex<BTreeMap<DiskId, Arc<AsyncMutex<()>>>>,
     board: ProgressBoard,
     events: broadcast::Sender<Event>,
-    /// Read while a volume adopts a snapshot's content; written by a sweep.
-    adopting: RwLock<()>,
-    sweep_wanted: Arc<Notify>,
+    collect_wanted: Arc<Notify>,
     /// Takes NBD clients in.
     accepting: Mutex<Option<AbortHandle>>,
     vault_thread: Mutex<Option<Thread>>,
@@ -163,7 +164,7 @@ impl Node {
         let make = move |place| VaultHost::open(place, for_host, heard, told);
         let (vault, thread) = Remote::start(&launcher, "vault".into(), make).await?;
         let volumes = config.data_dir.join("volumes");
-        vault
+        let vault_is_encrypted = vault
             .call(move |host| async move {
                 let fs = &host.env().fs;
                 tidemark_env::fs::create_dir_durable(&**fs, &volumes).await?;
@@ -173,7 +174,7 @@ impl Node {
                         fs.remove_dir_all(&volumes.join(entry.name)).await?;
                     }
                 }
-                Ok::<_, std::io::Error>(())
+                Ok::<_, std::io::Error>(host.vault.is_encrypted())
             })
             .await??;
         let socket = config.nbd_socket.clone();
@@ -181,16 +182,17 @@ impl Node {
             config,
             launcher,
             vault,
+            vault_is_encrypted,
             disks: Mutex::default(),
             opening: Mutex::default(),
             board,
             events,
-            adopting: RwLock::new(()),
-            sweep_wanted: Arc::new(Notify::new()),
+            collect_wanted: Arc::new(Notify::new()),
             accepting: Mutex::default(),
             vault_thread: Mutex::new(Some(thread)),
         });
-        sweeping::start(&shared);
+        collecting::start(&shared);
+        scrubbing::start(&shared);
         if let Some(socket) = socket {
             let listener = nbd::listen(&socket).map_err(|e| {
                 NodeError::new(
@@ -202,6 +204,11 @@ impl Node {
             *lock(&shared.accepting) = Some(accepting.abort_handle());
         }
         Ok(Node { shared })
+    }
+
+    /// Whether disks can have keys of their own ([`Node::create_encrypted_disk`]).
+    pub fn vault_is_encrypted(&self) -> bool {
+        self.shared.vault_is_encrypted
     }
 
     /// Lets NBD clients connect to the disk, or disconnects them and refuses new ones. When `false` has

@@ -1,11 +1,17 @@
 //! What the control plane sees of a node: plain values.
 
 use crate::remote::Gone;
+use crate::scrub::ScrubConfig;
 use std::path::PathBuf;
+use std::time::Duration;
 use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
-use tidemark_vault::{CaptureOptions, Secret, SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_vault::{CaptureOptions, Loss, Secret, SnapshotStats, VaultError, VaultErrorKind};
+pub use tidemark_vault::{CollectOptions, CollectReport};
 use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
+
+/// How long a deleted snapshot can be brought back unless a node is told otherwise.
+pub const UNDELETE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 /// Where a node keeps things and how it may use the machine.
 #[derive(Clone, Debug)]
@@ -24,12 +30,16 @@ pub struct NodeConfig {
     pub spool_bytes_max: u64,
     /// Bytes at which a pack is closed and sent.
     pub pack_bytes: u64,
+    /// How long a deleted snapshot can be brought back.
+    pub undelete_window: Duration,
     /// How volumes use memory and space.
     pub volume: VolumeConfig,
+    /// How the vault is scrubbed in the background.
+    pub scrub: ScrubConfig,
 }
 
 impl NodeConfig {
-    /// A node with its volumes in one directory and its vault in another, and no NBD socket.
+    /// A node with its volumes in one directory and its vault in another, no NBD socket, and no scrub.
     pub fn new(data_dir: PathBuf, vault_dir: PathBuf) -> Self {
         let capture = CaptureOptions::default();
         Self {
@@ -40,7 +50,9 @@ impl NodeConfig {
             io: IoChoice::Auto,
             spool_bytes_max: capture.spool_quota_bytes,
             pack_bytes: capture.pack_bytes,
+            undelete_window: UNDELETE_WINDOW,
             volume: VolumeConfig::default(),
+            scrub: ScrubConfig::OFF,
         }
     }
 }
@@ -128,6 +140,10 @@ pub enum Event {
     Hydrated(DiskId),
     /// A client connected to the disk.
     Connected(DiskId),
+    /// The scrub met damage in the vault that it cannot repair.
+    VaultDamaged(Loss),
+    /// The scrub met damage in the vault and has repaired it.
+    VaultRepaired(Loss),
 }
 
 /// What kind of failure; tells the caller what to do.
@@ -192,6 +208,7 @@ impl From<VaultError> for NodeError {
             VaultErrorKind::Denied
             | VaultErrorKind::Locked
             | VaultErrorKind::Lost
+            | VaultErrorKind::Stale
             | VaultErrorKind::Other => NodeErrorKind::Other,
         };
         Self::new(kind, e.to_string())
@@ -226,11 +243,13 @@ impl From<SnapshotStats> for SnapshotSummary {
     }
 }
 
-/// Freed by a sweep of the vault.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SweepReport {
-    /// Packs removed.
-    pub packs: u64,
-    /// Bytes freed.
-    pub bytes: u64,
+/// A deleted snapshot that can still be brought back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DeletedSnapshot {
+    /// Its disk.
+    pub disk: DiskId,
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// Until then at least, in milliseconds since 1970-01-01 UTC; `None`: the next collection purges it.
+    pub until_ms: Option<i64>,
 }

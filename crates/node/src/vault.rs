@@ -3,16 +3,16 @@
 use crate::capture::Captures;
 use crate::place::Place;
 use crate::progress::ProgressBoard;
-use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind, SweepReport};
+use crate::scrub::ScrubRequests;
+use crate::types::{Event, NodeConfig, NodeError, NodeErrorKind};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_env::{DirBucket, DirLock, Env};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
-use tidemark_vault::{Keep, Reader, Root, SnapshotRecord, Vault, VaultOptions, spool_packs};
-use tidemark_volume::Volume;
+use tidemark_vault::{Reader, Root, SnapshotRecord, Vault, VaultOptions};
 use tokio::sync::{Mutex, broadcast};
 
 /// Readers kept open: each holds only its place in a tree, the caches are the vault's.
@@ -41,15 +41,26 @@ pub struct VaultHost {
     pub grouping: Mutex<()>,
     /// Groups that failed and are being undone.
     pub voiding: RefCell<BTreeSet<GroupId>>,
-    /// How this process is called where it claims disks.
+    /// Who wants the vault verified and repaired now.
+    pub scrub_requests: ScrubRequests,
+    /// How this node is called where it claims disks and says what it needs; the same after a restart.
     pub name: String,
     _lock: Box<dyn DirLock>,
 }
 
-/// A name that no other process has, for head entries.
-fn name_of(env: &Env) -> String {
-    let random = u64::from_le_bytes(env.random());
-    format!("node-{random:016x}")
+/// The node's name in the vault: random, made at its first start and kept in `<data>/node.name`.
+async fn name_of(env: &Env, data_dir: &Path) -> Result<String, NodeError> {
+    let path = data_dir.join("node.name");
+    let known = tidemark_env::fs::read_small(&*env.fs, &path).await?;
+    let known = known.and_then(|known| String::from_utf8(known.into()).ok());
+    if let Some(known) = known.map(|known| known.trim_end().to_owned())
+        && !known.is_empty()
+    {
+        return Ok(known);
+    }
+    let name = format!("node-{:016x}", u64::from_le_bytes(env.random()));
+    tidemark_env::fs::write_atomic(&*env.fs, &path, format!("{name}\n").into()).await?;
+    Ok(name)
 }
 
 impl VaultHost {
@@ -89,8 +100,10 @@ impl VaultHost {
         };
         let known = config.data_dir.join("vault.format");
         let format = tidemark_env::fs::read_small(&*env.fs, &known).await?;
+        let name = name_of(env, &config.data_dir).await?;
         let options = VaultOptions {
             secret: config.vault_secret.clone(),
+            node: Some(name.clone()),
             ..VaultOptions::default()
         };
         let vault = Vault::open_known(env, bucket, format.as_deref(), options).await?;
@@ -105,7 +118,8 @@ impl VaultHost {
             own_keys: RefCell::default(),
             grouping: Mutex::new(()),
             voiding: RefCell::default(),
-            name: name_of(env),
+            name,
+            scrub_requests: ScrubRequests::default(),
             readers: RefCell::new(HashMap::new()),
             place,
             vault,
@@ -150,43 +164,5 @@ impl VaultHost {
             Err(e) if e.kind == tidemark_vault::VaultErrorKind::Missing => Ok(None),
             Err(e) => Err(e.into()),
         }
-    }
-
-    /// Frees what neither a snapshot, nor a volume, nor a capture needs. `open_roots` are those of open
-    /// volumes; closed ones are asked for theirs here. Fails, freeing nothing, if any cannot be read.
-    pub async fn sweep(
-        &self,
-        open_roots: Vec<Vec<u8>>,
-        open: Vec<PathBuf>,
-    ) -> Result<SweepReport, NodeError> {
-        let env = self.env();
-        let mut keep = Keep::default();
-        let mut roots = open_roots;
-        let volumes = self.config.data_dir.join("volumes");
-        for entry in env.fs.list(&volumes).await? {
-            let dir = volumes.join(&entry.name);
-            if !open.contains(&dir) && !entry.name.starts_with('.') {
-                roots.extend(Volume::roots_of(env, &dir).await?);
-            }
-        }
-        for root in roots {
-            keep.roots.push(Root::from_bytes(&root)?);
-        }
-        let spool = self.config.data_dir.join("spool");
-        for entry in env.fs.list(&spool).await? {
-            keep.packs
-                .extend(spool_packs(env, &spool.join(&entry.name)).await?);
-        }
-        let report = self.vault.sweep(&keep).await?;
-        tracing::info!(
-            packs = report.freed_packs,
-            bytes = report.freed_bytes,
-            "vault swept"
-        );
-        self.destroy_idle_disk_keys(&keep).await?;
-        Ok(SweepReport {
-            packs: report.freed_packs,
-            bytes: report.freed_bytes,
-        })
     }
 }

@@ -86,7 +86,7 @@ async fn an_encrypted_disk_lives_and_goes_on_an_encrypted_vault() {
     take(&node, &d2, &s2).await;
     node.delete_snapshot(&d1, &s1).await.unwrap();
     node.delete_disk(&d1).await.unwrap();
-    node.sweep().await.unwrap();
+    node.collect(&at_once()).await.unwrap();
     assert_eq!(
         (keys("vault"), keys("data")),
         (1, 1),
@@ -97,7 +97,7 @@ async fn an_encrypted_disk_lives_and_goes_on_an_encrypted_vault() {
 
     node.delete_snapshot(&d2, &s2).await.unwrap();
     node.delete_disk(&d2).await.unwrap();
-    node.sweep().await.unwrap();
+    node.collect(&at_once()).await.unwrap();
     assert_eq!((keys("vault"), keys("data")), (0, 0), "nothing needs it any more");
     node.shutdown().await;
 }
@@ -114,4 +114,12 @@ async fn a_plain_vault_makes_no_encrypted_disk() {
     assert!(refused.message.contains("d-1 cannot be encrypted"), "{refused}");
     node.create_disk(&disk("d-1"), DISK_BYTES, None).await.unwrap();
     node.shutdown().await;
+}
+
+/// Deleted snapshots are gone for good at once.
+fn at_once() -> tidemark_node::CollectOptions {
+    tidemark_node::CollectOptions {
+        purge_all: true,
+        ..Default::default()
+    }
 }

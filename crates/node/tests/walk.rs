@@ -136,7 +136,7 @@ async fn write_snapshot_restore_roll_back_delete() {
     node.set_exported(&d2, true).await.unwrap();
     node.delete_snapshot(&d1, &s2).await.unwrap();
     assert_eq!(node.snapshot_status(&s2).await.unwrap(), SnapshotStatus::Unknown);
-    node.sweep().await.unwrap();
+    node.collect(&at_once()).await.unwrap();
     let clone = content(dir, "d-2").await;
     assert_eq!(&clone[..DISK_BYTES as usize], &second[..]);
     assert!(clone[DISK_BYTES as usize..].iter().all(|b| *b == 0));
@@ -147,7 +147,7 @@ async fn write_snapshot_restore_roll_back_delete() {
     let before = vault_bytes(dir);
     node.delete_snapshot(&d1, &s1).await.unwrap();
     node.delete_disk(&d2).await.unwrap();
-    node.sweep().await.unwrap();
+    node.collect(&at_once()).await.unwrap();
     let after = vault_bytes(dir);
     assert!(
         after < before / 50,
@@ -197,4 +197,12 @@ async fn a_restart_resumes_a_capture_and_a_cancelled_one_gives_its_changes_back(
     let refused = node.delete_disk(&disk("d-9")).await;
     assert!(refused.is_ok(), "deleting what is not there succeeds");
     node.shutdown().await;
+}
+
+/// Deleted snapshots are gone for good at once.
+fn at_once() -> tidemark_node::CollectOptions {
+    tidemark_node::CollectOptions {
+        purge_all: true,
+        ..Default::default()
+    }
 }

@@ -211,6 +211,16 @@ impl Bucket for S3Bucket {
         )
     }
 
+    fn any(&self, prefix: &str) -> LocalFuture<'_, Result<Option<String>, BucketError>> {
+        operation!(
+            self,
+            "look for anything in",
+            prefix,
+            check_prefix,
+            |operations, prefix| async move { operations.any(&prefix).await }
+        )
+    }
+
     fn delete(&self, key: &str) -> LocalFuture<'_, Result<(), BucketError>> {
         operation!(self, "delete", key, check, |operations, key| async move {
             operations.delete(&key).await

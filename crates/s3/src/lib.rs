@@ -19,6 +19,7 @@ mod credentials;
 mod failure;
 mod location;
 mod operation;
+mod resolve;
 mod tls;
 mod transport;
 

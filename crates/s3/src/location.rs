@@ -228,6 +228,11 @@ impl Location {
         // A dot in the bucket's name would not match a certificate for `*.host`.
         let by_host = endpoint.ends_with(".aliyuncs.com")
             || (endpoint.contains(".amazonaws.com") && !bucket.contains('.'));
+        if options.style == Some(Style::Virtual) && is_address(&endpoint) {
+            return wrong(
+                "style=virtual puts the bucket's name before the host's, but the endpoint is an address: give a name, or style=path",
+            );
+        }
         Ok(Self {
             scheme,
             bucket: bucket.to_owned(),
@@ -258,6 +263,14 @@ impl Location {
             _ => self.endpoint.clone(),
         }
     }
+}
+
+/// Whether an endpoint's host is an address and not a name.
+fn is_address(endpoint: &str) -> bool {
+    let host = Url::parse(endpoint)
+        .ok()
+        .and_then(|url| url.host().map(|host| host.to_owned()));
+    matches!(host, Some(url::Host::Ipv4(_) | url::Host::Ipv6(_)))
 }
 
 impl std::fmt::Display for Location {
@@ -418,6 +431,14 @@ mod tests {
             ("s3://bucket?endpoint=ftp://h", "https://"),
             ("s3://bucket?endpoint=https://h/path", "host and a port"),
             ("s3://bucket?endpoint=nonsense", "no URL"),
+            (
+                "s3://bucket?endpoint=http://127.0.0.1:9000&style=virtual",
+                "style=path",
+            ),
+            (
+                "s3://bucket?endpoint=http://[::1]:9000&style=virtual",
+                "style=path",
+            ),
             ("s3://bucket?region=x#y", "#"),
         ] {
             let error = refused(place);

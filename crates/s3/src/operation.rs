@@ -333,6 +333,21 @@ impl Operations {
 
     /// All pages; each has its own attempts.
     pub(crate) async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, Failed> {
+        self.pages(prefix, |_| false).await
+    }
+
+    /// The key of some object, from the first page that has any: what is no key of ours is on pages, too.
+    pub(crate) async fn any(&self, prefix: &str) -> Result<Option<String>, Failed> {
+        let found = self.pages(prefix, |found| !found.is_empty()).await?;
+        Ok(found.into_iter().next().map(|object| object.key))
+    }
+
+    /// Pages until there are no more, or what was found is `enough`.
+    async fn pages(
+        &self,
+        prefix: &str,
+        enough: impl Fn(&BTreeMap<String, u64>) -> bool,
+    ) -> Result<Vec<ObjectInfo>, Failed> {
         // By key, so that an object which is on two pages is there once.
         let mut found = BTreeMap::new();
         let mut after = None;
@@ -349,7 +364,7 @@ impl Operations {
                 }
             };
             found.extend(page.objects.into_iter().map(|object| (object.key, object.bytes)));
-            if page.next.is_none() {
+            if page.next.is_none() || enough(&found) {
                 break;
             }
             if page.next == after {

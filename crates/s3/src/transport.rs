@@ -10,6 +10,7 @@
 
 use crate::failure::{Failure, Trouble, Where, clean};
 use crate::location::Location;
+use crate::resolve::Resolver;
 use crate::tls;
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -84,7 +85,7 @@ impl Observed {
 pub(crate) struct Transport(Arc<Inner>);
 
 struct Inner {
-    client: Client<HttpsConnector<HttpConnector>, HttpRequestBody>,
+    client: Client<HttpsConnector<HttpConnector<Resolver>>, HttpRequestBody>,
     place: Where,
     request: Duration,
     observed: Arc<Observed>,
@@ -99,7 +100,7 @@ impl std::fmt::Debug for Transport {
 impl Transport {
     /// Connects to nothing yet; the error is for people.
     pub(crate) fn new(location: &Location) -> Result<Self, String> {
-        let mut tcp = HttpConnector::new();
+        let mut tcp = HttpConnector::new_with_resolver(Resolver::new());
         tcp.set_connect_timeout(Some(CONNECT));
         tcp.set_nodelay(true);
         tcp.enforce_http(false);

@@ -3,8 +3,11 @@
 
 mod common;
 
-use common::{Store, run};
+use common::{BUCKET, Store, open, run, url};
+use std::cell::Cell;
+use std::rc::Rc;
 use tidemark_conformance::bucket::{self, Limits};
+use tidemark_env::{Bucket, Precondition};
 use tidemark_s3light::{Conditions, Faults};
 
 const LIMITS: Limits = Limits {
@@ -26,6 +29,50 @@ const SEEDS: u64 = 4;
 fn a_store_is_a_bucket() {
     let store = Store::start(|_| ());
     run(bucket::all(LIMITS, &mut store.places(store.server.address(), "")));
+}
+
+/// `bucket.localhost` is this machine, and the bucket's name is in no path.
+#[test]
+fn a_bucket_in_the_hosts_name_is_a_bucket() {
+    let store = Store::start(|options| options.only_virtual = true);
+    let port = store.server.address().port();
+    let place = Cell::new(0);
+    let url = |style: &str| {
+        place.set(place.get() + 1);
+        let place = place.get();
+        format!("s3://{BUCKET}/place/{place}?endpoint=http://localhost:{port}&retry-seconds=0&style={style}")
+    };
+    run(bucket::all(SMALL, &mut || {
+        let url = url("virtual");
+        Box::new(move || Rc::new(open(&url)))
+    }));
+    let by_path = run(async { open(&url("path")).list("").await });
+    assert!(by_path.is_err_and(|error| error.to_string().contains("belongs into the host's")));
+}
+
+/// However many ask, no more requests than allowed are under way, and no fewer where so many are wanted.
+#[test]
+fn requests_are_parallel_and_no_more_than_allowed() {
+    let store = Store::start(|_| ());
+    let slow = Faults {
+        delayed: 1000,
+        ..Faults::default()
+    };
+    for allowed in [1, 3] {
+        let proxy = store.proxy(1, slow);
+        let bucket = open(&url(proxy.address(), "parallel", &format!("&parallel={allowed}")));
+        run(async {
+            bucket
+                .put("k", vec!["0123456789".into()], Precondition::None)
+                .await
+                .unwrap();
+            let gets = (0..12).map(|at| bucket.get_range("k", at % 9..at % 9 + 1));
+            for (at, got) in futures_util::future::join_all(gets).await.into_iter().enumerate() {
+                assert_eq!(got.unwrap(), (at % 9).to_string());
+            }
+        });
+        assert_eq!(proxy.most_at_once(), allowed);
+    }
 }
 
 #[test]

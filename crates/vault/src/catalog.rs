@@ -1,14 +1,15 @@
-//! Which snapshots there are, and deleting one.
+//! Which snapshots there are; deleting one and bringing it back.
 
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::head::{HeadEntry, HeadLog, live_snapshots};
+use crate::head::{DeletedSnapshot, HeadEntry, HeadLog, Refusal, Stage};
 use crate::key;
 use crate::record::SnapshotRecord;
 use crate::tree::Root;
 use crate::vault::Vault;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
+use tidemark_env::UnixMillis;
 use tidemark_units::{DiskId, SnapshotId};
 
 /// Objects read at the same time.
@@ -51,15 +52,11 @@ impl Vault {
             .flatten()
             .map(|record| (record.snapshot.clone(), record))
             .collect();
-        let listed = self.store().list(step, key::DISKS).await?;
-        let disks: BTreeSet<DiskId> = listed
-            .into_iter()
-            .filter_map(|object| Some(key::parse_head(&object.key)?.0))
-            .collect();
         let mut found = BTreeMap::new();
-        for disk in disks {
+        for disk in self.disks().await? {
             let head = self.look_at_head_log(&disk).await?;
-            for (id, _) in live_snapshots(&head.entries()) {
+            let live = head.state().live();
+            for (id, _) in live {
                 let record = match records.get(&id) {
                     Some(record) => Some(record.clone()),
                     // Committed after the listing, or deleted since the head log was read, or damaged.
@@ -73,7 +70,7 @@ impl Vault {
                     continue;
                 }
                 head.look().await?;
-                if matches!(head.snapshot(&id), Some(Some(_))) {
+                if matches!(head.snapshot(&id), Some((_, Stage::Exists))) {
                     let cause = "the head log has it, its record is gone or of another disk";
                     return Err(VaultError::corrupt(step, format!("snapshot {id}"), cause));
                 }
@@ -96,22 +93,74 @@ impl Vault {
         }
     }
 
-    /// Ends a snapshot's existence, in constant time; [`Vault::sweep`] frees its space later. One
-    /// that does not exist is fine: deleting again is.
-    pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<()> {
+    /// Ends a snapshot's existence with one entry. Its content stays until the collector purges it ([`Vault::collect`]), not
+    /// before `until_ms` (milliseconds since 1970-01-01 UTC; `None`: as soon as it comes by); until then
+    /// [`Vault::undelete_snapshot`] brings it back. One that does not exist is fine: deleting again is, and changes nothing.
+    pub async fn delete_snapshot(
+        &self,
+        disk: &DiskId,
+        snapshot: &SnapshotId,
+        until_ms: Option<UnixMillis>,
+    ) -> Result<()> {
         let head = self.head_log(disk).await?;
-        let drop = HeadEntry::Drop { id: snapshot.clone() };
-        let since = head.len();
-        head.append_while(drop, since, |head| {
-            matches!(head.snapshot(snapshot), Some(Some(_)))
-        })
-        .await?;
-        if head.snapshot(snapshot).is_some() {
-            self.store()
-                .delete("delete snapshot record", &key::snapshot(snapshot))
-                .await?;
+        let id = snapshot.clone();
+        let gone = |head: &HeadLog| {
+            let exists = matches!(head.snapshot(snapshot), Some((_, Stage::Exists)));
+            (!exists).then(String::new)
+        };
+        match head.append_unless(HeadEntry::Drop { id, until_ms }, gone).await {
+            Ok(_) | Err(Refusal::Because(_)) => Ok(()),
+            Err(Refusal::Failed(error)) => Err(error),
         }
-        Ok(())
+    }
+
+    /// Snapshots that are deleted and can still be brought back, with their disks, in no order.
+    pub async fn deleted_snapshots(&self) -> Result<Vec<(DiskId, DeletedSnapshot)>> {
+        let mut found = Vec::new();
+        for disk in self.disks().await? {
+            let head = self.look_at_head_log(&disk).await?;
+            let deleted = head.state().deleted();
+            found.extend(deleted.into_iter().map(|snapshot| (disk.clone(), snapshot)));
+        }
+        Ok(found)
+    }
+
+    /// Brings a deleted snapshot back; one that exists is fine. [`VaultErrorKind::Missing`] when it was purged, or never was.
+    pub async fn undelete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<SnapshotRecord> {
+        let step = "undelete";
+        let head = self.head_log(disk).await?;
+        let stage = |head: &HeadLog| head.snapshot(snapshot).map(|(_, stage)| stage);
+        let why_not = |head: &HeadLog| match stage(head) {
+            Some(Stage::Deleted(_)) => None,
+            _ => Some(String::new()),
+        };
+        let entry = HeadEntry::Undelete { id: snapshot.clone() };
+        match head.append_unless(entry, why_not).await {
+            Ok(_) | Err(Refusal::Because(_)) => {}
+            Err(Refusal::Failed(error)) => return Err(error),
+        }
+        let missing = |cause: &str| {
+            let subject = format!("snapshot {snapshot}");
+            Err(VaultError::new(VaultErrorKind::Missing, step, subject, cause))
+        };
+        match stage(&head) {
+            Some(Stage::Exists) => self.snapshot(snapshot).await,
+            Some(Stage::Purged) => missing("it is gone for good: the time to bring it back has passed"),
+            Some(Stage::Deleted(_)) => missing("somebody deleted it again"),
+            None => missing("disk's log has no such snapshot"),
+        }
+    }
+
+    /// The record of a snapshot that exists or can still be brought back.
+    pub async fn record_of_deleted(&self, snapshot: &SnapshotId) -> Result<Option<SnapshotRecord>> {
+        self.record(snapshot).await
+    }
+
+    /// The disks that have a head log.
+    pub async fn disks(&self) -> Result<BTreeSet<DiskId>> {
+        let listed = self.store().list("list disks", key::DISKS).await?;
+        let disk = |object: tidemark_env::ObjectInfo| Some(key::parse_head(&object.key)?.0);
+        Ok(listed.into_iter().filter_map(disk).collect())
     }
 }
 
@@ -122,12 +171,12 @@ pub(crate) fn live_root(head: &HeadLog, record: &SnapshotRecord) -> Result<Optio
         return Ok(None);
     }
     match head.snapshot(&record.snapshot) {
-        Some(Some(root)) if root.same_content(&record.root) => Ok(Some(root)),
-        Some(Some(_)) => {
+        Some((root, Stage::Exists)) if root.same_content(&record.root) => Ok(Some(root)),
+        Some((_, Stage::Exists)) => {
             let subject = format!("snapshot {}", record.snapshot);
             let cause = "its record and its head entry name different content";
             Err(VaultError::corrupt("look up", subject, cause))
         }
-        Some(None) | None => Ok(None),
+        Some((_, Stage::Deleted(_) | Stage::Purged)) | None => Ok(None),
     }
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use std::cell::RefCell;
 
 /// How stored bytes are made from plain ones; one byte in the formats.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Codec {
     /// As they are.

@@ -26,6 +26,8 @@ pub enum VaultErrorKind {
     Full,
     /// Somebody else won the head log: stop.
     Lost,
+    /// What the snapshot is relative to may be gone: take it in full.
+    Stale,
     /// Anything else, misuse included.
     Other,
 }

@@ -10,7 +10,8 @@
 use crate::codec::{self, DecodeError};
 use crate::crypt::Naming;
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::id::{ChunkId, NodeId};
+use crate::gc::FORWARDS_MAX;
+use crate::id::{ChunkId, NodeId, PackId};
 use crate::key;
 use crate::locate::{Effort, Locator};
 use crate::lru::Lru;
@@ -37,6 +38,10 @@ pub(crate) trait Name: Copy + Eq + Hash + Display + Debug + Send + 'static {
     const KIND: PackKind;
     /// What to call it in an error.
     const WORD: &'static str;
+    /// What two copies have in common if one may stand for the other.
+    type Copy: Copy + Eq + Hash + 'static;
+    /// Which copy this place holds.
+    fn copy(self, at: &Location) -> Self::Copy;
     fn bytes(&self) -> [u8; 32];
     /// The thing, if `stored` (opened, where it was encrypted) holds what this names.
     fn decode(&self, naming: &Naming, at: &Location, stored: Bytes) -> Result<Self::Value, DecodeError>;
@@ -47,6 +52,11 @@ impl Name for ChunkId {
     type Value = Bytes;
     const KIND: PackKind = PackKind::Data;
     const WORD: &'static str = "chunk";
+    type Copy = ChunkId;
+
+    fn copy(self, _: &Location) -> ChunkId {
+        self
+    }
 
     fn bytes(&self) -> [u8; 32] {
         self.0
@@ -76,6 +86,13 @@ impl Name for NodeId {
     type Value = Arc<TreeNode>;
     const KIND: PackKind = PackKind::Tree;
     const WORD: &'static str = "tree node";
+    /// Two copies of a node may name different packs, and one's may be garbage: a capture that built upon a copy that
+    /// its parent does not reach would bring garbage back to life ([`crate::gc`]).
+    type Copy = (NodeId, PackId, u32);
+
+    fn copy(self, at: &Location) -> Self::Copy {
+        (self, at.pack, at.offset)
+    }
 
     fn bytes(&self) -> [u8; 32] {
         self.0
@@ -100,8 +117,8 @@ const SPAN_ITEMS: usize = 128;
 /// Ranged GETs of one call at the same time.
 const WIDTH: usize = 8;
 
-type Results<V, N> = Rc<HashMap<N, Result<V>>>;
-type Running<V, N> = Shared<LocalBoxFuture<'static, Results<V, N>>>;
+type Results<N> = Rc<HashMap<<N as Name>::Copy, Result<<N as Name>::Value>>>;
+type Running<N> = Shared<LocalBoxFuture<'static, Results<N>>>;
 
 /// Fetches things of one kind, and remembers some.
 pub(crate) struct Fetcher<N: Name> {
@@ -111,8 +128,8 @@ pub(crate) struct Fetcher<N: Name> {
 struct Cache<N: Name> {
     store: Store,
     locator: Rc<Locator>,
-    cache: RefCell<Lru<N, N::Value>>,
-    running: RefCell<HashMap<N, Running<N::Value, N>>>,
+    cache: RefCell<Lru<N::Copy, N::Value>>,
+    running: RefCell<HashMap<N::Copy, Running<N>>>,
 }
 
 impl<N: Name> Fetcher<N> {
@@ -129,23 +146,25 @@ impl<N: Name> Fetcher<N> {
     }
 
     /// Whether it is in memory or on its way.
-    pub(crate) fn is_near(&self, id: &N) -> bool {
-        self.shared.cache.borrow().contains(id) || self.shared.running.borrow().contains_key(id)
+    pub(crate) fn is_near(&self, id: &N, at: &Location) -> bool {
+        let copy = id.copy(at);
+        self.shared.cache.borrow().contains(&copy) || self.shared.running.borrow().contains_key(&copy)
     }
 
     /// One answer for each, in the same order.
     pub(crate) async fn get_many(&self, wanted: &[(N, Location)]) -> Vec<Result<N::Value>> {
-        let mut found: HashMap<N, Result<N::Value>> = HashMap::new();
-        let mut running: Vec<Running<N::Value, N>> = Vec::new();
+        let mut found: HashMap<N::Copy, Result<N::Value>> = HashMap::new();
+        let mut running: Vec<Running<N>> = Vec::new();
         let mut missing: Vec<(N, Location)> = Vec::new();
         let mut asked = HashSet::new();
         for &(id, at) in wanted {
-            if !asked.insert(id) {
+            let copy = id.copy(&at);
+            if !asked.insert(copy) {
                 continue;
             }
-            if let Some(value) = self.shared.cache.borrow_mut().get(&id) {
-                found.insert(id, Ok(value));
-            } else if let Some(there) = self.shared.running.borrow().get(&id) {
+            if let Some(value) = self.shared.cache.borrow_mut().get(&copy) {
+                found.insert(copy, Ok(value));
+            } else if let Some(there) = self.shared.running.borrow().get(&copy) {
                 running.push(there.clone());
             } else {
                 missing.push((id, at));
@@ -155,15 +174,15 @@ impl<N: Name> Fetcher<N> {
         let mut done: Vec<_> = spans.buffer_unordered(WIDTH).collect().await;
         done.extend(join_all(running).await);
         for results in done {
-            found.extend(results.iter().map(|(id, value)| (*id, value.clone())));
+            found.extend(results.iter().map(|(copy, value)| (*copy, value.clone())));
         }
-        let answer = |id| {
+        let answer = |(id, at): &(N, Location)| {
             found
-                .get(id)
+                .get(&id.copy(at))
                 .cloned()
                 .expect("everything that was asked for was looked up")
         };
-        wanted.iter().map(|(id, _)| answer(id)).collect()
+        wanted.iter().map(answer).collect()
     }
 
     /// As [`Fetcher::get_many`], but past the cache and only where the locations say.
@@ -190,14 +209,14 @@ impl<N: Name> Fetcher<N> {
     }
 
     /// Starts a fetch that runs to its end whoever waits for it.
-    fn start(&self, span: Vec<(N, Location)>) -> Running<N::Value, N> {
+    fn start(&self, span: Vec<(N, Location)>) -> Running<N> {
         let shared = self.shared.clone();
-        let ids: Vec<N> = span.iter().map(|(id, _)| *id).collect();
+        let copies: Vec<N::Copy> = span.iter().map(|(id, at)| id.copy(at)).collect();
         let running = async move { Rc::new(shared.fetch(span).await) }
             .boxed_local()
             .shared();
-        for id in ids {
-            self.shared.running.borrow_mut().insert(id, running.clone());
+        for copy in copies {
+            self.shared.running.borrow_mut().insert(copy, running.clone());
         }
         self.shared.store.env.spawn(running.clone().map(drop));
         running
@@ -225,24 +244,87 @@ fn into_spans<N>(mut missing: Vec<(N, Location)>) -> Vec<Vec<(N, Location)>> {
 }
 
 impl<N: Name> Cache<N> {
-    async fn fetch(&self, span: Vec<(N, Location)>) -> HashMap<N, Result<N::Value>> {
+    async fn fetch(&self, span: Vec<(N, Location)>) -> HashMap<N::Copy, Result<N::Value>> {
         let mut results = HashMap::new();
-        for (id, at, result) in self.fetch_hinted(span).await {
+        let shared = span.len() > 1;
+        for (id, (asked, tried), result) in self.fetch_forwarded(span).await {
             let result = match result {
-                Err(error) if error.kind != VaultErrorKind::Busy => self.fetch_elsewhere(id, at, error).await,
+                // Where the pack ends too soon, or on a bad spot of its medium, is no fault of the others in the span.
+                Err(error)
+                    if shared && matches!(error.kind, VaultErrorKind::Other | VaultErrorKind::Corrupt) =>
+                {
+                    let alone = self.fetch_hinted(vec![(id, tried)]).await.pop();
+                    alone.map_or(Err(error), |(_, _, result)| result)
+                }
                 done => done,
             };
-            results.insert(id, result);
+            let result = match result {
+                Err(error) if error.kind != VaultErrorKind::Busy => {
+                    self.fetch_elsewhere(id, tried, error).await
+                }
+                done => done,
+            };
+            results.insert(id.copy(&asked), result);
         }
-        for (id, result) in &results {
-            self.running.borrow_mut().remove(id);
+        for (copy, result) in &results {
+            self.running.borrow_mut().remove(copy);
             if let Ok(value) = result {
                 self.cache
                     .borrow_mut()
-                    .insert(*id, value.clone(), N::memory_bytes(value));
+                    .insert(*copy, value.clone(), N::memory_bytes(value));
             }
         }
         results
+    }
+
+    /// Fetches a span where its locations say it is or, if the pack is not there, where its forward does. Each answer has
+    /// the location that was asked for and the one that was tried last.
+    async fn fetch_forwarded(
+        &self,
+        span: Vec<(N, Location)>,
+    ) -> Vec<(N, (Location, Location), Result<N::Value>)> {
+        // Who asked for what moved: two old places may lead to one new one.
+        let mut asked: HashMap<(N, Location), Vec<Location>> = HashMap::new();
+        let (mut done, mut trying) = (Vec::new(), vec![span]);
+        for _ in 0..FORWARDS_MAX {
+            let mut moved = Vec::new();
+            for span in trying {
+                for (id, at, result) in self.fetch_hinted(span).await {
+                    let first = asked.remove(&(id, at)).unwrap_or_else(|| vec![at]);
+                    let is_missing = matches!(&result, Err(error) if error.kind == VaultErrorKind::Missing);
+                    let next = match is_missing {
+                        true => self.locator.forwarded(&self.store, &id.bytes(), &at).await,
+                        false => None,
+                    };
+                    match next {
+                        Some(next) => {
+                            let there = asked.entry((id, next)).or_default();
+                            if there.is_empty() {
+                                moved.push((id, next));
+                            }
+                            there.extend(first);
+                        }
+                        None => done.extend(first.into_iter().map(|first| (id, (first, at), result.clone()))),
+                    }
+                }
+            }
+            if moved.is_empty() {
+                return done;
+            }
+            trying = into_spans(moved);
+        }
+        for (id, at) in trying.into_iter().flatten() {
+            let cause = "too many forwards lead from one to the next";
+            let error =
+                VaultError::corrupt("read pack", format!("{} {id}: pack {}", N::WORD, at.pack), cause);
+            let first = asked.remove(&(id, at)).unwrap_or_else(|| vec![at]);
+            done.extend(
+                first
+                    .into_iter()
+                    .map(|first| (id, (first, at), Err(error.clone()))),
+            );
+        }
+        done
     }
 
     /// Fetches and checks a span where its locations say it is.
@@ -304,6 +386,11 @@ impl<N: Name> Cache<N> {
 
     /// Asks the packs' footers where it is; `error` says why the hint did not help.
     async fn fetch_elsewhere(&self, id: N, hint: Location, error: VaultError) -> Result<N::Value> {
+        if error.kind == VaultErrorKind::Missing
+            && let Some((_, _, Ok(value))) = self.fetch_forwarded(vec![(id, hint)]).await.pop()
+        {
+            return Ok(value);
+        }
         for effort in [Effort::Known, Effort::Scan] {
             for at in self
                 .locator

@@ -1,7 +1,7 @@
 //! The vault's format object: what a reader must know before it reads anything else.
 
 use crate::crypt::KeySet;
-use crate::error::{Result, VaultError};
+use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::id::VaultId;
 use crate::tree::{FANOUT, LEAF_SLOTS};
 use crate::{key, text};
@@ -90,6 +90,17 @@ impl Format {
                 Err(VaultError::corrupt("open vault", key::FORMAT, cause))
             }
         }
+    }
+
+    /// The error for a known vault whose bucket at `place` holds no format object.
+    pub(crate) fn gone(&self, place: &str) -> VaultError {
+        let cause = format!(
+            "its object `format` is gone: somebody removed it, or this is not the place where vault {} is. Nothing was \
+             changed. If the vault is here, put the object back: it is the first two lines of `vault.format` in the data \
+             directory",
+            self.vault
+        );
+        VaultError::new(VaultErrorKind::Missing, "open vault", place, cause)
     }
 
     /// Checks that what the bucket at `place` holds is the vault that is known.

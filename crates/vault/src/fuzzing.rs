@@ -6,12 +6,14 @@
 //! Not here: the fuzzer, how much memory a decoder may take (both in `fuzz/`). Seeds are the pinned bytes of
 //! `tests/golden`.
 
-use crate::capture::{CaptureSpec, chunks_of_rows, decode_spec, encode_spec, leaves_of};
+use crate::capture::{
+    CaptureSpec, chunks_of_rows, decode_registered, decode_spec, encode_registered, encode_spec, leaves_of,
+};
 use crate::codec::{self, Codec};
 use crate::crypt::{BoxKind, Crypt, KeySet, Keyring, Naming, Secret};
 use crate::format::Format;
 use crate::head::{self, HeadEntry};
-use crate::id::{Nonce, PackId, VaultId};
+use crate::id::{CaptureId, Nonce, PackId, VaultId};
 use crate::pack::{ENTRIES_MAX, Footer, PackKind};
 use crate::record::SnapshotRecord;
 use crate::tree::{NODE_BYTES_MAX, Root, decode_node, encode_node, parse_node};
@@ -21,6 +23,8 @@ use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
 
 /// What the objects in `tests/golden` belong to.
 const VAULT: VaultId = VaultId(*b"the golden vault");
+/// The capture that [`capture_file`] is of.
+const CAPTURE: CaptureId = CaptureId(*b"acapture");
 /// The key file of the key set there.
 const GOLDEN_FILE: [u8; 32] = [0x6b; 32];
 
@@ -148,13 +152,20 @@ fn check_text_object(object: &[u8]) {
             check_head_entry(seq, &entry);
         }
     }
-    if let Ok(spec) = decode_spec(VAULT, "fuzz", object) {
-        let again = encode_spec(VAULT, &spec).expect("encodes");
+    if let Ok((capture, spec)) = decode_spec(VAULT, "fuzz", object) {
+        let again = encode_spec(VAULT, capture, &spec).expect("encodes");
         assert_eq!(
             decode_spec(VAULT, "fuzz", &again).expect("our own encoding"),
-            spec
+            (capture, spec.clone())
         );
         leaves_of(&spec.pending);
+    }
+    if let Ok(registered) = decode_registered(CAPTURE, object) {
+        let again = encode_registered(&registered).expect("encodes");
+        assert_eq!(
+            decode_registered(CAPTURE, &again).expect("our own encoding"),
+            registered
+        );
     }
 }
 
@@ -177,7 +188,7 @@ pub fn capture_file() -> Vec<u8> {
         pending: [1, 2, 9].into_iter().collect(),
         own_key: false,
     };
-    encode_spec(VAULT, &spec).expect("encodes").to_vec()
+    encode_spec(VAULT, CAPTURE, &spec).expect("encodes").to_vec()
 }
 
 /// The stored bytes of a chunk; the first byte picks the codec.

@@ -1,11 +1,12 @@
 //! The bytes of every kind of object, pinned: what an older release wrote must stay readable, and a
 //! second implementation can test itself against `tests/golden/`. A change here is a new version.
 
+use crate::capture::{RegisteredCapture, decode_registered, encode_registered};
 use crate::codec::Codec;
 use crate::crypt::Naming;
 use crate::format::Format;
 use crate::head::{self, HeadEntry};
-use crate::id::{ChunkId, NodeId, Nonce, PackId, VaultId};
+use crate::id::{CaptureId, ChunkId, NodeId, Nonce, PackId, VaultId};
 use crate::pack::{EntryKind, Footer, Location, PACK_BYTES_TARGET, PackBuilder, PackKind};
 use crate::record::{SnapshotRecord, SnapshotStats};
 use crate::tree::{LeafEntry, NodeRef, Root, TreeNode, decode_node, encode_node};
@@ -181,8 +182,24 @@ fn text_objects_are_pinned() {
             id: snapshot.clone(),
             root: root(),
         },
-        HeadEntry::Drop { id: snapshot.clone() },
+        HeadEntry::Drop {
+            id: snapshot.clone(),
+            until_ms: None,
+        },
         HeadEntry::Fence { epoch: 3 },
+        HeadEntry::Drop {
+            id: snapshot.clone(),
+            until_ms: Some(1_700_000_086_400),
+        },
+        HeadEntry::Undelete { id: snapshot.clone() },
+        HeadEntry::Purge { id: snapshot.clone() },
+        HeadEntry::Hold {
+            node: "node-a".into(),
+            roots: vec![root()],
+        },
+        HeadEntry::End {
+            capture: CaptureId(*b"acapture"),
+        },
     ];
     let mut text = Format::new(VAULT, false).encode().unwrap().to_vec();
     for (seq, entry) in (0..).zip(&entries) {
@@ -190,6 +207,18 @@ fn text_objects_are_pinned() {
         assert_eq!(&head::decode(&disk, seq, &object).unwrap(), entry);
         text.extend_from_slice(&object);
     }
+    let registered = RegisteredCapture {
+        capture: CaptureId(*b"acapture"),
+        disk: disk.clone(),
+        snapshot: snapshot.clone(),
+        node: "node-a".into(),
+    };
+    let object = encode_registered(&registered).unwrap();
+    assert_eq!(
+        decode_registered(registered.capture, &object).unwrap(),
+        registered
+    );
+    text.extend_from_slice(&object);
     let record = SnapshotRecord {
         snapshot: snapshot.clone(),
         disk,

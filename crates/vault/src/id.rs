@@ -82,8 +82,30 @@ bytes_id!(
     NodeId, 32
 );
 bytes_id!(
-    /// A pack's name: random.
+    /// A pack's name: random; the second half names the capture that made it.
     PackId, 16
+);
+
+impl PackId {
+    /// A new name for a pack of `capture`.
+    pub(crate) fn new(random: [u8; 8], capture: CaptureId) -> Self {
+        let mut id = [0; 16];
+        id[..8].copy_from_slice(&random);
+        id[8..].copy_from_slice(&capture.0);
+        Self(id)
+    }
+
+    /// The capture that made it.
+    pub fn capture(&self) -> CaptureId {
+        let mut id = [0; 8];
+        id.copy_from_slice(&self.0[8..]);
+        CaptureId(id)
+    }
+}
+
+bytes_id!(
+    /// A capture's name: random, and the second half of the names of its packs.
+    CaptureId, 8
 );
 bytes_id!(
     /// A vault's name: random, made with it.

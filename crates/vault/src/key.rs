@@ -1,6 +1,6 @@
 //! Where things are in the bucket. Every key that the vault uses is made or parsed here.
 
-use crate::id::{Nonce, PackId, VaultId};
+use crate::id::{CaptureId, Nonce, PackId, VaultId};
 use crate::pack::PackKind;
 use tidemark_units::{DiskId, SnapshotId};
 
@@ -11,9 +11,39 @@ pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// All head logs.
 pub(crate) const DISKS: &str = "d/";
 
+/// All captures under way.
+pub(crate) const CAPTURES: &str = "w/";
+/// All forwards.
+pub(crate) const FORWARDS: &str = "moved/";
+
+/// A capture under way.
+pub(crate) fn capture(id: CaptureId) -> String {
+    format!("{CAPTURES}{id}")
+}
+
+/// The capture that `key` is about.
+pub(crate) fn parse_capture(key: &str) -> Option<CaptureId> {
+    key.strip_prefix(CAPTURES)?.parse().ok()
+}
+
+/// Where the content of a pack has gone.
+pub(crate) fn forward(pack: PackId) -> String {
+    let hex = pack.to_string();
+    format!("{FORWARDS}{}/{hex}", &hex[..2])
+}
+
+/// The pack whose forward `key` is.
+pub(crate) fn parse_forward(key: &str) -> Option<PackId> {
+    let pack: PackId = key.rsplit('/').next()?.parse().ok()?;
+    (forward(pack) == key).then_some(pack)
+}
+
+/// All key sets of all vaults.
+pub(crate) const KEYS: &str = "keys/";
+
 /// All key sets of an encrypted vault.
 pub(crate) fn key_sets(vault: VaultId) -> String {
-    format!("keys/{vault}/")
+    format!("{KEYS}{vault}/")
 }
 
 /// One key set. Twenty digits: the order of keys is the order of sets.
@@ -27,9 +57,12 @@ pub(crate) fn parse_key_set(vault: VaultId, key: &str) -> Option<u64> {
     (key_set(vault, seq) == key).then_some(seq)
 }
 
+/// All disks' keys.
+pub(crate) const DISK_KEYS: &str = "diskkeys/";
+
 /// A disk's key, sealed.
 pub(crate) fn disk_key(id: Nonce) -> String {
-    format!("diskkeys/{id}")
+    format!("{DISK_KEYS}{id}")
 }
 
 /// All packs of a kind.

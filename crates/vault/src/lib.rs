@@ -1,4 +1,4 @@
-//! Snapshots in a bucket: chunks, packs, tree, heads, verify, sweep.
+//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection.
 //!
 //! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
 //! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
@@ -18,9 +18,13 @@
 //! give up:  w.abandon()
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
-//! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id) / sweep(keep) / verify(root, sample)
+//! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
+//!           vault.collect(options)
 //! copy:     c = DiskCopier::open(&from, &to, disk);  c.begin(&CopyRequest::new(id), dir, options)?.run()
-//! look:     vault.inventory(disk) / update_record_meta(id, fields)
+//! look:     vault.listing(disk) / update_record_meta(id, fields)
+//! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
+//!           vault.repair(&found.targets, &report.damage, donors)
+//! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
 //! ```
 //!
 //! Invariants: (1) nothing is served that does not match its name; (2) the order of a commit is packs,
@@ -41,13 +45,14 @@ mod format;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod gc;
 #[cfg(test)]
 mod golden;
 pub mod head;
+mod holds;
 mod id;
-mod in_flight;
-mod inventory;
 mod key;
+mod listing;
 mod locate;
 mod lru;
 pub mod pack;
@@ -55,8 +60,8 @@ mod packs;
 mod reader;
 mod record;
 mod record_meta;
+mod repair;
 mod signal;
-mod sweep;
 mod text;
 pub mod tree;
 mod vault;
@@ -64,18 +69,23 @@ mod verify;
 mod walk;
 
 pub use capture::{
-    CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, SnapshotWriter, spool_packs,
+    CaptureOptions, CaptureSpec, Committed, Progress, RecordDraft, RegisteredCapture, SnapshotWriter,
+    spool_packs,
 };
 pub use codec::Codec;
 pub use copy::{CopyProgress, CopyReport, CopyRequest, DiskCopier, SnapshotCopy, Standing};
 pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKind};
 pub use error::{Result, VaultError, VaultErrorKind};
-pub use head::{HeadEntry, HeadLog};
-pub use id::{ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
-pub use inventory::{Inventory, Unreadable};
+pub use gc::{CollectOptions, CollectReport, LiveRows};
+pub use head::{DeletedSnapshot, HeadEntry, HeadLog, HeadState};
+pub use holds::Holder;
+pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
+pub use listing::{Listing, Unreadable};
 pub use reader::{Chunk, Reader};
 pub use record::{Origin, SnapshotRecord, SnapshotStats};
-pub use sweep::{Keep, SweepReport};
+pub use repair::{Donor, RepairReport};
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
-pub use verify::{Damage, Sample, VerifyReport};
+pub use verify::{
+    Damage, FullSpeed, Inventory, Loss, LossKind, Part, Sample, Target, VerifyReport, Watch, losses,
+};

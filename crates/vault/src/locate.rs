@@ -1,18 +1,25 @@
 //! Finding a chunk or node that is not where its parent says, from the packs' own footers.
 //!
-//! The rare way: a pack was rewritten or lost, or a location damaged. Footers are read in bulk on
+//! A pack that was rewritten has a forward ([`crate::gc`]), which is asked first.
+//!
+//! The rare way: a pack was lost, or a location damaged. Footers are read in bulk on
 //! the first such miss and kept for a while, up to a bound; past the bound they are read for each miss. A
 //! pack that cannot be read is skipped: this only ever adds an answer, and the answer is checked.
 
 use crate::error::Result;
+use crate::gc::forward::Forward;
+use crate::id::PackId;
 use crate::key;
+use crate::lru::Lru;
 use crate::pack::{EntryKind, Location, PackKind};
 use crate::signal::Signal;
 use crate::vault::Store;
 use futures_util::stream::{self, StreamExt};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::rc::Rc;
 use std::time::Duration;
+use tidemark_units::MIB;
 
 /// Most locations that are kept.
 const KEPT_MAX: usize = 1 << 19;
@@ -23,13 +30,28 @@ const LOST_FOR: Duration = Duration::from_secs(30);
 
 type Places = Vec<(PackKind, Location)>;
 
-#[derive(Default)]
+/// Most bytes of forwards that are kept.
+const FORWARD_BYTES_MAX: u64 = 8 * MIB;
+
 pub(crate) struct Locator {
+    forwards: RefCell<Lru<PackId, Rc<Forward>>>,
     places: RefCell<HashMap<[u8; 32], Places>>,
     /// When all footers had been read last.
     complete_at: Cell<Option<Duration>>,
     scanning: Cell<bool>,
     scanned: Signal,
+}
+
+impl Default for Locator {
+    fn default() -> Self {
+        Self {
+            forwards: RefCell::new(Lru::new(FORWARD_BYTES_MAX)),
+            places: RefCell::default(),
+            complete_at: Cell::new(None),
+            scanning: Cell::new(false),
+            scanned: Signal::default(),
+        }
+    }
 }
 
 /// Frees the turn even when the scan is dropped halfway.
@@ -52,6 +74,25 @@ pub(crate) enum Effort {
 }
 
 impl Locator {
+    /// Where the forward of the hinted pack, if there is one, says that `id` has gone.
+    pub(crate) async fn forwarded(&self, store: &Store, id: &[u8; 32], hint: &Location) -> Option<Location> {
+        let known = self.forwards.borrow_mut().get(&hint.pack);
+        let forward = match known {
+            Some(forward) => forward,
+            None => {
+                let read = store.forward(hint.pack).await;
+                let read = read.inspect_err(|error| tracing::warn!(%error, "a forward cannot be read"));
+                let forward = Rc::new(read.ok().flatten()?);
+                let bytes = forward.memory_bytes();
+                self.forwards
+                    .borrow_mut()
+                    .insert(hint.pack, forward.clone(), bytes);
+                forward
+            }
+        };
+        forward.find(id)
+    }
+
     /// Places other than `hint` where packs' footers say that `id` is stored.
     pub(crate) async fn find(
         &self,

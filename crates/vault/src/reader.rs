@@ -100,7 +100,7 @@ impl Reader {
             self.warm_leaf(index.saturating_add(LEAF_SLOTS));
         }
         let mut group = vec![(wanted.id, wanted.at)];
-        if !self.vault.chunks().is_near(&wanted.id) {
+        if !self.vault.chunks().is_near(&wanted.id, &wanted.at) {
             let close = |at: &Location| {
                 at.pack == wanted.at.pack && u64::from(at.offset.abs_diff(wanted.at.offset)) < AHEAD_BYTES_MAX
             };
@@ -108,10 +108,10 @@ impl Reader {
                 .iter()
                 .flatten()
                 .map(|entry| (entry.id, entry.at));
-            group.extend(
-                neighbours
-                    .filter(|(id, at)| close(at) && *id != wanted.id && !self.vault.chunks().is_near(id)),
-            );
+            group
+                .extend(neighbours.filter(|(id, at)| {
+                    close(at) && *id != wanted.id && !self.vault.chunks().is_near(id, at)
+                }));
         }
         let mut chunks = self.vault.chunks().get_many(&group).await;
         // Only the first was asked for: a neighbour's trouble is told to whoever wants it.

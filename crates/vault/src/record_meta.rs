@@ -1,16 +1,17 @@
 //! Changing what a snapshot's record says for the control plane, after the commit.
 //!
 //! Only `meta` changes; the content, and whether the snapshot exists, is the head log's affair. What must stay true: the
-//! record of a snapshot that was deleted does not come back. A deletion removes the record after its `drop` entry, and a
+//! record of a snapshot that was purged does not come back. The collector removes the record after the `purge` entry, and a
 //! put of ours may arrive after that: so the head log is looked at again behind the put, and whoever is killed in between
-//! repeats the change (it is a job) and finds the record that means nothing.
+//! repeats the change (it is a job) and finds the record that means nothing. A deleted snapshot that can be brought back
+//! keeps its record, as it was when it was deleted.
 //!
 //! One writer per snapshot at a time: the order of changes is the caller's.
 
 use crate::catalog::live_root;
 use crate::crypt::BoxKind;
 use crate::error::Result;
-use crate::head::HeadLog;
+use crate::head::{HeadLog, Stage};
 use crate::key;
 use crate::vault::Vault;
 use serde_json::{Map, Value};
@@ -49,12 +50,14 @@ impl Vault {
         self.remove_orphan(&head, snapshot).await
     }
 
-    /// Removes the record of a snapshot that was dropped; says whether the snapshot exists.
+    /// Removes the record of a snapshot that was purged; says whether the snapshot exists.
     async fn remove_orphan(&self, head: &HeadLog, snapshot: &SnapshotId) -> Result<bool> {
         match head.snapshot(snapshot) {
-            Some(Some(_)) => Ok(true),
-            Some(None) => {
-                let step = "remove the record of a deleted snapshot";
+            Some((_, Stage::Exists)) => Ok(true),
+            // It may be brought back, and needs its record then.
+            Some((_, Stage::Deleted(_))) => Ok(false),
+            Some((_, Stage::Purged)) => {
+                let step = "remove the record of a purged snapshot";
                 self.store().delete(step, &key::snapshot(snapshot)).await?;
                 Ok(false)
             }

@@ -67,7 +67,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
     let expected = format!("{HASH_PREFIX}{}\n", blake3::hash(json).to_hex());
     if json.is_empty() || tail != expected.as_bytes() {
         return Err(corrupt(format!(
-            "the {kind} object does not match the hash at its end"
+            "the {kind} object does not match the hash at its end: it was cut or changed"
         )));
     }
     let tag: Tag = serde_json::from_slice(json).map_err(|e| corrupt(format!("not a {kind} object: {e}")))?;
@@ -79,7 +79,7 @@ pub(crate) fn decode<T: DeserializeOwned>(
     }
     if tag.version != version {
         let cause = format!(
-            "{kind} version {} is not known here (only {version} is)",
+            "{kind} version {} is not known here (only {version} is): a newer release wrote it; use that one",
             tag.version
         );
         return Err(VaultError::other("decode", key, cause));

@@ -8,18 +8,19 @@ use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::fetch::Fetcher;
 use crate::format::Format;
 use crate::head::HeadLog;
-use crate::id::{ChunkId, NodeId, PackId, VaultId};
-use crate::in_flight::InFlight;
+use crate::id::{ChunkId, NodeId, VaultId};
 use crate::key;
 use crate::locate::Locator;
-use crate::tree::Root;
 use bytes::Bytes;
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::rc::{Rc, Weak};
+use std::rc::Rc;
 use std::time::Duration;
 use tidemark_env::{Bucket, BucketError, BucketErrorKind, Env, LocalFuture, Precondition};
 use tidemark_units::{DiskId, MIB};
+
+/// Head logs that are remembered, some 300 bytes for each entry.
+const HEAD_LOGS_MAX: usize = 1024;
 
 /// How to open or create a vault.
 #[derive(Clone, Debug)]
@@ -32,6 +33,9 @@ pub struct VaultOptions {
     pub secret: Option<Secret>,
     /// The cost of a passphrase's slot in a vault that is created.
     pub kdf: KdfCost,
+    /// Who opens it: what this handle holds and captures is in this name. The same after a restart, and nobody else's;
+    /// without one a handle gets a name of its own.
+    pub node: Option<String>,
 }
 
 impl Default for VaultOptions {
@@ -41,6 +45,7 @@ impl Default for VaultOptions {
             chunk_cache_bytes: 32 * MIB,
             secret: None,
             kdf: KdfCost::default(),
+            node: None,
         }
     }
 }
@@ -53,8 +58,8 @@ struct Inner {
     store: Store,
     nodes: Fetcher<NodeId>,
     chunks: Fetcher<ChunkId>,
-    heads: RefCell<HashMap<DiskId, Weak<HeadLog>>>,
-    in_flight: InFlight,
+    heads: RefCell<HashMap<DiskId, Rc<HeadLog>>>,
+    node: String,
     /// How it was opened, if it is encrypted.
     key_set: Option<KeySet>,
     locator: Rc<Locator>,
@@ -70,6 +75,14 @@ impl Vault {
     pub async fn create_with(env: &Env, bucket: Rc<dyn Bucket>, options: VaultOptions) -> Result<Self> {
         let step = "create vault";
         let mut store = Store::new(env.clone(), bucket, VaultId(env.random()));
+        if let Some(key) = store.anything(step).await? {
+            let cause = format!(
+                "there is something here already ({key}), and no vault's `format`. A new vault needs an empty place: name \
+                 another directory or prefix. If a vault was here, put its `format` back: a node that knew it has a copy, \
+                 the first two lines of `vault.format` in its data directory"
+            );
+            return Err(VaultError::other(step, store.describe(), cause));
+        }
         let mut set = None;
         if let Some(secret) = &options.secret {
             let unlocked = Unlocked::create(env, store.vault, secret, options.kdf).await?;
@@ -149,6 +162,9 @@ impl Vault {
                 }
             }
             Err(error) if may_repeat(error.kind) => away(&VaultError::bucket("open vault", error)),
+            Err(error) if error.kind == BucketErrorKind::Missing => {
+                return Err(format.gone(&store.describe()));
+            }
             Err(error) => return Err(VaultError::bucket("open vault", error)),
         }
         Self::unlock(store, set, &options).await
@@ -179,8 +195,13 @@ impl Vault {
             done => return done,
         }
         match Self::create_with(env, bucket.clone(), options.clone()).await {
-            // Somebody was quicker: theirs is as good.
-            Err(error) if error.kind == VaultErrorKind::Other => Self::open_with(env, bucket, options).await,
+            // Somebody may have been quicker: theirs is as good.
+            Err(refused) if refused.kind == VaultErrorKind::Other => {
+                match Self::open_with(env, bucket, options).await {
+                    Err(error) if error.kind == VaultErrorKind::Missing => Err(refused),
+                    done => done,
+                }
+            }
             done => done,
         }
     }
@@ -201,11 +222,13 @@ impl Vault {
 
     fn with(store: Store, key_set: Option<KeySet>, options: &VaultOptions) -> Self {
         let locator = Rc::new(Locator::default());
+        let nameless = || format!("handle-{:016x}", u64::from_le_bytes(store.env.random()));
+        let node = options.node.clone().unwrap_or_else(nameless);
         Self(Rc::new(Inner {
             nodes: Fetcher::new(store.clone(), locator.clone(), options.node_cache_bytes),
             chunks: Fetcher::new(store.clone(), locator.clone(), options.chunk_cache_bytes),
             heads: RefCell::default(),
-            in_flight: InFlight::default(),
+            node,
             key_set,
             locator,
             store,
@@ -238,48 +261,42 @@ impl Vault {
         &self.0.chunks
     }
 
-    pub(crate) fn in_flight(&self) -> &InFlight {
-        &self.0.in_flight
+    /// In whose name this handle holds and captures: [`VaultOptions::node`].
+    pub fn node(&self) -> &str {
+        &self.0.node
     }
 
     pub(crate) fn locator(&self) -> &Locator {
         &self.0.locator
     }
 
-    /// Packs that captures of this process have made and not committed yet, and the roots of their
-    /// parents. [`Vault::sweep`] keeps these by itself.
-    pub fn captures_in_flight(&self) -> (Vec<PackId>, Vec<Root>) {
-        (self.0.in_flight.packs(), self.0.in_flight.roots())
-    }
-
-    /// The disk's head log, read from the bucket unless somebody in this process has it open.
+    /// The disk's head log, with what others have appended by now, durable.
     pub async fn head_log(&self, disk: &DiskId) -> Result<Rc<HeadLog>> {
-        if let Some(open) = self.open_head_log(disk) {
-            open.refresh().await?;
-            return Ok(open);
-        }
-        let log = Rc::new(HeadLog::new(self.0.store.clone(), disk.clone()));
+        let log = self.known_head_log(disk);
         log.refresh().await?;
-        // Two callers may have read it at once: everybody shares the first.
-        if let Some(open) = self.open_head_log(disk) {
-            return Ok(open);
-        }
-        let mut heads = self.0.heads.borrow_mut();
-        heads.retain(|_, log| log.strong_count() > 0);
-        heads.insert(disk.clone(), Rc::downgrade(&log));
         Ok(log)
     }
 
     /// The disk's head log for looking only: see [`HeadLog::look`].
     pub(crate) async fn look_at_head_log(&self, disk: &DiskId) -> Result<Rc<HeadLog>> {
-        let log = self.open_head_log(disk);
-        let log = log.unwrap_or_else(|| Rc::new(HeadLog::new(self.0.store.clone(), disk.clone())));
+        let log = self.known_head_log(disk);
         log.look().await?;
         Ok(log)
     }
 
-    fn open_head_log(&self, disk: &DiskId) -> Option<Rc<HeadLog>> {
-        self.0.heads.borrow().get(disk).and_then(Weak::upgrade)
+    /// The disk's head log as far as it has been read; everybody on this thread shares one. Entries never change, so it
+    /// is kept for the next time: a log of years would cost a request for each entry.
+    pub(crate) fn known_head_log(&self, disk: &DiskId) -> Rc<HeadLog> {
+        let mut heads = self.0.heads.borrow_mut();
+        if let Some(log) = heads.get(disk) {
+            return log.clone();
+        }
+        if heads.len() >= HEAD_LOGS_MAX {
+            heads.retain(|_, log| Rc::strong_count(log) > 1);
+        }
+        let log = Rc::new(HeadLog::new(self.0.store.clone(), disk.clone()));
+        heads.insert(disk.clone(), log.clone());
+        log
     }
 }
 
@@ -387,6 +404,18 @@ impl Store {
         prefix: &str,
     ) -> Result<Vec<tidemark_env::ObjectInfo>> {
         self.repeat(step, || self.bucket.list(prefix)).await
+    }
+
+    /// The key of something that is here although no vault is; `None`: a vault may be made. Key sets do not count: one
+    /// without a `format` is what is left of a making that was interrupted, and no vault but its own reads it.
+    async fn anything(&self, step: &'static str) -> Result<Option<String>> {
+        let any = self.repeat(step, || self.bucket.any("")).await?;
+        if !any.as_deref().is_some_and(|key| key.starts_with(key::KEYS)) {
+            return Ok(any);
+        }
+        let all = self.list(step, "").await?;
+        let mut keys = all.into_iter().map(|object| object.key);
+        Ok(keys.find(|key| !key.starts_with(key::KEYS)))
     }
 
     pub(crate) async fn delete(&self, step: &'static str, key: &str) -> Result<()> {

@@ -114,13 +114,13 @@ impl Vault {
     pub async fn non_zero_chunks(&self, root: &Root, range: Range<u32>) -> Result<RoaringBitmap> {
         let mut found = RoaringBitmap::new();
         if let Some(top) = root.top() {
-            self.collect(root.chunk_count(), Place::top_of(root), *top, &range, &mut found)
+            self.gather(root.chunk_count(), Place::top_of(root), *top, &range, &mut found)
                 .await?;
         }
         Ok(found)
     }
 
-    fn collect<'a>(
+    fn gather<'a>(
         &'a self,
         disk_chunks: u64,
         place: Place,
@@ -159,7 +159,7 @@ impl Vault {
                 .collect();
             self.warm(disk_chunks, &wanted).await;
             for (place, child) in wanted {
-                self.collect(disk_chunks, place, child, range, found).await?;
+                self.gather(disk_chunks, place, child, range, found).await?;
             }
             Ok(())
         })

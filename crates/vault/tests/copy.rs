@@ -11,7 +11,8 @@ use std::rc::Rc;
 use tidemark_env::Env;
 use tidemark_env::sim::Sim;
 use tidemark_vault::{
-    CopyReport, CopyRequest, DiskCopier, Keep, Sample, Secret, Standing, Vault, VaultErrorKind, VaultOptions,
+    CollectOptions, CopyReport, CopyRequest, DiskCopier, Sample, Secret, Standing, Vault, VaultErrorKind,
+    VaultOptions,
 };
 
 const CHUNKS: u32 = 2_000;
@@ -227,7 +228,7 @@ fn crash_story(seed: u64, resumed: &Rc<Cell<u32>>) {
         for (number, model) in models.iter().enumerate() {
             check(&target, &format!("s-{number}"), model).await;
         }
-        let report = target.sweep(&Keep::default()).await.unwrap();
+        let report = target.collect(&CollectOptions::default()).await.unwrap();
         let kept = keys(&*bucket(&world, &env, names.1), "packs/").await.len() as u64;
         // A pack that was being sent when its life ended may be sent again; none that had arrived is.
         let most = kept + report.freed_packs + lives * small().upload_width as u64;
@@ -281,7 +282,7 @@ fn two_copies_at_once_make_one_snapshot() {
             };
             let (a, b) = join(one(1), one(2)).await;
             let target = vault(&world, &env, to).await;
-            target.sweep(&Keep::default()).await.unwrap();
+            target.collect(&CollectOptions::default()).await.unwrap();
             let found = bucket(&world, &env, to);
             let fresh = open(&env, found.clone(), to).await;
             for (number, model) in models.iter().enumerate() {
@@ -368,10 +369,10 @@ fn what_is_there_is_not_replaced_and_what_was_deleted_stays_away() {
 
         copy(&copier, "s-2", Path::new("spool/cp")).await.unwrap();
         target
-            .delete_snapshot(&disk("d-1"), &snapshot("s-2"))
+            .delete_snapshot(&disk("d-1"), &snapshot("s-2"), None)
             .await
             .unwrap();
-        let mut request = CopyRequest::new(snapshot("s-2"));
+        let request = CopyRequest::new(snapshot("s-2"));
         assert_eq!(copier.standing(&request).await.unwrap(), Standing::Deleted);
         let refused = copier
             .begin(&request, Path::new("spool/cp"), small())
@@ -379,15 +380,27 @@ fn what_is_there_is_not_replaced_and_what_was_deleted_stays_away() {
             .err()
             .unwrap();
         assert_eq!(refused.kind, VaultErrorKind::Missing);
-        request.may_return = true;
-        let begun = copier
+        assert!(refused.to_string().contains("undelete"), "{refused}");
+        // Brought back it is the same again; gone for good it stays away.
+        target
+            .undelete_snapshot(&disk("d-1"), &snapshot("s-2"))
+            .await
+            .unwrap();
+        assert_eq!(copier.standing(&request).await.unwrap(), Standing::Same);
+        check(&target, "s-2", &models[2]).await;
+        target
+            .delete_snapshot(&disk("d-1"), &snapshot("s-2"), None)
+            .await
+            .unwrap();
+        target.collect(&CollectOptions::default()).await.unwrap();
+        assert_eq!(copier.standing(&request).await.unwrap(), Standing::Purged);
+        let refused = copier
             .begin(&request, Path::new("spool/cp"), small())
             .await
-            .unwrap()
+            .err()
             .unwrap();
-        begun.run().await.unwrap();
-        target.sweep(&Keep::default()).await.unwrap();
-        check(&target, "s-2", &models[2]).await;
+        assert_eq!(refused.kind, VaultErrorKind::Missing);
+        assert!(refused.to_string().contains("not used again"), "{refused}");
 
         let missing = CopyRequest::new(snapshot("s-none"));
         let refused = copier
@@ -399,7 +412,7 @@ fn what_is_there_is_not_replaced_and_what_was_deleted_stays_away() {
     });
 }
 
-/// Between two lives of a copy, the snapshot that it is relative to is deleted and swept: it begins again.
+/// Between two lives of a copy, the snapshot that it is relative to is deleted and purged: it begins again.
 #[test]
 fn a_basis_that_goes_takes_no_copy_with_it() {
     for during in [false, true] {
@@ -417,20 +430,20 @@ fn a_basis_that_goes_takes_no_copy_with_it() {
             assert_eq!(begun.basis(), Some(&snapshot("s-0")));
             let elsewhere = vault(&world, &env, 'b').await;
             elsewhere
-                .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
+                .delete_snapshot(&disk("d-1"), &snapshot("s-0"), None)
                 .await
                 .unwrap();
-            elsewhere.sweep(&Keep::default()).await.unwrap();
+            elsewhere.collect(&CollectOptions::default()).await.unwrap();
             if during {
                 let lost = begun.run().await.unwrap_err();
-                assert_eq!(lost.kind, VaultErrorKind::Lost, "{lost}");
+                assert_eq!(lost.kind, VaultErrorKind::Stale, "{lost}");
             }
             begun.close().await;
             drop(begun);
             let begun = copier.begin(&request, dir, small()).await.unwrap().unwrap();
             assert!(begun.basis().is_none() && !begun.is_resumed());
             begun.run().await.unwrap();
-            elsewhere.sweep(&Keep::default()).await.unwrap();
+            elsewhere.collect(&CollectOptions::default()).await.unwrap();
             check(&vault(&world, &env, 'b').await, "s-1", &models[1]).await;
         });
     }
@@ -491,13 +504,10 @@ fn a_disk_with_a_key_of_its_own_stays_destroyable() {
         check(&target, "s-0", &model).await;
         let root = target.snapshot(&snapshot("s-0")).await.unwrap().root;
         target
-            .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
+            .delete_snapshot(&disk("d-1"), &snapshot("s-0"), None)
             .await
             .unwrap();
-        target
-            .destroy_disk_key(&disk("d-1"), &Keep::default())
-            .await
-            .unwrap();
+        target.destroy_disk_key(&disk("d-1")).await.unwrap();
         let late = vault(&world, &env, 'B').await;
         let report = late.verify(&root, Sample::All).await.unwrap();
         assert!(
@@ -525,7 +535,7 @@ fn the_source_is_only_read() {
         }
         assert_eq!(*from.puts.borrow(), [] as [String; 0]);
         let listed: BTreeMap<_, _> = source
-            .inventory(None)
+            .listing(None)
             .await
             .unwrap()
             .snapshots

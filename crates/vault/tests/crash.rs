@@ -6,13 +6,12 @@ mod common;
 use common::*;
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
-use std::collections::HashSet;
 use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tidemark_env::sim::Sim;
 use tidemark_env::{Bucket, Env};
-use tidemark_vault::{Committed, Keep, Root, Sample, SnapshotWriter, Vault, VaultErrorKind, spool_packs};
+use tidemark_vault::{CollectOptions, Committed, Root, Sample, SnapshotWriter, Vault, VaultErrorKind};
 
 const CHUNKS: u32 = 40_000;
 
@@ -88,8 +87,8 @@ async fn live(env: Env, sim: Sim, source: Rc<Source>, parent: Option<Root>) -> C
         }
     });
     if sim.below(4) == 0 {
-        // A sweep while a capture waits or runs leaves its packs and its parent alone.
-        vault.sweep(&Keep::default()).await.unwrap();
+        // A collector while a capture waits or runs leaves its packs and its parent alone.
+        vault.collect(&CollectOptions::default()).await.unwrap();
     }
     let mut left: Vec<u32> = source
         .pending
@@ -182,24 +181,24 @@ fn crash_story(seed: u64) {
                 .unwrap()
                 .is_none()
         );
-        let once = vault.sweep(&Keep::default()).await.unwrap();
-        let twice = vault.sweep(&Keep::default()).await.unwrap();
+        let once = vault.collect(&CollectOptions::default()).await.unwrap();
+        let twice = vault.collect(&CollectOptions::default()).await.unwrap();
         assert_eq!((twice.freed_packs, twice.live_bytes), (0, once.live_bytes));
-        check(&vault, record.root, &source.model, "s-1 after a sweep").await;
+        check(&vault, record.root, &source.model, "s-1 after a collection").await;
         if let Some(parent) = parent {
             check(&vault, parent, &start, "s-0").await;
             vault
-                .delete_snapshot(&disk("d-1"), &snapshot("s-0"))
+                .delete_snapshot(&disk("d-1"), &snapshot("s-0"), None)
                 .await
                 .unwrap();
-            vault.sweep(&Keep::default()).await.unwrap();
+            vault.collect(&CollectOptions::default()).await.unwrap();
         }
         check(&vault, record.root, &source.model, "s-1 alone").await;
         vault
-            .delete_snapshot(&disk("d-1"), &snapshot("s-1"))
+            .delete_snapshot(&disk("d-1"), &snapshot("s-1"), None)
             .await
             .unwrap();
-        let last = vault.sweep(&Keep::default()).await.unwrap();
+        let last = vault.collect(&CollectOptions::default()).await.unwrap();
         assert_eq!(
             (last.kept_packs, last.live_bytes),
             (0, 0),
@@ -242,10 +241,10 @@ fn an_abandoned_capture_leaves_nothing() {
                 return;
             }
             writer.abandon().await.unwrap();
-            assert_eq!(spool_packs(&env, dir).await.unwrap(), []);
-            // Tree packs of a finish that was cut off before it could remember them are the sweep's.
+            assert!(!env.fs.exists(dir).await.unwrap());
+            // Tree packs of a finish that was cut off before it could remember them are the collector's.
             assert_eq!(keys(&*bucket, "packs/").await, [] as [String; 0]);
-            vault.sweep(&Keep::default()).await.unwrap();
+            vault.collect(&CollectOptions::default()).await.unwrap();
             assert_eq!(keys(&*bucket, "nodes/").await, [] as [String; 0]);
             assert_eq!(keys(&*bucket, "snapshots/").await, [] as [String; 0]);
             // Once its commit had begun its id is spent: the head log says that it was dropped.
@@ -264,41 +263,31 @@ fn an_abandoned_capture_leaves_nothing() {
     }
 }
 
-/// Before a waiting capture is resumed, a sweep knows its packs from the spool.
+/// A collector of another process, which knows nothing of the spool, spares the packs of a capture that waits.
 #[test]
-fn a_sweep_before_the_resume_spares_spooled_packs() {
-    for seed in [5, ENCRYPTED + 5] {
-        a_sweep_before_the_resume(seed);
+fn a_collector_spares_captures_that_wait() {
+    let mut met = 0;
+    for seed in (5..15).chain([ENCRYPTED + 5]) {
+        let sim = Sim::new(seed);
+        let source = Rc::new(Source::new(&sim, &Model::new(), 120));
+        let (world, of) = (sim.clone(), source.clone());
+        let done = sim.run_steps(400, |env| live(env, world, of, None));
+        assert!(done.is_none(), "the test is about a capture that was cut off");
+        let (world, of) = (sim.clone(), source.clone());
+        let packs = sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let theirs = bucket.open_or_create_vault(&env).await.unwrap();
+            let packs = keys(&*bucket, "packs/").await;
+            let report = theirs.collect(&CollectOptions::default()).await.unwrap();
+            assert_eq!(report.freed_packs, 0);
+            let met = if report.captures > 0 { packs.len() } else { 0 };
+            let done = live(env.clone(), world.clone(), of.clone(), None).await;
+            check(&open(&env, &world).await, done.root, &of.model, "s-1").await;
+            met
+        });
+        met += packs;
     }
-}
-
-fn a_sweep_before_the_resume(seed: u64) {
-    let sim = Sim::new(seed);
-    let source = Rc::new(Source::new(&sim, &Model::new(), 120));
-    let (world, of) = (sim.clone(), source.clone());
-    let done = sim.run_steps(250, |env| live(env, world, of, None));
-    assert!(done.is_none(), "the test is about a capture that was cut off");
-    let world = sim.clone();
-    let of = source.clone();
-    sim.run(|env| async move {
-        let vault = open(&env, &world).await;
-        let packs: HashSet<_> = spool_packs(&env, Path::new("spool/s-1"))
-            .await
-            .unwrap()
-            .into_iter()
-            .collect();
-        assert!(!packs.is_empty());
-        vault
-            .sweep(&Keep {
-                packs,
-                ..Keep::default()
-            })
-            .await
-            .unwrap();
-        drop(vault);
-        let done = live(env.clone(), world.clone(), of.clone(), None).await;
-        check(&open(&env, &world).await, done.root, &of.model, "s-1").await;
-    });
+    assert!(met > 0, "no pack was in the bucket when the collector came");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 use tidemark_env::sim::{Sim, SimBucket};
 use tidemark_env::{Bucket, Precondition};
-use tidemark_vault::Vault;
+use tidemark_vault::{CollectOptions, Vault};
 
 fn fields(value: serde_json::Value) -> serde_json::Map<String, serde_json::Value> {
     value.as_object().cloned().unwrap()
@@ -55,7 +55,7 @@ fn meta_changes_and_nothing_else_does() {
                 }
             );
 
-            vault.delete_snapshot(&disk("d-1"), &id).await.unwrap();
+            vault.delete_snapshot(&disk("d-1"), &id, None).await.unwrap();
             assert!(!vault.update_record_meta(&id, &change).await.unwrap());
             assert!(
                 !vault
@@ -70,7 +70,7 @@ fn meta_changes_and_nothing_else_does() {
     }
 }
 
-/// However a deletion and a change meet, no record outlives its snapshot.
+/// However a change meets a deletion and a collector, no record outlives its snapshot.
 #[test]
 fn a_change_brings_no_deleted_snapshot_back() {
     for seed in 0..200 {
@@ -84,7 +84,8 @@ fn a_change_brings_no_deleted_snapshot_back() {
             let change = fields(serde_json::json!({"name": "late"}));
             let deleting = async {
                 env.clock.sleep(Duration::from_micros(400 * (seed % 50))).await;
-                theirs.delete_snapshot(&of, &id).await.unwrap();
+                theirs.delete_snapshot(&of, &id, None).await.unwrap();
+                theirs.collect(&CollectOptions::default()).await.unwrap();
             };
             let (changed, ()) = join(vault.update_record_meta(&id, &change), deleting).await;
             changed.unwrap();
@@ -104,14 +105,22 @@ fn a_change_that_was_cut_off_leaves_a_record_that_its_repetition_removes() {
         two_snapshots(&vault).await;
         let record = bucket.get("snapshots/s-1").await.unwrap();
         vault
-            .delete_snapshot(&disk("d-1"), &snapshot("s-1"))
+            .delete_snapshot(&disk("d-1"), &snapshot("s-1"), None)
             .await
             .unwrap();
+        let change = fields(serde_json::json!({"name": "late"}));
+        assert!(!vault.update_record_meta(&snapshot("s-1"), &change).await.unwrap());
+        assert_eq!(
+            bucket.get("snapshots/s-1").await.unwrap(),
+            record,
+            "it may be brought back"
+        );
+        vault.collect(&CollectOptions::default()).await.unwrap();
+        assert_eq!(keys(&*bucket, "snapshots/").await, ["snapshots/s-2"]);
         bucket
             .put("snapshots/s-1", vec![record], Precondition::None)
             .await
             .unwrap();
-        let change = fields(serde_json::json!({"name": "late"}));
         assert!(!vault.update_record_meta(&snapshot("s-1"), &change).await.unwrap());
         assert_eq!(keys(&*bucket, "snapshots/").await, ["snapshots/s-2"]);
     });
@@ -133,14 +142,14 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
                     .await
                     .unwrap();
             }
-            let whole = vault.inventory(None).await.unwrap();
+            let whole = vault.listing(None).await.unwrap();
             let ids = |of: &[tidemark_vault::SnapshotRecord]| {
                 of.iter().map(|r| r.snapshot.to_string()).collect::<Vec<_>>()
             };
             assert_eq!(ids(&whole.snapshots), ["s-1", "s-2", "s-3", "s-4", "s-5"]);
             assert!(whole.unreadable.is_empty());
             assert_eq!(
-                ids(&vault.inventory(Some(&disk("d-3"))).await.unwrap().snapshots),
+                ids(&vault.listing(Some(&disk("d-3"))).await.unwrap().snapshots),
                 ["s-4", "s-5"]
             );
 
@@ -155,7 +164,7 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
                 .await
                 .unwrap();
             let vault = bucket.open_vault(&env).await.unwrap();
-            let found = vault.inventory(None).await.unwrap();
+            let found = vault.listing(None).await.unwrap();
             assert_eq!(ids(&found.snapshots), ["s-4", "s-5"]);
             let named: Vec<_> = found
                 .unreadable
@@ -178,7 +187,7 @@ fn what_cannot_be_read_is_named_and_hides_nothing() {
             );
 
             bucket.down.set(true);
-            vault.inventory(None).await.unwrap_err();
+            vault.listing(None).await.unwrap_err();
         });
     }
 }

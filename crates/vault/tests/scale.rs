@@ -53,8 +53,8 @@ fn few_changes_on_a_tebibyte_touch_few_nodes() {
         let second = capture_with_large_packs(&vault, "s-1", spec, &model).await;
         let puts = bucket.puts.borrow().len();
         assert_eq!(
-            puts, 4,
-            "one data pack, one tree pack, the record, the head entry"
+            puts, 5,
+            "the registration, one data pack, one tree pack, the record, the head entry"
         );
         // Four paths of four nodes, and the head log.
         assert!(bucket.reads.get() <= 4 * 4 + 4, "{} reads", bucket.reads.get());

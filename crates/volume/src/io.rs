@@ -169,6 +169,32 @@ impl Volume {
         read.map_err(|e| VolumeError::io("reading the base", &e))
     }
 
+    /// A chunk as it is now, 64 KiB (a disk's last one is filled up with zeros), or `None` if not all of it is local:
+    /// nothing is fetched.
+    pub async fn read_local(&self, chunk: ChunkIndex) -> Result<Option<Bytes>> {
+        self.check_serving()?;
+        let end = self.size_bytes() / BLOCK_BYTES;
+        let blocks = chunk.blocks().intersect(BlockRange { start: 0, end });
+        if blocks.is_empty() {
+            return Ok(None);
+        }
+        let pieces = {
+            let state = self.inner.core.state.borrow();
+            let pieces = state.layers.resolve(blocks);
+            let is_local = |piece: &Piece| match piece {
+                Piece::Found(_) => true,
+                Piece::Below(blocks) => state.states.all_valid(*blocks),
+            };
+            if !pieces.iter().all(is_local) {
+                return Ok(None);
+            }
+            pieces
+        };
+        let mut bytes = self.read_pieces(pieces).await?;
+        push_zeros(&mut bytes, CHUNK_BYTES - blocks.count() * BLOCK_BYTES);
+        Ok(Some(concat(bytes)))
+    }
+
     /// A chunk as it was at the pending mark of `snapshot`, which must not have taken it yet.
     pub async fn read_frozen(&self, snapshot: &SnapshotId, chunk: ChunkIndex) -> Result<FrozenChunk> {
         self.check_serving()?;

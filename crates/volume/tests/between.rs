@@ -554,3 +554,36 @@ fn a_connection_that_could_not_be_noted_is_noted_with_the_next() {
         assert!(open(&env, None).await.info().ever_connected);
     });
 }
+
+/// What is read for somebody else's sake must not make the volume ask its source: that may be who asks.
+#[test]
+fn a_chunk_is_given_away_only_if_all_of_it_is_local() {
+    let sim = Sim::new(1);
+    sim.run(|env| async move {
+        let data = CHUNK_BYTES - 4096;
+        create(&env, Some((vec![9], DISK))).await;
+        let volume = open(&env, Some(source(&env, 7, 60_000))).await;
+        let local = async |chunk| volume.read_local(ChunkIndex(chunk)).await.unwrap();
+        let before = env.clock.now();
+        assert_eq!(local(3).await, None, "absent");
+        volume
+            .write(3 * CHUNK_BYTES, vec![1; data as usize].into(), true)
+            .await
+            .unwrap();
+        assert_eq!(local(3).await, None, "partly valid");
+        volume.checkpoint().await.unwrap();
+        assert_eq!(local(3).await, None, "in the base, too");
+        assert!(
+            env.clock.now() - before < Duration::from_secs(30),
+            "nothing was fetched"
+        );
+        volume
+            .write(3 * CHUNK_BYTES + data, vec![1; 4096].into(), true)
+            .await
+            .unwrap();
+        assert_eq!(local(3).await.unwrap(), vec![1; CHUNK_BYTES as usize]);
+        volume.hydrate(ChunkIndex(4)).await.unwrap();
+        assert_eq!(local(4).await.unwrap(), vec![7; CHUNK_BYTES as usize]);
+        assert_eq!(local((DISK / CHUNK_BYTES) as u32 + 5).await, None, "past the end");
+    });
+}

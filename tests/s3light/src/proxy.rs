@@ -101,6 +101,8 @@ struct State {
     random: Mutex<u64>,
     faults: Mutex<Faults>,
     played: Mutex<BTreeMap<Fault, u64>>,
+    /// Requests under way now, and the most that ever were.
+    under_way: Mutex<(usize, usize)>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -120,6 +122,7 @@ impl Proxy {
             random: Mutex::new(seed),
             faults: Mutex::new(faults),
             played: Mutex::default(),
+            under_way: Mutex::default(),
         });
         let shared = Arc::clone(&state);
         let accepting = tokio::spawn(async move {
@@ -128,7 +131,12 @@ impl Proxy {
                 tokio::spawn(async move {
                     let service = service_fn(move |request| {
                         let state = Arc::clone(&state);
-                        async move { state.pass(request).await }
+                        async move {
+                            state.enter();
+                            let passed = state.pass(request).await;
+                            lock(&state.under_way).0 -= 1;
+                            passed
+                        }
                     });
                     let connection = hyper::server::conn::http1::Builder::new();
                     let _ = connection.serve_connection(TokioIo::new(socket), service).await;
@@ -150,6 +158,11 @@ impl Proxy {
     /// Sets how often things go wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         *lock(&self.state.faults) = faults;
+    }
+
+    /// The most requests that were under way at the same time.
+    pub fn most_at_once(&self) -> usize {
+        lock(&self.state.under_way).1
     }
 
     /// How many faults of how many kinds were played.
@@ -197,6 +210,12 @@ impl State {
             .filter(|(rate, _)| self.happens(*rate))
             .map(|(_, fault)| fault);
         chosen.find(|fault| conditional || *fault != Fault::Precondition)
+    }
+
+    fn enter(&self) {
+        let mut under_way = lock(&self.under_way);
+        under_way.0 += 1;
+        under_way.1 = under_way.1.max(under_way.0);
     }
 
     fn play(&self, fault: Fault) {

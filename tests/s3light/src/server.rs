@@ -4,7 +4,9 @@ use crate::store::{Conditions, Store};
 use anyhow::{Context, Result};
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
+use s3s::host::{S3Host, VirtualHost};
 use s3s::service::{S3Service, S3ServiceBuilder};
+use s3s::{S3Result, s3_error};
 use s3s_fs::FileSystem;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -26,6 +28,8 @@ pub struct Options {
     pub conditions: Conditions,
     /// Encrypted connections.
     pub tls: Option<TlsAcceptor>,
+    /// Refuses requests that have the bucket's name in the path and not in the host's: `bucket.localhost`.
+    pub only_virtual: bool,
 }
 
 impl Options {
@@ -37,6 +41,26 @@ impl Options {
             key: ("testkey".into(), "testsecret".into()),
             conditions: Conditions::default(),
             tls: None,
+            only_virtual: false,
+        }
+    }
+}
+
+/// Which bucket a host's name stands for: that before `.localhost`, or none.
+struct Hosts {
+    only_virtual: bool,
+}
+
+impl S3Host for Hosts {
+    fn parse_host_header<'a>(&'a self, host: &'a str) -> S3Result<VirtualHost<'a>> {
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+        match name.strip_suffix(".localhost") {
+            Some(bucket) => Ok(VirtualHost::new("localhost").with_bucket(bucket)),
+            None if self.only_virtual => Err(s3_error!(
+                InvalidRequest,
+                "the bucket's name belongs into the host's"
+            )),
+            None => Ok(VirtualHost::new(host)),
         }
     }
 }
@@ -53,6 +77,9 @@ impl Server {
         std::fs::create_dir_all(&options.root)?;
         let files = FileSystem::new(&options.root).map_err(|e| anyhow::anyhow!("s3s-fs: {e:?}"))?;
         let mut builder = S3ServiceBuilder::new(Store::new(files, options.root.clone(), options.conditions));
+        builder.set_host(Hosts {
+            only_virtual: options.only_virtual,
+        });
         builder.set_auth(SimpleAuth::from_single(options.key.0, options.key.1));
         let service = builder.build();
         let listener = TcpListener::bind(options.listen)

@@ -100,6 +100,7 @@ const ACTIONS: &[Action] = &[
     row!("ResetDisk", reset_disk),
     row!("RunInstances", run_instances),
     row!("StartInstance", start_instance),
+    row!("StartVaultScrub", start_vault_scrub),
     row!("StopInstance", stop_instance),
     row!("TagResources", tag_resources),
     row!("UntagResources", untag_resources),

@@ -21,6 +21,7 @@ pub const DISK: Kind = Kind {
         Column::text("name", |r| text(r, "DiskName")),
         Column::number("size", gib),
         Column::text("status", |r| text(r, "Status")),
+        Column::text("encrypted", encrypted),
         Column::text("instance", |r| text(r, "InstanceId")),
         Column::text("device", |r| text(r, "Device")),
         Column::text("created", |r| text(r, "CreationTime")),
@@ -36,6 +37,14 @@ pub const DISK: Kind = Kind {
     ],
 };
 
+/// `yes`, or nothing.
+pub(super) fn encrypted(row: &Value) -> String {
+    match row["Encrypted"].as_bool() {
+        Some(true) => "yes".into(),
+        _ => String::new(),
+    }
+}
+
 fn gib(row: &Value) -> String {
     row["Size"]
         .as_u64()
@@ -46,6 +55,7 @@ fn gib(row: &Value) -> String {
 const EXAMPLES: &str = "\
 Examples:
   tidemark disk create --size 8G --name data --wait
+  tidemark disk create --size 8G --encrypted
   tidemark disk attach d-bp1... --instance i-bp1... --wait
   qemu-img info \"$(tidemark disk endpoint d-bp1...)\"
   nbdcopy image.raw \"$(tidemark disk endpoint d-bp1...)\"
@@ -107,6 +117,10 @@ enum Verb {
         /// The level of a cloud_essd disk; PL0 allows any size
         #[arg(long, value_name = "LEVEL")]
         performance_level: Option<String>,
+        /// Give it a key of its own, destroyed with the disk and its snapshots; the vault must be encrypted.
+        /// A disk made from an encrypted snapshot always has one
+        #[arg(long)]
+        encrypted: bool,
         /// A tag; may be given several times
         #[arg(long = "tag", value_name = "KEY=VALUE")]
         tags: Vec<String>,
@@ -194,6 +208,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
             zone,
             category,
             performance_level,
+            encrypted,
             tags,
             wait,
         } => {
@@ -207,6 +222,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
             add(&mut parameters, "SnapshotId", snapshot.as_ref());
             add(&mut parameters, "DiskName", name.as_ref());
             add(&mut parameters, "Description", description.as_ref());
+            add(&mut parameters, "Encrypted", encrypted.then_some(true));
             add_tags(&mut parameters, tags);
             let answer = api.call("CreateDisk", &parameters)?;
             let id = answer["DiskId"]

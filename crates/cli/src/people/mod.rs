@@ -278,7 +278,7 @@ pub fn add(parameters: &mut Parameters, name: &str, value: Option<impl ToString>
 }
 
 /// Frame-less and never coloured, so that it reads the same in a terminal, a pipe and a mail.
-fn plain_table() -> Table {
+pub fn plain_table() -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table
@@ -303,7 +303,7 @@ pub fn table(columns: &[Column], rows: &[Value]) -> String {
 }
 
 /// The table's lines without the space that stands before a frame, and none at their end.
-fn left_aligned(table: &Table) -> String {
+pub fn left_aligned(table: &Table) -> String {
     let text = table.trim_fmt();
     let lines: Vec<&str> = text
         .lines()

@@ -60,6 +60,11 @@ impl Progress {
         // What was done before we looked says nothing about the rate.
         let rate = (done > first && elapsed > 0.0).then(|| (done - first) as f64 / elapsed);
         let message = describe(self.unit, done, self.total, rate, left);
+        self.say(done, message);
+    }
+
+    /// As [`Progress::show`], in the caller's own words.
+    pub fn say(&mut self, done: u64, message: String) {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(done);
@@ -74,6 +79,13 @@ impl Progress {
                     eprintln!("{}: {message}", self.label);
                 }
             }
+        }
+    }
+
+    /// It ends early; why is for the caller to tell.
+    pub fn abandon(self) {
+        if let Some(bar) = self.bar {
+            bar.abandon();
         }
     }
 
@@ -117,7 +129,7 @@ fn describe(unit: Unit, done: u64, total: u64, rate: Option<f64>, left: Option<u
 }
 
 /// `45 s`, `3 min 20 s`, `2 h 5 min`.
-fn seconds(seconds: u64) -> String {
+pub fn seconds(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),

@@ -22,6 +22,7 @@ pub const SNAPSHOT: Kind = Kind {
         Column::number("disk size", |r| format!("{} GiB", text(r, "SourceDiskSize"))),
         Column::text("status", |r| text(r, "Status")),
         Column::number("progress", |r| text(r, "Progress")),
+        Column::text("encrypted", disk::encrypted),
         Column::text("created", |r| text(r, "CreationTime")),
     ],
     details: &[

@@ -48,6 +48,7 @@ Examples:
                                           snapshots in a bucket: `tidemark vault --help`
   tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
   tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
+  tidemark up --scrub-rate 0              the vault is not read through in the background (see `tidemark verify`)
   TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
 
 /// Arguments of `tidemark up`.
@@ -71,6 +72,15 @@ pub struct UpArgs {
     config: Option<PathBuf>,
     #[command(flatten)]
     secret: SecretArgs,
+    /// How long a deleted snapshot can be brought back [default: 24h]; 0s: its space is freed at once
+    #[arg(long, value_name = "TIME")]
+    undelete_window: Option<String>,
+    /// Bytes of the vault that the scrub reads per second; 0: none [default: 8M]
+    #[arg(long, value_name = "SIZE")]
+    scrub_rate: Option<String>,
+    /// From the start of one round of the scrub to the next [default: 7d]
+    #[arg(long, value_name = "TIME")]
+    scrub_every: Option<String>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -85,6 +95,9 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         metadata_listen,
         config,
         secret,
+        undelete_window,
+        scrub_rate,
+        scrub_every,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -94,6 +107,9 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         metadata_listen,
         config,
         secret,
+        undelete_window,
+        scrub_rate,
+        scrub_every,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -157,6 +173,8 @@ async fn serve(
         nbd_socket: Some(settings.nbd_socket()),
         spool_bytes_max: SPOOL_BYTES_MAX,
         vault_secret: secret,
+        undelete_window: settings.undelete_window,
+        scrub: settings.scrub,
         ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
     };
     let node = Node::start_with(config, bucket)

@@ -1,15 +1,23 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
 
 use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use crate::size;
 use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tidemark_node::ScrubConfig;
+use tidemark_units::MIB;
 
 /// The API's address when none is named.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
+/// Bytes of the vault that the scrub reads per second when nobody says otherwise: 1 TiB takes a day and a half.
+const DEFAULT_SCRUB_RATE: u64 = 8 * MIB;
+/// A round of the scrub a week.
+const DEFAULT_SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -26,6 +34,9 @@ struct ConfigFile {
     demo: Option<bool>,
     vault_passphrase_file: Option<PathBuf>,
     vault_key_file: Option<PathBuf>,
+    undelete_window: Option<String>,
+    scrub_rate: Option<String>,
+    scrub_every: Option<String>,
 }
 
 impl ConfigFile {
@@ -55,8 +66,14 @@ pub struct Given {
     pub config: Option<PathBuf>,
     /// `--demo`.
     pub demo: bool,
+    /// `--undelete-window`.
+    pub undelete_window: Option<String>,
     /// `--vault-passphrase-file` and `--vault-key-file`.
     pub secret: SecretArgs,
+    /// `--scrub-rate`.
+    pub scrub_rate: Option<String>,
+    /// `--scrub-every`.
+    pub scrub_every: Option<String>,
 }
 
 /// What holds.
@@ -76,8 +93,12 @@ pub struct Settings {
     pub zone: String,
     /// Whether the tour runs.
     pub demo: bool,
+    /// How long a deleted snapshot can be brought back.
+    pub undelete_window: Duration,
     /// Where what opens the vault is.
     pub secret: SecretArgs,
+    /// How the vault is scrubbed.
+    pub scrub: ScrubConfig,
 }
 
 impl Settings {
@@ -117,10 +138,26 @@ impl Settings {
             zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
             region,
             demo: given.demo || file.demo.unwrap_or(false),
+            undelete_window: match given.undelete_window.or(file.undelete_window) {
+                Some(text) => humantime::parse_duration(&text).with_context(|| {
+                    format!("undelete-window {text:?} is no time; write 24h, 7days or 0s")
+                })?,
+                None => tidemark_node::UNDELETE_WINDOW,
+            },
             secret: given.secret.or(SecretArgs {
                 vault_passphrase_file: file.vault_passphrase_file,
                 vault_key_file: file.vault_key_file,
             }),
+            scrub: ScrubConfig {
+                bytes_per_second: match given.scrub_rate.or(file.scrub_rate) {
+                    Some(rate) => scrub_rate(&rate)?,
+                    None => DEFAULT_SCRUB_RATE,
+                },
+                every: match given.scrub_every.or(file.scrub_every) {
+                    Some(every) => scrub_every(&every)?,
+                    None => DEFAULT_SCRUB_EVERY,
+                },
+            },
         };
         let socket = settings.nbd_socket();
         let length = socket.as_os_str().len();
@@ -158,6 +195,40 @@ impl Settings {
             .set_nonblocking(true)
             .context("cannot prepare the API's socket")?;
         Ok(listener)
+    }
+}
+
+/// Bytes per second; 0 is off.
+fn scrub_rate(text: &str) -> Result<u64> {
+    match text.trim() {
+        "0" => Ok(0),
+        text => {
+            size::parse(text).context("the scrub's rate is bytes per second, for example 8M, or 0 for none")
+        }
+    }
+}
+
+/// From one round's start to the next.
+fn scrub_every(text: &str) -> Result<Duration> {
+    let text = text.trim();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let seconds = match unit.trim() {
+        "s" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        "d" => 24 * 3600,
+        _ => 0,
+    };
+    match number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(seconds))
+    {
+        // Ten years; the arithmetic of times has room for it.
+        Some(seconds) if (1..=10 * 366 * 24 * 3600).contains(&seconds) => Ok(Duration::from_secs(seconds)),
+        _ => bail!(
+            "{text:?} is no time between two rounds of the scrub; write for example 7d, 12h, 30m or 90s"
+        ),
     }
 }
 
@@ -210,6 +281,53 @@ mod tests {
         assert_eq!(settings.vault, VaultPlace::Directory("/v".into()));
         assert_eq!(settings.zone, "cn-beijing-a");
         assert!(settings.demo);
+    }
+
+    #[test]
+    fn the_window_of_undeletion_is_a_time() {
+        let given = |text: &str| Given {
+            undelete_window: Some(text.into()),
+            ..Given::default()
+        };
+        let window = |text: &str| Settings::resolve(given(text)).map(|settings| settings.undelete_window);
+        assert_eq!(window("36h").unwrap(), Duration::from_secs(36 * 3600));
+        assert_eq!(window("0s").unwrap(), Duration::ZERO);
+        assert!(format!("{:#}", window("soon").unwrap_err()).contains("soon"));
+        let by_default = Settings::resolve(Given::default()).unwrap().undelete_window;
+        assert_eq!(by_default, Duration::from_secs(24 * 3600));
+    }
+
+    #[test]
+    fn the_scrub_is_told_its_rate_and_its_rounds() {
+        let scrub = |rate: &str, every: &str| {
+            let given = Given {
+                data_dir: Some("/d".into()),
+                scrub_rate: Some(rate.into()),
+                scrub_every: Some(every.into()),
+                ..Given::default()
+            };
+            Settings::resolve(given).map(|settings| settings.scrub)
+        };
+        let found = scrub("1.5M", "12h").unwrap();
+        assert_eq!(
+            (found.bytes_per_second, found.every.as_secs()),
+            (3 * MIB / 2, 12 * 3600)
+        );
+        assert_eq!(scrub("0", "7d").unwrap().bytes_per_second, 0);
+        for (rate, every, word) in [
+            ("x", "7d", "rate"),
+            ("8M", "7", "rounds"),
+            ("8M", "0s", "rounds"),
+            ("8M", "99999999999999d", "rounds"),
+        ] {
+            let error = format!("{:#}", scrub(rate, every).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
+        let default = Settings::resolve(Given::default()).unwrap().scrub;
+        assert_eq!(
+            (default.bytes_per_second, default.every),
+            (DEFAULT_SCRUB_RATE, DEFAULT_SCRUB_EVERY)
+        );
     }
 
     #[test]

@@ -23,7 +23,7 @@ use tidemark_env::{DirLock, Env};
 use tidemark_s3::CreateOnly;
 use tidemark_units::{DiskId, SnapshotId};
 use tidemark_vault::{
-    CaptureOptions, CopyReport, CopyRequest, DiskCopier, Inventory, SnapshotCopy, SnapshotWriter, Standing,
+    CaptureOptions, CopyReport, CopyRequest, DiskCopier, Listing, SnapshotCopy, SnapshotWriter, Standing,
     Unreadable, Vault, VaultError, VaultErrorKind,
 };
 
@@ -83,6 +83,7 @@ enum Outcome {
     Copied(Box<CopyReport>),
     There,
     Deleted,
+    Purged,
     Failed(String),
 }
 
@@ -188,7 +189,7 @@ struct Done {
 
 impl Work<'_> {
     async fn copy_all(&self, disk: Option<&DiskId>) -> Result<Done> {
-        let Inventory {
+        let Listing {
             snapshots,
             unreadable,
         } = self.source(disk).await?;
@@ -231,22 +232,22 @@ impl Work<'_> {
     }
 
     /// What SRC has, as far as it can matter: where all that is named says which disk it is of, the others are not read.
-    async fn source(&self, disk: Option<&DiskId>) -> Result<Inventory> {
+    async fn source(&self, disk: Option<&DiskId>) -> Result<Listing> {
         let mut disks: BTreeSet<DiskId> = disk.cloned().into_iter().collect();
         if disks.is_empty() {
             for id in &self.named {
                 match self.from.disk_of(id).await {
                     Ok(Some(disk)) => disks.insert(disk),
-                    _ => return Ok(self.from.inventory(None).await?),
+                    _ => return Ok(self.from.listing(None).await?),
                 };
             }
         }
         if disks.is_empty() {
-            return Ok(self.from.inventory(None).await?);
+            return Ok(self.from.listing(None).await?);
         }
-        let mut all = Inventory::default();
+        let mut all = Listing::default();
         for disk in disks {
-            let one = self.from.inventory(Some(&disk)).await?;
+            let one = self.from.listing(Some(&disk)).await?;
             all.snapshots.extend(one.snapshots);
             all.unreadable.extend(one.unreadable);
         }
@@ -302,11 +303,11 @@ impl Work<'_> {
                 continue;
             };
             // Of another disk than the one that was asked for, perhaps.
-            let there = self.from.inventory(Some(&left.spec().disk)).await?;
+            let there = self.from.listing(Some(&left.spec().disk)).await?;
             if !there.unreadable.is_empty() || there.snapshots.iter().any(|record| record.snapshot == id) {
                 continue;
             }
-            match left.abandon().await {
+            match left.abandon_copy().await {
                 Ok(()) => {}
                 // It was committed, and only the spool had stayed.
                 Err(error) if error.kind == VaultErrorKind::Other => self.env.fs.remove_dir_all(&dir).await?,
@@ -318,12 +319,14 @@ impl Work<'_> {
 
     /// One snapshot; an error ends the run.
     async fn copy(&self, copier: &DiskCopier, id: &SnapshotId, place: &str) -> Result<Outcome> {
-        let request = CopyRequest {
-            may_return: self.named.contains(id),
-            ..CopyRequest::new(id.clone())
-        };
-        if copier.standing(&request).await? == Standing::Deleted && !request.may_return {
-            return Ok(Outcome::Deleted);
+        let request = CopyRequest::new(id.clone());
+        // What retention removed there does not come back with every run. Who names it is told by `begin`.
+        if !self.named.contains(id) {
+            match copier.standing(&request).await? {
+                Standing::Deleted => return Ok(Outcome::Deleted),
+                Standing::Purged => return Ok(Outcome::Purged),
+                Standing::Missing | Standing::Same | Standing::Other => {}
+            }
         }
         let dir = self.spool.join(id.as_str());
         let mut beginnings = 0;
@@ -332,7 +335,7 @@ impl Work<'_> {
             match self.try_to_copy(copier, &request, &dir, place).await {
                 Ok(Some(report)) => return Ok(Outcome::Copied(Box::new(report))),
                 Ok(None) => return Ok(Outcome::There),
-                Err(error) if error.kind == VaultErrorKind::Lost && beginnings < BEGINNINGS_MAX => {}
+                Err(error) if error.kind == VaultErrorKind::Stale && beginnings < BEGINNINGS_MAX => {}
                 // The next snapshot would meet the same.
                 Err(error) if matches!(error.kind, VaultErrorKind::Busy | VaultErrorKind::Full) => {
                     let hint = "the same command goes on where this one stopped";
@@ -413,7 +416,13 @@ impl Done {
                 Outcome::Deleted => {
                     deleted += 1;
                     note(&format!(
-                        "{id} was deleted from DST and stays away; name it to copy it again"
+                        "{id} was deleted there; bring it back with `tidemark snapshot undelete`"
+                    ))?;
+                }
+                Outcome::Purged => {
+                    deleted += 1;
+                    note(&format!(
+                        "{id} was deleted for good there, and its id is not used again"
                     ))?;
                 }
                 Outcome::Failed(why) => {
@@ -448,6 +457,7 @@ impl Done {
                 }),
                 Outcome::There => json!({"Outcome": "there"}),
                 Outcome::Deleted => json!({"Outcome": "deleted"}),
+                Outcome::Purged => json!({"Outcome": "purged"}),
                 Outcome::Failed(why) => json!({"Outcome": "failed", "Error": why}),
             };
             if let (Value::Object(row), Value::Object(more)) = (&mut row, more) {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tidemark_units::DiskId;
-use tidemark_vault::{Inventory, SnapshotRecord};
+use tidemark_vault::{Listing, SnapshotRecord};
 
 /// For the help.
 pub const EXAMPLES: &str = "\
@@ -75,10 +75,10 @@ pub fn run(args: &LsArgs) -> Result<ExitCode> {
     let at = place.clone();
     let (id, found) = engine(|real| async move {
         let vault = open(&real.env, &at, secret, &environment).await?;
-        let found = vault.inventory(disk.as_ref()).await?;
+        let found = vault.listing(disk.as_ref()).await?;
         Ok((vault.id(), found))
     })?;
-    let Inventory {
+    let Listing {
         snapshots,
         unreadable,
     } = found;

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use tidemark_units::SnapshotId;
-use tidemark_vault::{Inventory, SnapshotRecord};
+use tidemark_vault::{Listing, SnapshotRecord};
 
 /// For the help.
 pub const EXAMPLES: &str = "\
@@ -43,9 +43,9 @@ pub fn run(args: &ShowArgs) -> Result<ExitCode> {
         let vault = open(&real.env, &at, secret, &environment).await?;
         // Its disk's, if its record can be read; else all, to name what is wrong.
         let disk = vault.disk_of(&wanted).await.ok().flatten();
-        Ok(vault.inventory(disk.as_ref()).await?)
+        Ok(vault.listing(disk.as_ref()).await?)
     })?;
-    let Inventory {
+    let Listing {
         snapshots,
         unreadable,
     } = found;

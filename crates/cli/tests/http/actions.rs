@@ -280,6 +280,7 @@ const ACTIONS: &[&str] = &[
     "ResetDisk",
     "RunInstances",
     "StartInstance",
+    "StartVaultScrub",
     "StopInstance",
     "TagResources",
     "UntagResources",

@@ -2,6 +2,7 @@
 
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::error::node_refusal;
 use crate::rules::{self, Token};
@@ -50,10 +51,15 @@ fn insert(
     control.check_region(Some(&request.region_id))?;
     control.check_zone(Some(&request.zone_id), 404)?;
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
-    let size = match &request.snapshot_id {
+    let source = match &request.snapshot_id {
+        None => None,
+        Some(id) => Some(usable_source(t, caller, id)?),
+    };
+    let encrypted = rules::encrypted(control, "Encrypted", request.encrypted, source.as_ref())?;
+    let size = match &source {
         None => request.size.ok_or_else(|| ApiError::missing_parameter("Size"))?,
-        Some(id) => {
-            let least = source_size(t, caller, id)?;
+        Some(snapshot) => {
+            let least = snapshot.source_disk_size_gib.unsigned_abs();
             // Register pick 8: a smaller wish yields the snapshot's size. A snapshot may come from a
             // disk that is smaller than this category starts; then the category's floor counts.
             let size = request.size.unwrap_or(0).max(least);
@@ -92,6 +98,7 @@ fn insert(
         created_ms: now,
         attached_ms: None,
         detached_ms: None,
+        encrypted,
     };
     row.insert(t)?;
     tags::set(t, &caller.account, ResourceType::Disk, &row.id, &request.tags)?;
@@ -103,11 +110,15 @@ fn insert(
     Ok((response, Some(job)))
 }
 
-/// The size (GiB) of the disk that a usable snapshot came from.
-pub(super) fn source_size(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<u64, ApiError> {
+/// A snapshot that a disk can be made from.
+pub(super) fn usable_source(
+    t: &mut dyn Transaction,
+    caller: &Caller,
+    id: &str,
+) -> Result<SnapshotRow, ApiError> {
     let snapshot = rules::snapshot(t, caller, id)?;
     match snapshot.status {
-        SnapshotStatus::Accomplished => Ok(snapshot.source_disk_size_gib.unsigned_abs()),
+        SnapshotStatus::Accomplished => Ok(snapshot),
         SnapshotStatus::Progressing => {
             let message = format!("The snapshot {id} is still being created.");
             Err(ApiError::new(403, "InvalidSnapshotId.NotReady", message))

@@ -168,6 +168,7 @@ fn insert(
         created_ms: now,
         modified_ms: now,
         expires_ms: rules::expiry(now, request.retention_days),
+        encrypted: disk.encrypted,
         id,
     };
     row.insert(t)?;

@@ -57,6 +57,7 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     all.equals_if("delete_auto_snapshot", request.delete_auto_snapshot);
     all.equals_if("enable_auto_snapshot", request.enable_auto_snapshot);
     all.equals_if("performance_level", request.performance_level.as_ref());
+    all.equals_if("encrypted", request.encrypted);
     all.equals_if("multi_attach", request.multi_attach.as_ref());
     if let Some(reason) = &request.lock_reason {
         match reason.as_str() {
@@ -67,7 +68,6 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     }
     // What holds for every disk here, or for none.
     let nothing_fits = request.portable == Some(false)
-        || request.encrypted == Some(true)
         || request.enable_automated_snapshot_policy == Some(true)
         || request.auto_snapshot_policy_id.is_some()
         || request.kms_key_id.is_some()

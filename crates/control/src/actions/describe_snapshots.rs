@@ -124,8 +124,11 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
         // Images are not made yet, so none can use a snapshot.
         Some(_) => all.nothing(),
     }
-    // Nothing is encrypted, so only the filters for it can ask for that.
-    if request.encrypted || request.kms_key_id.is_some() {
+    if request.encrypted {
+        all.equals("encrypted", true);
+    }
+    // There is no key service: no snapshot has a key from one.
+    if request.kms_key_id.is_some() {
         all.nothing();
     }
     all.tagged(ResourceType::Snapshot, &request.tags);

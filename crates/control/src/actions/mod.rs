@@ -23,6 +23,7 @@ mod reboot_instance;
 mod reset_disk;
 mod run_instances;
 mod start_instance;
+mod start_vault_scrub;
 mod stop_instance;
 mod tag_resources;
 mod untag_resources;

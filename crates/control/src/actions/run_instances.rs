@@ -5,10 +5,11 @@
 //! Networks are not managed here: ids of switches and groups are kept as labels.
 
 use super::attach_disk::SYSTEM_DEVICE;
-use super::create_disk::source_size;
+use super::create_disk::usable_source;
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::control::random;
 use crate::error::node_refusal;
@@ -91,9 +92,15 @@ fn insert_all(
         return Ok((response, Vec::new()));
     }
     let resource_group = check(control, request)?;
-    let mut sizes = Vec::new();
+    let system_encrypted = rules::encrypted(
+        control,
+        "SystemDisk.Encrypted",
+        request.system_disk.encrypted,
+        None,
+    )?;
+    let mut decided = Vec::new();
     for disk in &request.data_disks {
-        sizes.push(data_disk_size(t, caller, disk)?);
+        decided.push(decide(t, control, caller, disk)?);
     }
     if request.dry_run {
         return Err(ApiError::dry_run());
@@ -112,7 +119,7 @@ fn insert_all(
             &instance.id,
             &request.tags,
         )?;
-        insert_disks(t, control, request, &instance, &sizes)?;
+        insert_disks(t, control, request, &instance, system_encrypted, &decided)?;
         let job = jobs::add(t, JobKind::RunInstance, &instance.id, &instance.id, "", now)?;
         response.instance_id_sets.push(instance.id.clone());
         started.push((job, instance.id));
@@ -171,24 +178,46 @@ fn check(control: &Control, request: &Request) -> Result<String, ApiError> {
     Ok(resource_group)
 }
 
-/// A data disk's size in GiB: as wished, and at least its snapshot's.
-fn data_disk_size(t: &mut dyn Transaction, caller: &Caller, disk: &DataDisk) -> Result<u64, ApiError> {
-    let Some(snapshot) = &disk.snapshot_id else {
+/// What a data disk's snapshot has a say in.
+struct Decided {
+    /// GiB: as wished, and at least the snapshot's.
+    size: u64,
+    encrypted: bool,
+}
+
+fn decide(
+    t: &mut dyn Transaction,
+    control: &Control,
+    caller: &Caller,
+    disk: &DataDisk,
+) -> Result<Decided, ApiError> {
+    let source = match &disk.snapshot_id {
+        None => None,
+        Some(id) => Some(usable_source(t, caller, id).map_err(|error| match error.status {
+            404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
+            _ => error,
+        })?),
+    };
+    Ok(Decided {
+        size: data_disk_size(disk, source.as_ref())?,
+        encrypted: rules::encrypted(control, "DataDisk.N.Encrypted", disk.encrypted, source.as_ref())?,
+    })
+}
+
+fn data_disk_size(disk: &DataDisk, source: Option<&SnapshotRow>) -> Result<u64, ApiError> {
+    let Some(snapshot) = source else {
         return disk
             .size
             .ok_or_else(|| ApiError::missing_parameter("DataDisk.N.Size"));
     };
-    let least = source_size(t, caller, snapshot).map_err(|error| match error.status {
-        404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
-        _ => error,
-    })?;
+    let least = snapshot.source_disk_size_gib.unsigned_abs();
     let allowed = category(&disk.category).map(|c| c.data_sizes(disk.performance_level.as_deref()));
     let (floor, ceiling) = allowed.map_or((1, least), |sizes| (*sizes.start(), *sizes.end()));
     let size = disk.size.unwrap_or(0).max(least).max(floor);
     if size > ceiling {
         let message = format!(
-            "The snapshot {snapshot} needs {least} GiB, more than the {ceiling} GiB of category {}.",
-            disk.category
+            "The snapshot {} needs {least} GiB, more than the {ceiling} GiB of category {}.",
+            snapshot.id, disk.category
         );
         return Err(ApiError::new(
             400,
@@ -272,7 +301,8 @@ fn insert_disks(
     control: &Control,
     request: &Request,
     instance: &InstanceRow,
-    sizes: &[u64],
+    system_encrypted: bool,
+    decided: &[Decided],
 ) -> Result<(), ApiError> {
     let wished: Vec<_> = request
         .data_disks
@@ -296,10 +326,11 @@ fn insert_disks(
         delete_with_instance: true,
         image_id: instance.image_id.clone(),
         origin_instance_id: instance.id.clone(),
+        encrypted: system_encrypted,
         ..blank(t, control, instance)?
     };
     insert_disk(t, request, &row)?;
-    for (disk, size) in request.data_disks.iter().zip(sizes) {
+    for (disk, decided) in request.data_disks.iter().zip(decided) {
         let device = disk.device.clone().or_else(|| free.next());
         let none_free = || {
             ApiError::new(
@@ -314,7 +345,8 @@ fn insert_disks(
             kind: DiskKind::Data,
             category: disk.category.clone(),
             performance_level: disk.performance_level.clone().unwrap_or_default(),
-            size_gib: gib(*size),
+            size_gib: gib(decided.size),
+            encrypted: decided.encrypted,
             device: device.ok_or_else(none_free)?,
             delete_with_instance: disk.delete_with_instance,
             source_snapshot_id: disk.snapshot_id.clone().unwrap_or_default(),
@@ -367,6 +399,7 @@ fn blank(t: &mut dyn Transaction, control: &Control, instance: &InstanceRow) -> 
         created_ms: instance.created_ms,
         attached_ms: None,
         detached_ms: None,
+        encrypted: false,
     })
 }
 

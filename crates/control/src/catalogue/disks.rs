@@ -50,6 +50,8 @@ record! {
         created_ms: i64,
         attached_ms: Option<i64>,
         detached_ms: Option<i64>,
+        /// What its captures store is under a key of its own. Never changes.
+        encrypted: bool,
     }
 }
 

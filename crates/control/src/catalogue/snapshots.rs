@@ -46,6 +46,8 @@ record! {
         created_ms: i64,
         modified_ms: i64,
         expires_ms: Option<i64>,
+        /// As its disk.
+        encrypted: bool,
     }
 }
 

@@ -51,6 +51,7 @@ fn disk(t: &mut dyn Transaction, id: &str) -> Result<DiskRow, StoreError> {
         created_ms: 5,
         attached_ms: None,
         detached_ms: Some(7),
+        encrypted: true,
     };
     row.insert(t)?;
     Ok(row)
@@ -82,6 +83,7 @@ fn snapshot(t: &mut dyn Transaction, id: &str, disk: &str) -> Result<SnapshotRow
         created_ms: 1,
         modified_ms: 1,
         expires_ms: None,
+        encrypted: true,
     };
     row.insert(t)?;
     Ok(row)

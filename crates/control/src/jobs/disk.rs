@@ -62,7 +62,16 @@ pub(super) async fn make_volume(
         text => Some(snapshot_id(job, text)?),
     };
     let bytes = disk.size_gib.unsigned_abs().saturating_mul(GIB);
-    match control.node().create_disk(&id, bytes, source.as_ref()).await {
+    let made = match disk.encrypted {
+        true => {
+            control
+                .node()
+                .create_encrypted_disk(&id, bytes, source.as_ref())
+                .await
+        }
+        false => control.node().create_disk(&id, bytes, source.as_ref()).await,
+    };
+    match made {
         Ok(()) => Ok(None),
         Err(error) if is_final(&error, job) => {
             // Whatever was begun goes; that nothing was begun is fine too.

@@ -9,7 +9,13 @@ pub(super) struct Migration {
 }
 
 /// All steps, oldest first.
-pub(super) const ALL: &[Migration] = &[Migration {
-    version: 1,
-    sql: include_str!("../../migrations/0001_first.sql"),
-}];
+pub(super) const ALL: &[Migration] = &[
+    Migration {
+        version: 1,
+        sql: include_str!("../../migrations/0001_first.sql"),
+    },
+    Migration {
+        version: 2,
+        sql: include_str!("../../migrations/0002_encrypted.sql"),
+    },
+];

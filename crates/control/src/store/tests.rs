@@ -1,6 +1,7 @@
 //! The store's promises, on real files.
 
 use super::*;
+use crate::catalogue::disks::DiskRow;
 
 fn open(dir: &Path) -> Store {
     Store::open(&dir.join("catalogue.db")).expect("a fresh catalogue opens")
@@ -97,6 +98,32 @@ fn a_newer_schema_is_refused_by_name() {
         .expect("refused");
     assert_eq!(error.kind, StoreErrorKind::TooNew);
     assert!(error.to_string().contains("4711"), "{error}");
+}
+
+#[tokio::test]
+async fn a_catalogue_of_every_earlier_version_is_brought_up_to_date_with_its_rows() {
+    for known in 1..migrations::ALL.len() {
+        let dir = tempfile::tempdir().expect("temp dir");
+        let path = dir.path().join("catalogue.db");
+        drop(sqlite::start(&path, &migrations::ALL[..known]).expect("the schema of an earlier program"));
+        let file = rusqlite::Connection::open(&path).expect("opens");
+        file.execute_batch(
+            "INSERT INTO disks (id, ordinal, account, name, description, kind, status, status_before, category, \
+             performance_level, size_gib, zone, resource_group, device, ever_attached, delete_with_instance, \
+             delete_auto_snapshot, enable_auto_snapshot, bursting_enabled, provisioned_iops, multi_attach, \
+             source_snapshot_id, image_id, origin_instance_id, created_ms) VALUES ('d-1', 1, 'a', '', '', 'data', \
+             'Available', '', 'cloud', '', 20, 'z', 'rg', '', 0, 0, 1, 1, 0, 0, 'Disabled', '', '', '', 5)",
+        )
+        .expect("a row of that version");
+        drop(file);
+        let store = open(dir.path());
+        let row = store
+            .read(|t| DiskRow::get(t, "d-1"))
+            .await
+            .expect("read")
+            .expect("still there");
+        assert_eq!((row.size_gib, row.encrypted), (20, false), "from version {known}");
+    }
 }
 
 #[test]

@@ -117,9 +117,9 @@ async fn a_forced_deletion_takes_nothing_from_a_disk_that_is_being_filled() {
     let copy = world.disk_from(&format!("SnapshotId={id}")).await;
     call!(world, delete_snapshot, "SnapshotId={id}&Force=true").expect("deleted");
     fill(&world, &disk, 2, 48);
-    world.node.sweep().await.expect("swept");
+    world.node.collect(&at_once()).await.expect("collected");
     let world = world.restart().await;
-    world.node.sweep().await.expect("swept");
+    world.node.collect(&at_once()).await.expect("collected");
     world.attach(&instance, &copy).await;
     assert!(holds(&world, &copy, 1, 48));
 }
@@ -185,4 +185,12 @@ async fn progress_rises_and_reaches_the_end_only_at_the_end() {
         tokio::task::yield_now().await;
     }
     assert_eq!(last, 100);
+}
+
+/// Deleted snapshots are gone for good at once.
+fn at_once() -> tidemark_node::CollectOptions {
+    tidemark_node::CollectOptions {
+        purge_all: true,
+        ..Default::default()
+    }
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tidemark_control::{Caller, Clock, Control, ControlConfig};
 use tidemark_ecs::model::{Disk, Snapshot};
 use tidemark_ecs::{ApiError, Params};
-use tidemark_node::{Node, NodeConfig};
+use tidemark_node::{Node, NodeConfig, Secret};
 
 pub const REGION: &str = "cn-hangzhou";
 pub const ZONE: &str = "cn-hangzhou-a";
@@ -20,6 +20,8 @@ pub struct World {
     pub caller: Caller,
     /// What the clock is ahead of this machine's.
     ahead_ms: Arc<AtomicI64>,
+    /// What opens the vault, if it is encrypted.
+    secret: Option<Secret>,
 }
 
 /// The parameters of a request: `A=1&B=2`, with the region added.
@@ -56,9 +58,19 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut ControlConfig)) -> World {
+        Self::made(None, change).await
+    }
+
+    /// With an encrypted vault.
+    pub async fn encrypted() -> World {
+        let secret = Secret::key_file(&[7; 32]).expect("a key");
+        Self::made(Some(secret), |_| {}).await
+    }
+
+    async fn made(secret: Option<Secret>, change: impl FnOnce(&mut ControlConfig)) -> World {
         let dir = tempfile::tempdir().expect("temp dir");
         let ahead_ms = Arc::new(AtomicI64::new(0));
-        let (control, node) = open(&dir, &ahead_ms, change).await;
+        let (control, node) = open(&dir, &ahead_ms, secret.clone(), change).await;
         let key = control.root_key().await.expect("a root key");
         let caller = control.caller(&key);
         World {
@@ -67,6 +79,7 @@ impl World {
             node,
             caller,
             ahead_ms,
+            secret,
         }
     }
 
@@ -89,18 +102,20 @@ impl World {
             dir,
             caller,
             ahead_ms,
+            secret,
             control,
             node,
         } = self;
         drop((control, node));
         change(&dir);
-        let (control, node) = open(&dir, &ahead_ms, |_| {}).await;
+        let (control, node) = open(&dir, &ahead_ms, secret.clone(), |_| {}).await;
         World {
             dir,
             control,
             node,
             caller,
             ahead_ms,
+            secret,
         }
     }
 
@@ -255,11 +270,14 @@ fn self_sql(dir: &TempDir, sql: &str) {
 async fn open(
     dir: &TempDir,
     ahead_ms: &Arc<AtomicI64>,
+    vault_secret: Option<Secret>,
     change: impl FnOnce(&mut ControlConfig),
 ) -> (Control, Node) {
     let node = Node::start(NodeConfig {
         nbd_socket: Some(dir.path().join("nbd.sock")),
         spool_bytes_max: 1 << 30,
+        undelete_window: Duration::ZERO,
+        vault_secret,
         ..NodeConfig::new(dir.path().join("node"), dir.path().join("vault"))
     })
     .await

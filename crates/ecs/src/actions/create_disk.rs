@@ -27,6 +27,9 @@ pub struct Request {
     pub provisioned_iops: Option<i64>,
     /// cloud_auto only.
     pub bursting_enabled: bool,
+    /// `None`: as the snapshot is. Left out then, so that a token from before there was a choice still fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
     pub tags: Vec<Tag>,
     pub resource_group_id: Option<String>,
     /// Not part of what is compared between two requests with the same token.
@@ -66,6 +69,7 @@ impl Request {
             description: text::description(params, "Description", (400, "InvalidDescription.Malformed"))?,
             provisioned_iops: provisioned_iops(params, &category)?,
             bursting_enabled: bursting(params, &category)?,
+            encrypted: disk::encrypted(params)?,
             tags: tags::new_tags(params, (403, "QuotaExceed.Tags"))?,
             resource_group_id: params.text("ResourceGroupId"),
             client_token: client_token(params, 403, "InvalidClientToken.Malformed")?,
@@ -197,13 +201,6 @@ fn bursting(params: &Params, category: &Category) -> Result<bool, ApiError> {
 
 /// Options that would change what the disk is must not be dropped silently.
 fn refuse_what_is_not_offered(params: &Params) -> Result<(), ApiError> {
-    if params.flag("Encrypted")? {
-        return Err(ApiError::new(
-            400,
-            "InvalidParameter.Encrypted",
-            "The parameter \"Encrypted\" is not valid: encrypted disks are not offered.",
-        ));
-    }
     let multi_attach = params.word(
         "MultiAttach",
         &["Disabled", "Enabled"],
@@ -276,6 +273,15 @@ mod tests {
     }
 
     #[test]
+    fn encryption_is_a_wish_or_left_to_the_snapshot() {
+        assert_eq!(parse("Size=20&Encrypted=true").encrypted, Some(true));
+        assert_eq!(parse("Size=20&Encrypted=False").encrypted, Some(false));
+        assert_eq!(parse("SnapshotId=s-1&KMSKeyId=").encrypted, None);
+        let before = serde_json::to_string(&parse("Size=20")).expect("serialises");
+        assert!(!before.contains("encrypted"), "{before}");
+    }
+
+    #[test]
     fn levels_are_for_essd() {
         assert_eq!(
             parse("Size=20&DiskCategory=cloud_essd")
@@ -344,7 +350,13 @@ mod tests {
                 ),
                 ("Size=20&DiskName=1a", 400, "InvalidDiskName.Malformed"),
                 ("Size=20&Description=x", 400, "InvalidDescription.Malformed"),
-                ("Size=20&Encrypted=true", 400, "InvalidParameter.Encrypted"),
+                ("Size=20&Encrypted=yes", 400, "InvalidParameter"),
+                ("Size=20&KMSKeyId=k-1", 400, "InvalidParameter.EncryptedIllegal"),
+                (
+                    "Size=20&Encrypted=true&KMSKeyId=k-1",
+                    404,
+                    "InvalidParameter.KMSKeyId.NotFound",
+                ),
                 ("Size=20&MultiAttach=Enabled", 403, "InvalidParameter.MultiAttach"),
                 (
                     "Size=20&ProvisionedIops=100",

@@ -23,6 +23,7 @@ pub mod reboot_instance;
 pub mod reset_disk;
 pub mod run_instances;
 pub mod start_instance;
+pub mod start_vault_scrub;
 pub mod stop_instance;
 pub mod tag_resources;
 pub mod untag_resources;

@@ -3,6 +3,7 @@
 //! A category is a label: one engine serves them all, and what a category decides is which sizes
 //! and options a request may ask for.
 
+use crate::{ApiError, Params};
 use std::ops::RangeInclusive;
 
 /// A category that can be asked for.
@@ -88,6 +89,34 @@ impl Category {
             .find(|(name, _)| *name == level)
             .map_or(own, |(_, least)| own.max(*least))
     }
+}
+
+/// `Encrypted` as wished; `None` leaves it to the snapshot that the disk is made from. There is no key service whose
+/// key a `KMSKeyId` could name: an encrypted disk's key is made with it.
+pub fn encrypted(params: &Params) -> Result<Option<bool>, ApiError> {
+    let encrypted = params.boolean("Encrypted")?;
+    let Some(key) = params.get("KMSKeyId") else {
+        return Ok(encrypted);
+    };
+    let named = params.full_name("KMSKeyId");
+    Err(match encrypted {
+        Some(true) => ApiError::new(
+            404,
+            "InvalidParameter.KMSKeyId.NotFound",
+            format!(
+                "The parameter \"{named}\" is not valid: there is no key {key:?}. An encrypted disk gets a key of its own; \
+                 leave {named} away."
+            ),
+        ),
+        _ => ApiError::new(
+            400,
+            "InvalidParameter.EncryptedIllegal",
+            format!(
+                "The parameter \"{}\" must be true when {named} is given.",
+                params.full_name("Encrypted")
+            ),
+        ),
+    })
 }
 
 #[cfg(test)]

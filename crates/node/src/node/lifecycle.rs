@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemark_env::Fs;
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
+use tidemark_vault::{Root, VaultErrorKind};
 use tidemark_volume::{CreateOptions, PendingMark, Volume};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -66,14 +67,15 @@ impl Node {
         if lock(&shared.disks).contains_key(disk) {
             return Ok(());
         }
-        let _adopting = shared.adopting.read().await;
+        let source = match source {
+            Some(snapshot) => Some(self.adopt(disk, &[], snapshot, size_bytes).await?),
+            None => None,
+        };
+        let is_lazy = source.is_some();
         let options = CreateOptions {
             name: disk.to_string(),
             size_bytes,
-            source: match source {
-                Some(snapshot) => Some(self.content_of(snapshot, size_bytes).await?),
-                None => None,
-            },
+            source,
         };
         let (dir, half) = (shared.dir(disk), shared.dir_beside("new", disk));
         let (config, named) = (shared.config.volume.clone(), disk.clone());
@@ -83,6 +85,7 @@ impl Node {
             if fs.exists(&dir).await? {
                 return Ok(()); // made before a crash
             }
+            host.forget_release(&named).await?;
             if encrypted {
                 host.refuse_without_encryption(&named)?;
                 host.make_disk_key(&named).await?;
@@ -105,6 +108,9 @@ impl Node {
                         tracing::warn!(dir = %left.display(), error = %e, "removing a half-made disk");
                     }
                 }
+                if is_lazy && let Err(e) = host.note_release(&named).await {
+                    tracing::warn!(disk = %named, error = %e, "the vault goes on to keep what a disk that was not made needs");
+                }
             }
             made
         });
@@ -112,19 +118,17 @@ impl Node {
         self.open_locked(disk).await
     }
 
-    /// A snapshot's root, encoded, and how much of it a disk of that size takes.
-    pub(super) async fn content_of(
+    /// Makes sure that a snapshot's content stays for a volume of `disk`, which goes on to need `roots` too. Gives its
+    /// root, encoded, and how much of it a disk of that size takes.
+    pub(super) async fn adopt(
         &self,
+        disk: &DiskId,
+        roots: &[Root],
         snapshot: &SnapshotId,
         size_bytes: u64,
     ) -> Result<(Vec<u8>, u64), NodeError> {
-        let record = self.record(snapshot).await?;
-        let Some(record) = record else {
-            return Err(NodeError::new(
-                NodeErrorKind::Missing,
-                format!("there is no snapshot {snapshot}"),
-            ));
-        };
+        let missing = || NodeError::new(NodeErrorKind::Missing, format!("there is no snapshot {snapshot}"));
+        let record = self.record(snapshot).await?.ok_or_else(missing)?;
         if size_bytes < record.size_bytes {
             let message = format!(
                 "a disk of {size_bytes} bytes is too small for snapshot {snapshot} of {} bytes",
@@ -132,7 +136,16 @@ impl Node {
             );
             return Err(NodeError::new(NodeErrorKind::Invalid, message));
         }
-        Ok((record.root.to_bytes(), record.size_bytes))
+        let (disk, id, roots) = (disk.clone(), snapshot.clone(), roots.to_vec());
+        let adopted = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.adopt(&disk, &roots, &id).await });
+        match adopted.await? {
+            Ok(record) => Ok((record.root.to_bytes(), record.size_bytes)),
+            Err(e) if e.kind == VaultErrorKind::Missing => Err(missing()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Opens a disk after a restart: recovers its log and resumes its captures and its hydration.
@@ -219,8 +232,25 @@ impl Node {
             changing: AsyncMutex::new(()),
             thread: Mutex::new(Some(thread)),
         };
-        lock(&shared.disks).insert(disk.clone(), Arc::new(opened));
+        let opened = Arc::new(opened);
+        lock(&shared.disks).insert(disk.clone(), Arc::clone(&opened));
+        self.tell_needs_later(disk, opened);
         Ok(())
+    }
+
+    /// Tells the vault what the volume needs, without waiting for it: a volume that came here as a copy of another node's
+    /// is known as ours from now on.
+    fn tell_needs_later(&self, disk: &DiskId, open: Arc<Disk>) {
+        let (disk, shared) = (disk.clone(), Arc::downgrade(&self.shared));
+        self.shared.vault.cast(move |_| async move {
+            let Some(shared) = shared.upgrade() else { return };
+            let Ok(_changing) = open.changing.try_lock() else {
+                return;
+            };
+            if let Err(e) = shared.tell_needs(&disk, &open).await {
+                tracing::warn!(%disk, error = %e, "the vault could not be told what a disk needs of it");
+            }
+        });
     }
 
     /// Makes a capture known as progressing before anybody can ask.
@@ -265,19 +295,21 @@ impl Node {
             open.end().await;
         }
         let (dir, gone) = (shared.dir(disk), shared.dir_beside("gone", disk));
+        let removed_disk = disk.clone();
         let removed = shared.vault.call(move |host| async move {
             let fs = &host.env().fs;
             if !fs.exists(&dir).await? {
                 return Ok(());
             }
+            host.note_release(&removed_disk).await?;
             // Renamed first: after a crash there is a whole disk or none.
             fs.rename(&dir, &gone).await?;
             sync_parent(&**fs, &gone).await?;
-            fs.remove_dir_all(&gone).await
+            Ok::<_, NodeError>(fs.remove_dir_all(&gone).await?)
         });
         removed.await??;
         // The disk may have been the last to need some of the vault's data.
-        shared.sweep_wanted.notify_one();
+        shared.collect_wanted.notify_one();
         Ok(())
     }
 }

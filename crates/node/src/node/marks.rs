@@ -3,9 +3,12 @@
 //! What must stay true: the answer to a mark means that it is durable together with its note; a deletion first makes
 //! the disk independent of the snapshot; one change of a disk's marks at a time (`changing`).
 
+use super::collecting::decoded;
 use super::{Disk, Node, lock};
 use crate::notes::Note;
-use crate::types::{MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary};
+use crate::types::{
+    DeletedSnapshot, MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary,
+};
 use std::sync::atomic::Ordering;
 use tidemark_units::{DiskId, SnapshotId};
 use tidemark_vault::{Root, SnapshotRecord};
@@ -138,13 +141,53 @@ impl Node {
             let _changing = open.changing.lock().await;
             self.reparent(disk, open, snapshot, &record.root).await?;
         }
-        let (disk, id) = (disk.clone(), snapshot.clone());
+        let (of, id, window) = (disk.clone(), snapshot.clone(), shared.config.undelete_window);
         shared
             .vault
-            .call(move |host| async move { host.vault.delete_snapshot(&disk, &id).await })
+            .call(move |host| async move {
+                let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+                let until_ms = host.env().clock.unix_millis().saturating_add(window_ms);
+                let until_ms = (window_ms > 0).then_some(until_ms);
+                host.vault.delete_snapshot(&of, &id, until_ms).await
+            })
             .await??;
-        shared.sweep_wanted.notify_one();
+        shared.collect_wanted.notify_one();
         Ok(())
+    }
+
+    /// Brings a deleted snapshot back; one that exists is fine. `Missing` once it has been purged. Gives the caller's data
+    /// about it ([`MarkRequest::meta`]).
+    pub async fn undelete_snapshot(
+        &self,
+        disk: &DiskId,
+        snapshot: &SnapshotId,
+    ) -> Result<serde_json::Value, NodeError> {
+        let (disk, id) = (disk.clone(), snapshot.clone());
+        let record = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.undelete_snapshot(&disk, &id).await })
+            .await??;
+        Ok(record.meta)
+    }
+
+    /// Deleted snapshots that can still be brought back.
+    pub async fn deleted_snapshots(&self) -> Result<Vec<DeletedSnapshot>, NodeError> {
+        let deleted = self
+            .shared
+            .vault
+            .call(|host| async move { host.vault.deleted_snapshots().await })
+            .await??;
+        let mut deleted: Vec<_> = deleted
+            .into_iter()
+            .map(|(disk, gone)| DeletedSnapshot {
+                disk,
+                snapshot: gone.id,
+                until_ms: gone.until_ms,
+            })
+            .collect();
+        deleted.sort_by(|a, b| (a.until_ms, &a.snapshot).cmp(&(b.until_ms, &b.snapshot)));
+        Ok(deleted)
     }
 
     /// Withdraws a mark whose capture is not running (its volume had stopped, say).
@@ -189,7 +232,7 @@ impl Node {
             .vault
             .call(move |host| async move {
                 let head = host.vault.head_log(&disk).await?;
-                let live = tidemark_vault::head::live_snapshots(&head.entries());
+                let live = head.state().live();
                 let before = live
                     .iter()
                     .take_while(|(other, _)| *other != id)
@@ -223,11 +266,12 @@ impl Node {
                 format!("disk {disk} is exported to clients"),
             ));
         }
-        let _adopting = shared.adopting.read().await;
-        let (root, _) = self.content_of(snapshot, open.size_bytes).await?;
-        let parent = open
+        let (needed, parent) = open
             .remote
-            .call(|host| async move { host.volume.parent() })
+            .call(|host| async move { (host.volume.roots(), host.volume.parent()) })
+            .await?;
+        let (root, _) = self
+            .adopt(disk, &decoded(&needed)?, snapshot, open.size_bytes)
             .await?;
         let target = Root::from_bytes(&root)?;
         let from = parent.as_deref().map(Root::from_bytes).transpose()?;

@@ -264,14 +264,8 @@ impl Builder<'_> {
     /// Adds a node to the open tree pack.
     async fn store(&mut self, level: u8, position: u32, node: EncodedNode) -> Result<NodeRef> {
         let open = self.open.get_or_insert_with(|| {
-            let id = PackId(self.state.vault.env().random());
-            self.state.vault.in_flight().add(self.state.number, id);
-            PackBuilder::new(
-                self.state.vault.id(),
-                PackKind::Tree,
-                id,
-                self.state.options.pack_bytes,
-            )
+            let (vault, id) = (self.state.vault.id(), self.state.new_pack_id());
+            PackBuilder::new(vault, PackKind::Tree, id, self.state.options.pack_bytes)
         });
         let leaf_chunks = if level == 0 { node.chunks as u8 } else { 0 };
         let kind = EntryKind::Node {

@@ -7,7 +7,7 @@ use super::state::State;
 use super::{Committed, CopyOf, RecordDraft};
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::head::HeadEntry;
+use crate::head::{HeadEntry, HeadLog, Refusal, Stage};
 use crate::key;
 use crate::pack::PackKind;
 use crate::record::{SnapshotRecord, SnapshotStats};
@@ -63,10 +63,9 @@ impl State {
         let id = &self.spec.snapshot;
         self.check()?;
         let head = self.vault.head_log(&self.spec.disk).await?;
-        let may_return = copy.is_some_and(|copy| copy.may_return);
         match head.snapshot(id) {
-            Some(Some(root)) => return self.committed_before(root).await,
-            Some(None) if !may_return => {
+            Some((root, Stage::Exists)) => return self.committed_before(root).await,
+            Some((_, Stage::Deleted(_) | Stage::Purged)) => {
                 self.tidy().await;
                 let cause = "it was deleted after its commit";
                 return Err(VaultError::new(
@@ -76,7 +75,7 @@ impl State {
                     cause,
                 ));
             }
-            Some(None) | None => {}
+            None => {}
         }
         self.seal().await?;
         let missing = self.spec.pending.len() - self.core.borrow().taken.len();
@@ -108,24 +107,41 @@ impl State {
         store.put("write snapshot record", &name, vec![object]).await?;
         let entry = HeadEntry::Snapshot { id: id.clone(), root };
         let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
-        let appended = head
-            .append_while(entry, owned_from, |head| match head.snapshot(id) {
-                Some(Some(_)) => false,
-                Some(None) => may_return,
-                None => true,
-            })
-            .await?;
-        if appended.is_none() {
-            let cause = "another capture committed it meanwhile";
-            return Err(VaultError::new(
-                VaultErrorKind::Lost,
-                "finish capture",
-                "head log",
-                cause,
-            ));
+        let refused = Cell::new(VaultErrorKind::Lost);
+        let why_not = |head: &HeadLog| self.why_not_commit(head, &refused);
+        match head.append_as_owner(entry, owned_from, why_not).await {
+            Ok(_) => {}
+            Err(Refusal::Failed(error)) => return Err(error),
+            Err(Refusal::Because(cause)) => {
+                return Err(VaultError::new(
+                    refused.get(),
+                    "finish capture",
+                    "head log",
+                    cause,
+                ));
+            }
         }
         self.tidy().await;
         Ok(Committed { root, stats })
+    }
+
+    /// Why the snapshot must not be committed after what the log says, and of which kind that error is.
+    fn why_not_commit(&self, head: &HeadLog, kind: &Cell<VaultErrorKind>) -> Option<String> {
+        if head.snapshot(&self.spec.snapshot).is_some() {
+            return Some("another capture committed it meanwhile".into());
+        }
+        let state = head.state();
+        if state.has_ended(self.spool.capture) {
+            return Some("the capture was given up, perhaps by another node".into());
+        }
+        let parent = self.spec.parent.as_ref();
+        if parent.is_some_and(|parent| !state.needs(parent)) {
+            kind.set(VaultErrorKind::Stale);
+            return Some(
+                "what it is relative to may have been freed: nothing in the log needs it any more".into(),
+            );
+        }
+        None
     }
 
     /// The commit had happened, only its answer was lost.
@@ -164,10 +180,11 @@ impl State {
         if let Err(error) = self.spool.destroy().await {
             tracing::warn!(%error, "the spool of a committed snapshot stays for now");
         }
-        self.vault.in_flight().end(self.number);
+        self.unregister().await;
     }
 
-    pub(super) async fn abandon(self: &Rc<Self>) -> Result<()> {
+    /// Of a copy, the record stays: another copy of the same snapshot may be about to commit with it.
+    pub(super) async fn abandon(self: &Rc<Self>, is_copy: bool) -> Result<()> {
         self.close().await;
         // Without the head log nobody knows whether a finish got through: the packs stay for the sweep.
         let fenced = self.fence().await;
@@ -180,9 +197,9 @@ impl State {
         }
         self.spool.destroy().await?;
         if fenced.is_ok() {
-            self.remove_from_bucket().await;
+            self.remove_from_bucket(!is_copy).await;
+            self.unregister().await;
         }
-        self.vault.in_flight().end(self.number);
         Ok(())
     }
 
@@ -191,22 +208,29 @@ impl State {
     /// A finish that was given up, in this life or in an earlier one, may still have its head entry on the way to the
     /// bucket, to land after we looked. An entry of our own takes its place.
     async fn fence(&self) -> Result<bool> {
-        let id = &self.spec.snapshot;
-        let head = self.vault.head_log(&self.spec.disk).await?;
-        let is_committed = || matches!(head.snapshot(id), Some(Some(_)));
-        // The record is put before the head entry is: without one, none is on its way.
-        let record = key::snapshot(id);
-        let begun = self.vault.store().get_opt("abandon capture", &record).await?;
-        if !is_committed() && begun.is_some() && !mutant::on("vault-abandon-without-fence") {
-            let drop = HeadEntry::Drop { id: id.clone() };
-            // Also when it was dropped once before: a copy may make a snapshot again.
-            head.append_while(drop, head.len(), |_| !is_committed()).await?;
+        let (id, capture) = (&self.spec.snapshot, self.spool.capture);
+        let (head, store) = (self.vault.head_log(&self.spec.disk).await?, self.vault.store());
+        let is_committed = || matches!(head.snapshot(id), Some((_, Stage::Exists)));
+        // It is registered before anything is put, but for a record that needs no pack.
+        let begun = self.registered.get()
+            || store.registered(capture).await?.is_some()
+            || store
+                .get_opt("abandon capture", &key::snapshot(id))
+                .await?
+                .is_some();
+        if begun && !mutant::on("vault-abandon-without-fence") {
+            let ended = |head: &HeadLog| head.snapshot(id).is_some() || head.state().has_ended(capture);
+            let why_not = |head: &HeadLog| ended(head).then(String::new);
+            match head.append_unless(HeadEntry::End { capture }, why_not).await {
+                Ok(_) | Err(Refusal::Because(_)) => {}
+                Err(Refusal::Failed(error)) => return Err(error),
+            }
         }
         Ok(!is_committed())
     }
 
     /// Best effort: what stays is found by the sweep.
-    async fn remove_from_bucket(&self) {
+    async fn remove_from_bucket(&self, with_record: bool) {
         let store = self.vault.store();
         let mut keys: Vec<String> = self
             .core
@@ -221,7 +245,9 @@ impl State {
                 .keys()
                 .map(|pack| key::pack(PackKind::Tree, *pack)),
         );
-        keys.push(key::snapshot(&self.spec.snapshot));
+        if with_record {
+            keys.push(key::snapshot(&self.spec.snapshot));
+        }
         let removals = stream::iter(keys)
             .map(|key| async move { (store.bucket.delete(&key).await, key) })
             .buffer_unordered(WIDTH);

@@ -11,7 +11,8 @@
 //! pack sealed before, or at the parent's; (3) everything needed to go on after a crash is in the spool
 //! directory, and nothing that is in the bucket already is sent again, except what was being sent;
 //! (4) the root depends on the taken chunks and the parent only, so a repeated finish commits the same
-//! content; (5) a file `*.pack` or `*.foot` is whole: damage in one is told, never dropped silently.
+//! content; (5) no pack is put into the bucket before the capture is registered there ([`register`]);
+//! (6) a file `*.pack` or `*.foot` is whole: damage in one is told, never dropped silently.
 //!
 //! Memory: a batch or two per core, [`CaptureOptions::upload_width`] packs, a bounded index of chunks.
 
@@ -20,15 +21,20 @@ mod commit;
 mod encode;
 mod index;
 mod pipeline;
+mod register;
 mod spool;
 mod state;
 mod upload;
 
+pub use register::RegisteredCapture;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use register::{decode as decode_registered, encode as encode_registered};
 pub use spool::spool_packs;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use spool::{chunks_of_rows, decode_spec, encode_spec, leaves_of};
 
 use crate::error::{Result, VaultError};
+use crate::id::CaptureId;
 use crate::pack::PACK_BYTES_TARGET;
 use crate::reader::Chunk;
 use crate::record::{Origin, SnapshotStats};
@@ -77,7 +83,7 @@ impl CaptureSpec {
 /// Limits of one capture.
 #[derive(Clone, Copy, Debug)]
 pub struct CaptureOptions {
-    /// BoxKind packs in the spool that wait for their upload may have this many bytes before
+    /// Sealed packs in the spool that wait for their upload may have this many bytes before
     /// [`SnapshotWriter::put`] waits.
     pub spool_quota_bytes: u64,
     /// Packs uploaded at the same time.
@@ -147,8 +153,6 @@ pub(crate) struct CopyOf {
     pub(crate) source: Root,
     /// Whether both vaults give equal content equal names.
     pub(crate) same_names: bool,
-    /// Whether it may exist again after it was deleted. A capture never may: its mark went with it.
-    pub(crate) may_return: bool,
 }
 
 impl CopyOf {
@@ -202,14 +206,8 @@ impl SnapshotWriter {
         })?;
         let encrypter = vault.encrypter(&spec.disk, spec.own_key).await?;
         let spool = Spool::create(vault, spool_dir, &spec).await?;
-        Ok(Self(State::new(
-            vault,
-            spool,
-            spec,
-            encrypter,
-            options,
-            Vec::new(),
-        )?))
+        let fresh = Vec::new();
+        Ok(Self(State::new(vault, spool, spec, encrypter, options, fresh)?))
     }
 
     /// Goes on after a crash, or after [`SnapshotWriter::close`]. `None` when nothing was begun in
@@ -221,6 +219,11 @@ impl SnapshotWriter {
         let state = State::new(vault, spool, spec, encrypter, options, packs)?;
         state.start_uploads();
         Ok(Some(Self(state)))
+    }
+
+    /// How the vault knows it from others: the collector leaves its packs alone until it has ended.
+    pub fn id(&self) -> CaptureId {
+        self.0.spool.capture
     }
 
     /// What is being captured.
@@ -282,7 +285,13 @@ impl SnapshotWriter {
     /// Gives the capture up: removes the spool, and from the bucket what this capture put there as far
     /// as that is possible now. Fails if the snapshot was committed.
     pub async fn abandon(&self) -> Result<()> {
-        self.0.abandon().await
+        self.0.abandon(false).await
+    }
+
+    /// As [`SnapshotWriter::abandon`], of a copy: leaves the record, which another copy of the same snapshot may be about to
+    /// commit with. Alone it means nothing.
+    pub async fn abandon_copy(&self) -> Result<()> {
+        self.0.abandon(true).await
     }
 
     /// Stops the background work and waits until none is left.

@@ -5,7 +5,7 @@ use super::spool::chunks_of_rows;
 use super::state::State;
 use super::whole;
 use crate::error::{Result, VaultError};
-use crate::id::{ChunkId, PackId};
+use crate::id::ChunkId;
 use crate::pack::{EntryKind, PackBuilder, PackKind};
 use crate::reader::Chunk;
 use crate::tree::{LeafEntry, TreeNode, leaf_slot, position};
@@ -173,8 +173,7 @@ impl State {
     fn place(self: &Rc<Self>, index: u32, encoded: Encoded, parents: &BTreeMap<u32, LeafEntry>) {
         let core = &mut *self.core.borrow_mut();
         let open = core.open.get_or_insert_with(|| {
-            let id = PackId(self.vault.env().random());
-            self.vault.in_flight().add(self.number, id);
+            let id = self.new_pack_id();
             PackBuilder::new(self.vault.id(), PackKind::Data, id, self.options.pack_bytes)
         });
         match encoded {

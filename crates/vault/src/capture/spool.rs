@@ -13,7 +13,7 @@
 use super::CaptureSpec;
 use crate::crypt::{Crypt, Encrypter};
 use crate::error::{Result, VaultError};
-use crate::id::{PackId, VaultId};
+use crate::id::{CaptureId, PackId, VaultId};
 use crate::pack::{EntryKind, FOOTER_BYTES_MAX, Footer, PACK_BYTES_MAX, PackKind};
 use crate::text;
 use crate::tree::{LEAF_SLOTS, Root, position};
@@ -34,6 +34,7 @@ const VERSION: u32 = 1;
 #[derive(Serialize, Deserialize)]
 struct CaptureFile {
     vault: VaultId,
+    capture: CaptureId,
     snapshot: SnapshotId,
     disk: DiskId,
     parent: Option<Root>,
@@ -45,13 +46,14 @@ struct CaptureFile {
 }
 
 /// The capture file of a capture into `vault`.
-pub(crate) fn encode_spec(vault: VaultId, spec: &CaptureSpec) -> Result<Bytes> {
+pub(crate) fn encode_spec(vault: VaultId, capture: CaptureId, spec: &CaptureSpec) -> Result<Bytes> {
     let mut pending = Vec::with_capacity(spec.pending.serialized_size());
     spec.pending
         .serialize_into(&mut pending)
         .map_err(|e| VaultError::io("begin capture", CAPTURE, e))?;
     let file = CaptureFile {
         vault,
+        capture,
         snapshot: spec.snapshot.clone(),
         disk: spec.disk.clone(),
         parent: spec.parent,
@@ -63,7 +65,7 @@ pub(crate) fn encode_spec(vault: VaultId, spec: &CaptureSpec) -> Result<Bytes> {
 }
 
 /// Reads what [`encode_spec`] wrote. `key` is what errors call it.
-pub(crate) fn decode_spec(vault: VaultId, key: &str, object: &[u8]) -> Result<CaptureSpec> {
+pub(crate) fn decode_spec(vault: VaultId, key: &str, object: &[u8]) -> Result<(CaptureId, CaptureSpec)> {
     let file: CaptureFile = text::decode(KIND, VERSION, key, object)?;
     let corrupt = |cause: String| VaultError::corrupt("resume capture", key, cause);
     if file.vault != vault {
@@ -85,7 +87,7 @@ pub(crate) fn decode_spec(vault: VaultId, key: &str, object: &[u8]) -> Result<Ca
         own_key: file.own_key,
     };
     spec.check().map_err(corrupt)?;
-    Ok(spec)
+    Ok((file.capture, spec))
 }
 
 /// What kind of file, by its extension.
@@ -128,14 +130,14 @@ pub(super) struct SpooledPack {
 
 /// The files of one capture.
 pub(super) struct Spool {
+    pub(super) capture: CaptureId,
     env: Env,
     vault: VaultId,
     crypt: Crypt,
     dir: PathBuf,
 }
 
-/// Packs whose files are in `spool_dir`, for a sweep that runs before the capture is resumed. A
-/// directory that does not exist has none.
+/// Packs whose files are in `spool_dir`; a directory that does not exist has none.
 pub async fn spool_packs(env: &Env, spool_dir: &Path) -> Result<Vec<PackId>> {
     let named = |name: String| FileKind::parse(&name).map(|(pack, _)| pack);
     match env.fs.list(spool_dir).await {
@@ -152,6 +154,7 @@ impl Spool {
     /// Makes the directory and writes down what is being captured.
     pub(super) async fn create(vault: &Vault, dir: &Path, spec: &CaptureSpec) -> Result<Self> {
         let spool = Self {
+            capture: CaptureId(vault.env().random()),
             env: vault.env().clone(),
             vault: vault.id(),
             crypt: vault.store().crypt.clone(),
@@ -171,7 +174,8 @@ impl Spool {
             let cause = format!("it holds {:?}: a capture was begun there", entry.name);
             return Err(VaultError::other(step, dir.display(), cause));
         }
-        spool.write(CAPTURE, encode_spec(spool.vault, spec)?).await?;
+        let file = encode_spec(spool.vault, spool.capture, spec)?;
+        spool.write(CAPTURE, file).await?;
         Ok(spool)
     }
 
@@ -181,7 +185,8 @@ impl Spool {
         dir: &Path,
     ) -> Result<Option<(Self, CaptureSpec, Encrypter, Vec<SpooledPack>)>> {
         let step = "resume capture";
-        let spool = Self {
+        let mut spool = Self {
+            capture: CaptureId([0; 8]),
             env: vault.env().clone(),
             vault: vault.id(),
             crypt: vault.store().crypt.clone(),
@@ -204,7 +209,8 @@ impl Spool {
             .sync_dir(dir)
             .await
             .map_err(|e| spool.error(step, "", e))?;
-        let spec = spool.read_spec().await?;
+        let (capture, spec) = spool.read_spec().await?;
+        spool.capture = capture;
         // Before the packs: they may be sealed under the disk's key.
         let encrypter = vault.encrypter(&spec.disk, spec.own_key).await?;
         let mut packs: BTreeMap<PackId, Vec<FileKind>> = BTreeMap::new();
@@ -227,7 +233,7 @@ impl Spool {
         Ok(Some((spool, spec, encrypter, found)))
     }
 
-    async fn read_spec(&self) -> Result<CaptureSpec> {
+    async fn read_spec(&self) -> Result<(CaptureId, CaptureSpec)> {
         let object = self.read(CAPTURE, u64::MAX).await?;
         let key = self.dir.join(CAPTURE).display().to_string();
         decode_spec(self.vault, &key, &object)

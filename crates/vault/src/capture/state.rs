@@ -123,8 +123,6 @@ pub(super) struct State {
     /// What seals its packs.
     pub(super) encrypter: Encrypter,
     pub(super) options: CaptureOptions,
-    /// Its number among the captures in flight.
-    pub(super) number: u64,
     pub(super) core: RefCell<Core>,
     pub(super) signal: Signal,
     /// Leaves in tree packs that are in the bucket already, and those packs' bytes.
@@ -132,6 +130,8 @@ pub(super) struct State {
     pub(super) tree_packs: RefCell<HashMap<PackId, u64>>,
     /// Set while `finish` runs: a second one at the same time is a mistake.
     pub(super) finishing: Cell<bool>,
+    /// Whether this process has registered it.
+    pub(super) registered: Cell<bool>,
 }
 
 impl State {
@@ -143,19 +143,18 @@ impl State {
         options: CaptureOptions,
         packs: Vec<SpooledPack>,
     ) -> Result<Rc<Self>> {
-        let number = vault.in_flight().begin(spec.parent);
         let state = Rc::new(Self {
             vault: vault.clone(),
             spool,
             spec,
             encrypter,
             options,
-            number,
             core: RefCell::default(),
             signal: Signal::default(),
             built_leaves: RefCell::default(),
             tree_packs: RefCell::default(),
             finishing: Cell::new(false),
+            registered: Cell::new(false),
         });
         for pack in packs {
             state.adopt(pack)?;
@@ -169,7 +168,6 @@ impl State {
 
     fn adopt(&self, pack: SpooledPack) -> Result<()> {
         let id = pack.footer.pack;
-        self.vault.in_flight().add(self.number, id);
         if pack.footer.kind == PackKind::Tree {
             let mut leaves = self.built_leaves.borrow_mut();
             for entry in &pack.footer.entries {
@@ -235,6 +233,10 @@ impl State {
             None => BoxNonce::default(),
             Some(_) => nonce(self.vault.env()),
         }
+    }
+
+    pub(super) fn new_pack_id(&self) -> PackId {
+        PackId::new(self.vault.env().random(), self.spool.capture)
     }
 
     /// A full pack's footer, and its object in pieces.

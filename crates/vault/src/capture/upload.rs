@@ -55,6 +55,7 @@ impl State {
             Some(body) => body,
             None => self.checked_body(pack).await?,
         };
+        self.register().await?;
         if !self.adopted(pack).await {
             self.put_pack(PackKind::Data, pack, &body).await?;
         }
@@ -84,10 +85,18 @@ impl State {
 
     /// Stores a pack, with patience.
     pub(super) async fn put_pack(&self, kind: PackKind, pack: PackId, body: &[Bytes]) -> Result<()> {
+        self.register().await?;
+        self.put_patiently("upload pack", &key::pack(kind, pack), body)
+            .await
+    }
+
+    /// Stores an object at a key that only this capture uses: while the bucket is busy, full or out of reach, again and
+    /// again; what it refuses outright is an error after a few tries.
+    pub(super) async fn put_patiently(&self, step: &'static str, key: &str, body: &[Bytes]) -> Result<()> {
         let bucket = &self.vault.store().bucket;
-        let (key, mut tries) = (key::pack(kind, pack), 0);
+        let mut tries = 0;
         loop {
-            let Err(error) = bucket.put(&key, body.to_vec(), Precondition::None).await else {
+            let Err(error) = bucket.put(key, body.to_vec(), Precondition::None).await else {
                 self.core.borrow_mut().upload_trouble = None;
                 return self.check();
             };
@@ -97,7 +106,7 @@ impl State {
                 BucketErrorKind::Busy | BucketErrorKind::Unknown | BucketErrorKind::Full
             );
             if !wait && tries >= REFUSALS_MAX {
-                return Err(VaultError::bucket("upload pack", error));
+                return Err(VaultError::bucket(step, error));
             }
             self.core.borrow_mut().upload_trouble = Some(error.to_string());
             self.pause(back_off(self.vault.env(), tries)).await;

@@ -9,7 +9,7 @@
 //! same one. What is copied is content: it is encrypted anew, or not at all, as the target vault demands.
 //!
 //! Invariants: (1) a copy is committed only if its tree is the source's (where names are keyed: has its size and its
-//! number of chunks); (2) it is relative only to a snapshot that exists in the target, looked at again before the commit;
+//! number of chunks); (2) it is relative only to what the target needs, looked at again at the commit;
 //! (3) the source is only read; (4) a disk with a key of its own stays destroyable: it is copied into encrypted
 //! vaults only, under a key of its own there; (5) the record's `parent` is there, or not named.
 //!
@@ -22,7 +22,7 @@ pub use run::{CopyProgress, CopyReport, SnapshotCopy};
 
 use crate::capture::{CaptureOptions, SnapshotWriter};
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::head::{HeadLog, live_snapshots};
+use crate::head::{HeadLog, Stage};
 use crate::record::{Origin, SnapshotRecord};
 use crate::tree::Root;
 use crate::vault::Vault;
@@ -47,18 +47,15 @@ pub struct CopyRequest {
     pub as_snapshot: SnapshotId,
     /// Its record's `meta`; `None`: the source's.
     pub meta: Option<serde_json::Value>,
-    /// Copy it even if a snapshot of that name was deleted from the target.
-    pub may_return: bool,
 }
 
 impl CopyRequest {
-    /// A copy under the same name, unless it was deleted there.
+    /// A copy under the same name.
     pub fn new(snapshot: SnapshotId) -> Self {
         Self {
             as_snapshot: snapshot.clone(),
             snapshot,
             meta: None,
-            may_return: false,
         }
     }
 }
@@ -72,8 +69,10 @@ pub enum Standing {
     Same,
     /// Other content, or such that cannot be compared: never replaced.
     Other,
-    /// It was there and was deleted.
+    /// It was deleted there, and can be brought back there.
     Deleted,
+    /// It was deleted there for good; an id is used once.
+    Purged,
 }
 
 /// A snapshot of one side.
@@ -150,8 +149,7 @@ impl DiskCopier {
     }
 
     /// Begins a copy whose spool will be `spool_dir`, or goes on with what was begun there. `None`: the target has it
-    /// already. [`VaultErrorKind::Missing`] if the source has no such snapshot, or the target's was deleted and must not
-    /// return; [`VaultErrorKind::Other`] if the target has other content under that name.
+    /// already. [`VaultErrorKind::Missing`] if the source has no such snapshot, or the target's was deleted; [`VaultErrorKind::Other`] if the target has other content under that name.
     pub async fn begin(
         &self,
         request: &CopyRequest,
@@ -163,13 +161,17 @@ impl DiskCopier {
         let subject = || format!("snapshot {}", request.as_snapshot);
         match shared.standing(request).await? {
             Standing::Missing => {}
-            Standing::Deleted if request.may_return => {}
             Standing::Same => {
                 shared.remove_spool(spool_dir).await?;
                 return Ok(None);
             }
             Standing::Deleted => {
-                let cause = "it was deleted from the target";
+                let cause =
+                    "it was deleted from the target; bring it back there with `tidemark snapshot undelete`";
+                return Err(VaultError::new(VaultErrorKind::Missing, "copy", subject(), cause));
+            }
+            Standing::Purged => {
+                let cause = "it was deleted from the target for good, and its id is not used again";
                 return Err(VaultError::new(VaultErrorKind::Missing, "copy", subject(), cause));
             }
             Standing::Other => {
@@ -189,7 +191,8 @@ impl DiskCopier {
 
 /// The snapshots of a head log. Where names alone do not tell, with their origins.
 async fn known(vault: &Vault, log: &HeadLog, with_origins: bool) -> Result<Vec<Known>> {
-    stream::iter(live_snapshots(&log.entries()))
+    let live = log.state().live();
+    stream::iter(live)
         .map(|(id, root)| async move {
             let origin = match with_origins {
                 true => origin_of(vault, &id).await?,
@@ -238,8 +241,9 @@ impl Shared {
         let wanted = self.source_known(&request.snapshot)?;
         let root = match self.in_target(&request.as_snapshot).await? {
             None => return Ok(Standing::Missing),
-            Some(None) => return Ok(Standing::Deleted),
-            Some(Some(root)) => root,
+            Some((_, Stage::Deleted(_))) => return Ok(Standing::Deleted),
+            Some((_, Stage::Purged)) => return Ok(Standing::Purged),
+            Some((root, Stage::Exists)) => root,
         };
         let origin = match self.same_names {
             true => None,
@@ -271,7 +275,7 @@ impl Shared {
                     });
                 }
                 // Its basis went: what it stored is relative to nothing.
-                false => writer.abandon().await?,
+                false => writer.abandon_copy().await?,
             },
             Ok(None) => {}
             // Unlike a capture's, all that it holds can be had again.
@@ -321,20 +325,20 @@ impl Shared {
         Ok(fits && self.is_basis_there(spec.parent.as_ref()).await?)
     }
 
-    /// The content of a snapshot of the target now; `Some(None)`: it was deleted.
-    async fn in_target(&self, id: &SnapshotId) -> Result<Option<Option<Root>>> {
+    /// The content of a snapshot of the target, and what has become of it by now; `None`: it was never there.
+    async fn in_target(&self, id: &SnapshotId) -> Result<Option<(Root, Stage)>> {
         self.target_log.refresh().await?;
         Ok(self.target_log.snapshot(id))
     }
 
-    /// Whether what a copy is relative to still exists in the target.
+    /// Whether the target still needs what a copy is relative to, as its commit will demand.
     async fn is_basis_there(&self, parent: Option<&Root>) -> Result<bool> {
         let Some(parent) = parent else {
             return Ok(true);
         };
         self.target_log.refresh().await?;
-        let live = live_snapshots(&self.target_log.entries());
-        Ok(live.iter().any(|(_, root)| root.same_content(parent)))
+        let is_there = self.target_log.state().needs(parent);
+        Ok(is_there)
     }
 
     /// The target's snapshot with this content.
@@ -366,7 +370,7 @@ impl Shared {
         // What was deleted since is no basis.
         self.target_log.refresh().await?;
         let mut common = self.in_common();
-        common.retain(|(_, known)| matches!(self.target_log.snapshot(&known.id), Some(Some(_))));
+        common.retain(|(_, known)| matches!(self.target_log.snapshot(&known.id), Some((_, Stage::Exists))));
         let parent = common
             .iter()
             .find(|(at, _)| Some(&self.source[*at].id) == record.parent.as_ref());

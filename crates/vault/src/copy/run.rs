@@ -4,6 +4,7 @@ use super::names::Names;
 use super::{CopyRequest, Known, Shared};
 use crate::capture::{CopyOf, RecordDraft, SnapshotWriter};
 use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::head::Stage;
 use crate::reader::{Chunk, Reader};
 use crate::record::{Origin, SnapshotRecord};
 use crate::vault::back_off;
@@ -109,7 +110,8 @@ impl SnapshotCopy {
         }
     }
 
-    /// Copies and commits. After an error the spool is there to go on with, unless what it holds is of no use. An error of kind [`VaultErrorKind::Lost`]: the basis was deleted meanwhile; begin again.
+    /// Copies and commits. After an error the spool is there to go on with, unless what it holds is of no use. An
+    /// error of kind [`VaultErrorKind::Stale`]: the basis was deleted meanwhile; begin again.
     pub async fn run(&self) -> Result<CopyReport> {
         self.copy_chunks().await?;
         match self.commit().await {
@@ -132,7 +134,7 @@ impl SnapshotCopy {
 
     /// Gives the copy up, as [`SnapshotWriter::abandon`] does.
     pub async fn abandon(&self) -> Result<()> {
-        self.begun.writer.abandon().await
+        self.begun.writer.abandon_copy().await
     }
 
     async fn copy_chunks(&self) -> Result<()> {
@@ -176,16 +178,13 @@ impl SnapshotCopy {
             }),
             source: self.record.root,
             same_names: shared.same_names,
-            may_return: self.request.may_return,
         };
         let (mut tries, mut losses) = (0, 0);
         loop {
-            let is_there = matches!(shared.in_target(&self.request.as_snapshot).await?, Some(Some(_)));
-            if !is_there && !shared.is_basis_there(writer.spec().parent.as_ref()).await? {
-                let subject = format!("snapshot {}", self.request.as_snapshot);
-                let cause = "the snapshot that it is relative to was deleted from the target; begin again";
-                return Err(VaultError::new(VaultErrorKind::Lost, "copy", subject, cause));
-            }
+            let is_there = matches!(
+                shared.in_target(&self.request.as_snapshot).await?,
+                Some((_, Stage::Exists))
+            );
             let draft = RecordDraft {
                 created_ms: self.record.created_ms,
                 parent: self.parent_there().await?,
@@ -205,6 +204,11 @@ impl SnapshotCopy {
                 }
                 // Somebody appended in between; if it was this snapshot, the next look finds it.
                 Err(error) if error.kind == VaultErrorKind::Lost && losses < LOSSES_MAX => losses += 1,
+                Err(error) if error.kind == VaultErrorKind::Stale => {
+                    let subject = format!("snapshot {}", self.request.as_snapshot);
+                    let cause = "what it is relative to was deleted from the target; begin again";
+                    return Err(VaultError::new(VaultErrorKind::Stale, "copy", subject, cause));
+                }
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(is_there),
             }
@@ -217,7 +221,7 @@ impl SnapshotCopy {
             return Ok(None);
         };
         let found = self.shared.in_target(parent).await?;
-        Ok(matches!(found, Some(Some(_))).then(|| parent.clone()))
+        Ok(matches!(found, Some((_, Stage::Exists))).then(|| parent.clone()))
     }
 
     /// Looks at what the target has now: with the same name, another writer may have made it.

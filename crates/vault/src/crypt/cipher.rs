@@ -55,6 +55,10 @@ pub(crate) enum BoxKind {
     Record = 5,
     /// A disk's key.
     DiskKey = 6,
+    /// A capture under way.
+    Capture = 8,
+    /// Where the content of a pack has gone.
+    Forward = 9,
 }
 
 /// Why a box does not open.
@@ -108,7 +112,7 @@ impl CipherKeys {
     fn key(&self, kind: BoxKind, name: &[u8]) -> Key {
         let base = match kind {
             BoxKind::Chunk | BoxKind::Node => &self.data,
-            BoxKind::Footer | BoxKind::Head | BoxKind::Record | BoxKind::DiskKey => &self.metadata,
+            _ => &self.metadata,
         };
         base.for_name(kind as u8, name)
     }

@@ -9,7 +9,6 @@ use super::cipher::{BoxKind, CipherKeys, KeyId, nonce};
 use super::secret::{KEY_BYTES, Key};
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::key;
-use crate::sweep::Keep;
 use crate::vault::{PutIfAbsent, Store, Vault};
 use bytes::Bytes;
 use std::sync::Arc;
@@ -125,18 +124,19 @@ impl Vault {
     }
 
     /// Destroys a disk's key: what its captures stored can never be read again, master key or not. Refused while a
-    /// snapshot of any disk, a capture in flight or what `keep` names has a part of it. Again is fine.
-    pub async fn destroy_disk_key(&self, disk: &DiskId, keep: &Keep) -> Result<()> {
+    /// snapshot of any disk, deleted but not purged ones too, a capture under way or a volume needs a part of it. Again is fine.
+    pub async fn destroy_disk_key(&self, disk: &DiskId) -> Result<()> {
         let step = "destroy disk key";
         let keys = self.keyring(step)?;
         let id = keys.disk_key_id(disk);
         // The cheap question first; the other one reads all trees.
-        let own = crate::head::live_snapshots(&self.head_log(disk).await?.entries()).len();
+        let log = self.head_log(disk).await?;
+        let own = log.state().live().len() + log.state().deleted().len();
         if own > 0 {
             let cause = format!("{own} snapshots of the disk are still there");
             return Err(VaultError::other(step, format!("disk {disk}"), cause));
         }
-        for (kind, pack) in self.needed_packs(keep).await? {
+        for (kind, pack) in self.needed_packs().await? {
             let used = self.store().footer_key(kind, pack).await?;
             if used == Some(id) {
                 let cause =

@@ -101,6 +101,7 @@ fn everything_encrypted_is_pinned() {
 
     let entry = HeadEntry::Drop {
         id: SnapshotId::new("s-golden").unwrap(),
+        until_ms: None,
     };
     let plain = head::encode(&disk(), 7, Nonce(*b"sixteen bytes ok"), &entry).unwrap();
     let disk_plain = [&disk_key.bytes()[..], b"d-golden"].concat();

@@ -1,6 +1,11 @@
 //! What the vault's tests share: disks as models, captures of them, and a bucket that misbehaves.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses its own part")]
+
+pub mod locked;
+mod objects;
+
+pub use objects::{expect_error, forged, objects, replace};
 
 use bytes::Bytes;
 use std::cell::{Cell, RefCell};
@@ -28,6 +33,11 @@ pub fn options(seed: u64) -> VaultOptions {
         secret: (seed >= ENCRYPTED).then(|| Secret::key_file(&[seed as u8; 32]).unwrap()),
         ..VaultOptions::default()
     }
+}
+
+/// A world with a plain vault, and one with an encrypted vault.
+pub fn both(seed: u64) -> [Sim; 2] {
+    [seed, ENCRYPTED + seed].map(Sim::new)
 }
 
 /// A disk's content: what is not named is zeros.

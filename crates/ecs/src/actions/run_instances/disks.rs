@@ -16,6 +16,9 @@ pub struct SystemDisk {
     pub disk_name: Option<String>,
     pub description: Option<String>,
     pub auto_snapshot_policy_id: Option<String>,
+    /// `None`: as the snapshot is, if there is one. Left out then, so that a token from before there was a choice fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
 }
 
 /// A further disk.
@@ -33,6 +36,9 @@ pub struct DataDisk {
     pub device: Option<String>,
     pub delete_with_instance: bool,
     pub auto_snapshot_policy_id: Option<String>,
+    /// `None`: as the snapshot is, if there is one. Left out then, so that a token from before there was a choice fits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub encrypted: Option<bool>,
 }
 
 /// Most data disks of one instance.
@@ -41,7 +47,6 @@ const MOST: usize = 16;
 impl SystemDisk {
     /// `params` are the members of `SystemDisk`.
     pub(super) fn parse(params: &Params) -> Result<Self, ApiError> {
-        refuse_encryption(params)?;
         let category = wanted(params, "InvalidSystemDiskCategory.ValueNotSupported")?;
         let performance_level = level(params, &category)?;
         let code = "InvalidSystemDiskSize.ValueNotSupported";
@@ -69,6 +74,7 @@ impl SystemDisk {
             disk_name: text::name(params, "DiskName", (400, "InvalidDiskName.Malformed"))?,
             description: text::description(params, "Description", (400, "InvalidDiskDescription.Malformed"))?,
             auto_snapshot_policy_id: params.text("AutoSnapshotPolicyId"),
+            encrypted: disk::encrypted(params)?,
         })
     }
 }
@@ -102,7 +108,6 @@ pub(super) fn data_disks(params: &Params) -> Result<Vec<DataDisk>, ApiError> {
 
 impl DataDisk {
     fn parse(params: &Params) -> Result<Self, ApiError> {
-        refuse_encryption(params)?;
         let category = wanted(params, "InvalidDataDiskCategory.ValueNotSupported")?;
         let performance_level = level(params, &category)?;
         let snapshot_id = params.text("SnapshotId");
@@ -134,6 +139,7 @@ impl DataDisk {
             device: attach_disk::device(params, "Device", "InvalidDataDevice.Malformed")?,
             delete_with_instance: params.boolean("DeleteWithInstance")?.unwrap_or(true),
             auto_snapshot_policy_id: params.text("AutoSnapshotPolicyId"),
+            encrypted: disk::encrypted(params)?,
         })
     }
 }
@@ -183,21 +189,6 @@ fn level(params: &Params, category: &Category) -> Result<Option<String>, ApiErro
         .then(|| given.unwrap_or_else(|| "PL1".to_owned())))
 }
 
-/// An option that would change what the disk is must not be dropped silently.
-fn refuse_encryption(params: &Params) -> Result<(), ApiError> {
-    if params.flag("Encrypted")? {
-        return Err(ApiError::new(
-            400,
-            "InvalidParameter.Encrypted",
-            format!(
-                "The parameter \"{}\" is not valid: encrypted disks are not offered.",
-                params.full_name("Encrypted")
-            ),
-        ));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use crate::actions::{check, run_instances::Request};
@@ -207,7 +198,7 @@ mod tests {
     #[test]
     fn sizes_defaults_and_devices() {
         let query = format!(
-            "{BASE}&SystemDisk.Size=40&SystemDisk.Category=cloud_essd&DataDisk.1.Size=20&DataDisk.1.Device=/dev/xvdb&DataDisk.3.SnapshotId=s-1&DataDisk.3.DeleteWithInstance=false"
+            "{BASE}&SystemDisk.Size=40&SystemDisk.Category=cloud_essd&DataDisk.1.Size=20&DataDisk.1.Device=/dev/xvdb&DataDisk.1.Encrypted=true&DataDisk.3.SnapshotId=s-1&DataDisk.3.DeleteWithInstance=false"
         );
         let request = Request::parse(&check::params(&query)).expect("valid");
         assert_eq!(
@@ -218,6 +209,11 @@ mod tests {
             (Some(40), Some("PL1"))
         );
         assert_eq!(request.data_disks.len(), 2);
+        let encrypted: Vec<_> = request.data_disks.iter().map(|disk| disk.encrypted).collect();
+        assert_eq!(
+            (request.system_disk.encrypted, encrypted),
+            (None, vec![Some(true), None])
+        );
         assert!(request.data_disks[0].delete_with_instance && !request.data_disks[1].delete_with_instance);
         assert_eq!(
             (
@@ -257,7 +253,13 @@ mod tests {
                     400,
                     "InvalidDiskDescription.Malformed",
                 ),
-                ("SystemDisk.Encrypted=true", 400, "InvalidParameter.Encrypted"),
+                ("SystemDisk.Encrypted=1", 400, "InvalidParameter"),
+                ("SystemDisk.KMSKeyId=k", 400, "InvalidParameter.EncryptedIllegal"),
+                (
+                    "DataDisk.1.Size=20&DataDisk.1.Encrypted=true&DataDisk.1.KMSKeyId=k",
+                    404,
+                    "InvalidParameter.KMSKeyId.NotFound",
+                ),
                 ("DataDisk.1.Category=cloud", 400, "MissingParameter"),
                 ("DataDisk.1.Size=19", 400, "InvalidDataDiskSize.ValueNotSupported"),
                 ("DataDisk.1.Size=-1", 400, "InvalidDataDiskSize.ValueNotSupported"),

@@ -1,119 +1,43 @@
-//! A disk's head log: who owns the disk, and which of its snapshots exist.
+//! One disk's head log: read as far as wanted, appended to by create-if-absent.
 //!
-//! Entries are objects with consecutive numbers, made only where none was: whoever makes number n
-//! has won n. A snapshot exists exactly if an entry says so and no later one drops it. Each entry
-//! carries a random nonce, so that a writer whose answer got lost knows its own entry again.
-//!
-//! Not here: what losing means (the caller stops, or looks and tries the next number).
+//! Entries never change, so what was read once stays true; the state that they add up to is kept beside them.
 
+use super::{HeadEntry, HeadState, Stage, encode, open};
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::id::Nonce;
+use crate::key;
 use crate::tree::Root;
 use crate::vault::{PutIfAbsent, Store};
-use crate::{key, text};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use serde::{Deserialize, Serialize};
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, Ref, RefCell};
 use tidemark_env::mutant;
 use tidemark_units::{DiskId, SnapshotId};
 
-const KIND: &str = "head";
-const VERSION: u32 = 1;
 /// Entries read at the same time.
 const WIDTH: usize = 16;
 
-/// What an entry says.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "entry", rename_all = "lowercase")]
-pub enum HeadEntry {
-    /// From here on `node` owns the disk, in this epoch.
-    Own {
-        /// Grows with each owner.
-        epoch: u64,
-        /// The owner's name.
-        node: String,
-    },
-    /// The snapshot exists, with this content.
-    Snapshot {
-        /// Its id.
-        id: SnapshotId,
-        /// Its content.
-        root: Root,
-    },
-    /// The snapshot no longer exists.
-    Drop {
-        /// Its id.
-        id: SnapshotId,
-    },
-    /// Owners of this epoch and below must stop.
-    Fence {
-        /// The last epoch that is fenced.
-        epoch: u64,
-    },
-}
-
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    disk: DiskId,
-    seq: u64,
-    nonce: Nonce,
-    #[serde(flatten)]
-    entry: HeadEntry,
-}
-
-/// Parses what one head entry's object says, once it has been opened.
-pub(crate) fn decode(disk: &DiskId, seq: u64, object: &[u8]) -> Result<HeadEntry> {
-    let key = key::head(disk, seq);
-    let stored: Stored = text::decode(KIND, VERSION, &key, object)?;
-    if (&stored.disk, stored.seq) != (disk, seq) {
-        let cause = format!("it is entry {} of disk {}", stored.seq, stored.disk);
-        return Err(VaultError::corrupt("read head log", key, cause));
-    }
-    Ok(stored.entry)
-}
-
-/// What one head entry's object says, before it is encrypted.
-pub(crate) fn encode(disk: &DiskId, seq: u64, nonce: Nonce, entry: &HeadEntry) -> Result<Bytes> {
-    text::encode(
-        KIND,
-        VERSION,
-        &Stored {
-            disk: disk.clone(),
-            seq,
-            nonce,
-            entry: entry.clone(),
-        },
-    )
-}
-
-/// Reads one head entry's object as the bucket has it.
-pub(crate) fn open(store: &Store, disk: &DiskId, seq: u64, object: &Bytes) -> Result<HeadEntry> {
-    let plain = store
-        .crypt
-        .decrypt_object(BoxKind::Head, &key::head(disk, seq), object)?;
-    decode(disk, seq, &plain)
-}
-
-/// The root of every snapshot that exists after these entries, in the order of their making.
-pub fn live_snapshots(entries: &[HeadEntry]) -> Vec<(SnapshotId, Root)> {
-    let mut live: Vec<(SnapshotId, Root)> = Vec::new();
-    for entry in entries {
-        match entry {
-            HeadEntry::Snapshot { id, root } => live.push((id.clone(), *root)),
-            HeadEntry::Drop { id } => live.retain(|(live, _)| live != id),
-            HeadEntry::Own { .. } | HeadEntry::Fence { .. } => {}
-        }
-    }
-    live
-}
-
 /// Makes the entry at `key` durable, and with it all before it.
-pub(crate) async fn settle(store: &Store, key: &str) -> Result<()> {
+async fn settle(store: &Store, key: &str) -> Result<()> {
     let step = "settle head log";
     let object = store.get(step, key).await?;
     store.put_if_absent(step, key, object).await.map(drop)
+}
+
+/// Why an append was not made.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// What was to be appended makes no sense any more; the reason, for people.
+    Because(String),
+    /// The bucket failed, or somebody else owns the disk.
+    Failed(VaultError),
+}
+
+impl From<VaultError> for Refusal {
+    fn from(error: VaultError) -> Self {
+        Self::Failed(error)
+    }
 }
 
 /// One disk's head log, as far as it has been read.
@@ -121,6 +45,7 @@ pub struct HeadLog {
     store: Store,
     disk: DiskId,
     entries: RefCell<Vec<HeadEntry>>,
+    state: RefCell<HeadState>,
     /// How many of them are durable.
     settled: Cell<u64>,
 }
@@ -131,6 +56,7 @@ impl HeadLog {
             store,
             disk,
             entries: RefCell::default(),
+            state: RefCell::default(),
             settled: Cell::new(0),
         }
     }
@@ -145,6 +71,11 @@ impl HeadLog {
         self.entries.borrow().clone()
     }
 
+    /// What they add up to.
+    pub fn state(&self) -> Ref<'_, HeadState> {
+        self.state.borrow()
+    }
+
     /// The number of the next entry, as far as known.
     pub fn len(&self) -> u64 {
         self.entries.borrow().len() as u64
@@ -155,17 +86,16 @@ impl HeadLog {
         self.len() == 0
     }
 
-    /// The snapshot's root: `Some(None)` when it was dropped, `None` when it was never there.
-    pub(crate) fn snapshot(&self, snapshot: &SnapshotId) -> Option<Option<Root>> {
-        let mut found = None;
-        for entry in self.entries.borrow().iter() {
-            match entry {
-                HeadEntry::Snapshot { id, root } if id == snapshot => found = Some(Some(*root)),
-                HeadEntry::Drop { id } if id == snapshot => found = Some(None),
-                _ => {}
-            }
-        }
-        found
+    /// Whether one of the entries from number `from` on commits a snapshot.
+    pub(crate) fn commits_since(&self, from: u64) -> bool {
+        let entries = self.entries.borrow();
+        let mut later = entries.iter().skip(from as usize);
+        later.any(|entry| matches!(entry, HeadEntry::Snapshot { .. }))
+    }
+
+    /// The snapshot's content and stage; `None` if it was never committed.
+    pub(crate) fn snapshot(&self, snapshot: &SnapshotId) -> Option<(Root, Stage)> {
+        self.state.borrow().snapshot(snapshot)
     }
 
     /// Reads what others have appended since. What it finds is durable when this returns: a reader may
@@ -173,6 +103,11 @@ impl HeadLog {
     /// that moment; but a create-only put that is refused is a promise that what is there stays there.
     pub async fn refresh(&self) -> Result<()> {
         self.look().await?;
+        self.settle().await
+    }
+
+    /// Makes what has been read durable.
+    pub(crate) async fn settle(&self) -> Result<()> {
         let known = self.len();
         if known > self.settled.get() {
             settle(&self.store, &key::head(&self.disk, known - 1)).await?;
@@ -209,7 +144,13 @@ impl HeadLog {
                 return Err(VaultError::corrupt(step, prefix, cause));
             }
         }
-        let mut objects = stream::iter(0..listed.len() as u64)
+        self.read_up_to(listed.len() as u64).await
+    }
+
+    /// Reads the entries below number `count`, which are there.
+    pub(crate) async fn read_up_to(&self, count: u64) -> Result<()> {
+        let step = "read head log";
+        let mut objects = stream::iter(self.len()..count)
             .map(|seq| async move { (seq, self.store.get(step, &key::head(&self.disk, seq)).await) })
             .buffered(WIDTH);
         while let Some((seq, object)) = objects.next().await {
@@ -223,6 +164,7 @@ impl HeadLog {
         let entry = open(&self.store, &self.disk, seq, object)?;
         let mut entries = self.entries.borrow_mut();
         if entries.len() as u64 == seq {
+            self.state.borrow_mut().learn(&entry);
             entries.push(entry);
         }
         Ok(())
@@ -259,23 +201,41 @@ impl HeadLog {
         }
     }
 
-    /// Appends over other writers' snapshot and drop entries, as long as `still` holds and nobody
-    /// has taken the disk over after entry `since` ([`VaultErrorKind::Lost`]). `None` when `still` does not hold.
-    pub(crate) async fn append_while(
+    /// Appends over other writers' entries, as long as `why_not` has no objection to what the log says by then.
+    pub(crate) async fn append_unless(
+        &self,
+        entry: HeadEntry,
+        why_not: impl Fn(&HeadLog) -> Option<String>,
+    ) -> Result<u64, Refusal> {
+        loop {
+            if let Some(reason) = why_not(self) {
+                return Err(Refusal::Because(reason));
+            }
+            match self.append(entry.clone()).await {
+                Ok(seq) => return Ok(seq),
+                Err(error) if error.kind == VaultErrorKind::Lost => {}
+                Err(error) => return Err(Refusal::Failed(error)),
+            }
+        }
+    }
+
+    /// As [`HeadLog::append_unless`], as long as nobody has taken the disk over after entry `since`
+    /// ([`VaultErrorKind::Lost`]).
+    pub(crate) async fn append_as_owner(
         &self,
         entry: HeadEntry,
         since: u64,
-        still: impl Fn(&HeadLog) -> bool,
-    ) -> Result<Option<u64>> {
+        why_not: impl Fn(&HeadLog) -> Option<String>,
+    ) -> Result<u64, Refusal> {
         loop {
-            if !still(self) {
-                return Ok(None);
-            }
             self.check_owner(since)?;
+            if let Some(reason) = why_not(self) {
+                return Err(Refusal::Because(reason));
+            }
             match self.append(entry.clone()).await {
-                Ok(seq) => return Ok(Some(seq)),
+                Ok(seq) => return Ok(seq),
                 Err(error) if error.kind == VaultErrorKind::Lost => {}
-                Err(error) => return Err(error),
+                Err(error) => return Err(Refusal::Failed(error)),
             }
         }
     }
@@ -293,7 +253,10 @@ impl HeadLog {
             return Ok(());
         };
         let cause = match owner {
-            HeadEntry::Own { epoch, node } => format!("node {node} has taken the disk over (epoch {epoch})"),
+            HeadEntry::Own { epoch, node } => format!(
+                "node {node} has taken the disk over (epoch {epoch}): two services have this disk and write to this vault; \
+                 stop one of them"
+            ),
             _ => "the disk's owners so far are fenced off".to_string(),
         };
         let subject = format!("disk {}", self.disk);

@@ -8,8 +8,7 @@
 
 use crate::catalog::live_root;
 use crate::error::{Result, VaultError, VaultErrorKind};
-use crate::head::{HeadLog, live_snapshots};
-use crate::key;
+use crate::head::{HeadLog, Stage};
 use crate::record::SnapshotRecord;
 use crate::tree::Root;
 use crate::vault::Vault;
@@ -23,7 +22,7 @@ const RECORDS_WIDTH: usize = 8;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct Inventory {
+pub struct Listing {
     /// The snapshots: disk by disk, each disk's in the order of their commits, so parents come before children.
     pub snapshots: Vec<SnapshotRecord>,
     /// What exists and cannot be read.
@@ -47,30 +46,23 @@ fn is_about_the_way_there(error: &VaultError) -> bool {
 }
 
 impl Vault {
-    /// The disks that have a head log.
-    pub async fn disks(&self) -> Result<BTreeSet<DiskId>> {
-        let listed = self.store().list("list disks", key::DISKS).await?;
-        let named = |key: &str| Some(key::parse_head(key)?.0);
-        Ok(listed.iter().filter_map(|object| named(&object.key)).collect())
-    }
-
     /// The disk that a snapshot's record names: where to look for it. Says nothing about whether it exists.
     pub async fn disk_of(&self, snapshot: &SnapshotId) -> Result<Option<DiskId>> {
         Ok(self.record(snapshot).await?.map(|record| record.disk))
     }
 
     /// All snapshots of all disks, or of one.
-    pub async fn inventory(&self, disk: Option<&DiskId>) -> Result<Inventory> {
+    pub async fn listing(&self, disk: Option<&DiskId>) -> Result<Listing> {
         let disks = match disk {
             Some(disk) => BTreeSet::from([disk.clone()]),
             None => self.disks().await?,
         };
-        let found: Vec<Inventory> = stream::iter(disks)
-            .map(|disk| self.inventory_of(disk))
+        let found: Vec<Listing> = stream::iter(disks)
+            .map(|disk| self.list_disk(disk))
             .buffered(DISKS_WIDTH)
             .try_collect()
             .await?;
-        let mut all = Inventory::default();
+        let mut all = Listing::default();
         for one in found {
             all.snapshots.extend(one.snapshots);
             all.unreadable.extend(one.unreadable);
@@ -78,8 +70,8 @@ impl Vault {
         Ok(all)
     }
 
-    async fn inventory_of(&self, disk: DiskId) -> Result<Inventory> {
-        let mut all = Inventory::default();
+    async fn list_disk(&self, disk: DiskId) -> Result<Listing> {
+        let mut all = Listing::default();
         let log = match self.look_at_head_log(&disk).await {
             Ok(log) => log,
             Err(error) if is_about_the_way_there(&error) => return Err(error),
@@ -94,7 +86,8 @@ impl Vault {
             }
         };
         let log = &log;
-        let mut records = stream::iter(live_snapshots(&log.entries()))
+        let live = log.state().live();
+        let mut records = stream::iter(live)
             .map(|(id, root)| async move { (self.record_of(log, &id, &root).await, id) })
             .buffered(RECORDS_WIDTH);
         while let Some((record, id)) = records.next().await {
@@ -133,7 +126,7 @@ impl Vault {
         // Unless it was deleted since.
         log.look().await?;
         match log.snapshot(id) {
-            Some(Some(_)) => Err(VaultError::corrupt("look up", format!("snapshot {id}"), cause)),
+            Some((_, Stage::Exists)) => Err(VaultError::corrupt("look up", format!("snapshot {id}"), cause)),
             _ => Ok(None),
         }
     }

@@ -1,0 +1,90 @@
+//! What this node said in the vault and does not mean any more: volumes that are gone, captures whose spools are lost.
+//!
+//! `<data>/released/<disk-id>` is there from before a volume is removed until the vault knows that it is gone. What
+//! must stay true: nothing is released of a disk whose volume is there; no capture is ended that runs or can be resumed.
+
+use crate::types::{CollectReport, NodeError};
+use crate::vault::VaultHost;
+use std::io;
+use std::path::PathBuf;
+use tidemark_env::fs::{create_dir_durable, write_atomic};
+use tidemark_units::DiskId;
+use tidemark_vault::CollectOptions;
+
+impl VaultHost {
+    fn released_dir(&self) -> PathBuf {
+        self.config.data_dir.join("released")
+    }
+
+    /// Notes, durably, that a volume is about to be removed for good.
+    pub async fn note_release(&self, disk: &DiskId) -> Result<(), NodeError> {
+        let (fs, dir) = (&*self.env().fs, self.released_dir());
+        create_dir_durable(fs, &dir).await?;
+        Ok(write_atomic(fs, &dir.join(disk.as_str()), bytes::Bytes::new()).await?)
+    }
+
+    /// Takes a note back: the disk is made anew.
+    pub async fn forget_release(&self, disk: &DiskId) -> Result<(), NodeError> {
+        let (fs, dir) = (&*self.env().fs, self.released_dir());
+        match fs.remove_file(&dir.join(disk.as_str())).await {
+            Ok(()) => Ok(fs.sync_dir(&dir).await?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// Tells the vault of volumes that are gone.
+    async fn release_removed(&self) -> Result<(), NodeError> {
+        let (fs, dir) = (&*self.env().fs, self.released_dir());
+        if !fs.exists(&dir).await? {
+            return Ok(());
+        }
+        for entry in fs.list(&dir).await? {
+            let Ok(disk) = DiskId::new(&entry.name) else {
+                continue; // torn
+            };
+            let volume = self.config.data_dir.join("volumes").join(disk.as_str());
+            if fs.exists(&volume).await? {
+                continue; // its removal was interrupted before it began
+            }
+            self.vault.release(&disk).await?;
+            self.forget_release(&disk).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends captures of ours whose spools are lost.
+    async fn end_lost_captures(&self) -> Result<(), NodeError> {
+        for registered in self.vault.registered_captures().await? {
+            let snapshot = &registered.snapshot;
+            let ours = registered.node == self.name && !self.is_capturing(snapshot);
+            if !ours || self.env().fs.exists(&self.spool_dir(snapshot)).await? {
+                continue;
+            }
+            if let Err(error) = self.vault.end_capture(registered.capture).await {
+                tracing::debug!(%snapshot, %error, "a capture whose spool is gone stays registered");
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees what nobody needs, ours and others'.
+    pub async fn collect(&self, options: &CollectOptions) -> Result<CollectReport, NodeError> {
+        if !options.dry_run {
+            self.release_removed().await?;
+            self.end_lost_captures().await?;
+        }
+        let report = self.vault.collect(options).await?;
+        tracing::info!(
+            purged = report.purged.len(),
+            packs = report.freed_packs,
+            bytes = report.freed_bytes,
+            repacked = report.repacked_bytes,
+            "vault collected"
+        );
+        if !options.dry_run {
+            self.destroy_idle_disk_keys().await?;
+        }
+        Ok(report)
+    }
+}

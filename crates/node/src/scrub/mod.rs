@@ -1,0 +1,291 @@
+//! The scrub: reads the whole vault through, slowly, round after round, and repairs what a disk of this node still has.
+//!
+//! It runs on the vault's thread at a settled rate, decodes at idle priority, and makes way for captures. A round is a walk
+//! through all snapshots in the order of chunks; where it is is kept in a file, so a restart goes on there
+//! ([`ScrubState`]). Damage stops the walk for a moment: it is repaired if that is possible, told of in the log and as an
+//! event, and stays open in the file until a whole round did not meet it any more. Who cannot wait for the round asks
+//! ([`ScrubRequests`]).
+//!
+//! What must stay true: a bucket that cannot be reached makes the scrub wait, and is no damage; nothing but a repair is
+//! written to the vault. Not here: how to verify and to repair (`tidemark_vault`).
+
+mod pace;
+mod state;
+
+pub use state::{OpenLoss, SCRUB_FILE, ScrubRound, ScrubState, WholeRound};
+
+use crate::types::Event;
+use crate::vault::VaultHost;
+use futures_util::future::select;
+use pace::Pace;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+use tidemark_env::UnixMillis;
+use tidemark_env::fs::{read_small, write_atomic};
+use tidemark_units::SnapshotId;
+use tidemark_vault::{Donor, Inventory, RepairReport, Sample, VaultError, VerifyReport, losses};
+use tokio::sync::Notify;
+
+/// How long the scrub lets a starting service alone.
+const START_DELAY: Duration = Duration::from_secs(30);
+/// How long it walks with the snapshots that it knows before it asks which there are.
+const SNAPSHOTS_FOR: Duration = Duration::from_secs(3600);
+/// How long it walks before it notes where it is.
+const LEG: Duration = Duration::from_secs(300);
+/// Pauses after trouble: the first, and the longest.
+const TROUBLE_PAUSE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3600));
+/// The longest sleep: the wall clock may be set meanwhile.
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// How a node scrubs its vault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScrubConfig {
+    /// Bytes read per second, on average; 0: it does not scrub.
+    pub bytes_per_second: u64,
+    /// From the start of a round to the start of the next, if the round is over by then.
+    pub every: Duration,
+}
+
+impl ScrubConfig {
+    /// None.
+    pub const OFF: Self = Self {
+        bytes_per_second: 0,
+        every: Duration::from_secs(7 * 24 * 3600),
+    };
+}
+
+/// The disks that are there now, as a repair sees them.
+pub type Donors = Box<dyn Fn() -> Vec<Rc<dyn Donor>>>;
+
+/// Who wants something verified and repaired now.
+#[derive(Default)]
+pub struct ScrubRequests {
+    queue: RefCell<VecDeque<Request>>,
+    last: Cell<i64>,
+    asked: Notify,
+    started: Cell<bool>,
+}
+
+struct Request {
+    number: i64,
+    /// None: all there are.
+    snapshots: BTreeSet<SnapshotId>,
+}
+
+impl ScrubRequests {
+    /// Asks for these snapshots, or for all. [`ScrubState::asked`] reaches the number when it is done.
+    pub fn ask(&self, now_ms: UnixMillis, snapshots: BTreeSet<SnapshotId>) -> i64 {
+        let number = now_ms.max(self.last.get() + 1);
+        self.last.set(number);
+        self.queue.borrow_mut().push_back(Request { number, snapshots });
+        self.asked.notify_one();
+        number
+    }
+
+    /// Whether nobody has started the scrub yet; somebody has from now on.
+    pub fn is_first_start(&self) -> bool {
+        !self.started.replace(true)
+    }
+
+    fn take(&self) -> Option<Request> {
+        self.queue.borrow_mut().pop_front()
+    }
+
+    /// Whether somebody waits.
+    fn has_any(&self) -> bool {
+        !self.queue.borrow().is_empty()
+    }
+}
+
+/// Scrubs for as long as the thread lives; without a rate only what is asked for.
+pub async fn run(host: Rc<VaultHost>, donors: Donors) {
+    let scrub = Scrub { host, donors };
+    let (clock, config) = (Rc::clone(&scrub.host.env().clock), scrub.config());
+    let mut state = scrub.load().await;
+    let mut pause = TROUBLE_PAUSE.0;
+    let mut not_before = clock.now() + START_DELAY.min(config.every);
+    loop {
+        while let Some(request) = scrub.host.scrub_requests.take() {
+            scrub.serve(&mut state, request).await;
+        }
+        if config.bytes_per_second == 0 {
+            scrub.host.scrub_requests.asked.notified().await;
+            continue;
+        }
+        let due = state.due_in(clock.unix_millis(), config.every);
+        let wait = due.max(not_before.saturating_sub(clock.now()));
+        if !wait.is_zero() {
+            let asked = pin!(scrub.host.scrub_requests.asked.notified());
+            select(clock.sleep(wait.min(SLEEP_MAX)), asked).await;
+            continue;
+        }
+        match scrub.walk(&mut state).await {
+            Ok(()) => pause = TROUBLE_PAUSE.0,
+            Err(error) => {
+                scrub.trouble(&mut state, &error).await;
+                not_before = clock.now() + pause;
+                pause = (pause * 2).min(TROUBLE_PAUSE.1);
+            }
+        }
+    }
+}
+
+struct Scrub {
+    host: Rc<VaultHost>,
+    donors: Donors,
+}
+
+impl Scrub {
+    fn config(&self) -> ScrubConfig {
+        self.host.config.scrub
+    }
+
+    async fn load(&self) -> ScrubState {
+        let path = self.host.config.data_dir.join(SCRUB_FILE);
+        let vault = self.host.vault.id().to_string();
+        let kept = match read_small(&*self.host.env().fs, &path).await {
+            Ok(kept) => kept.map(|bytes| ScrubState::decode(&bytes)),
+            Err(error) => Some(Err(error.into())),
+        };
+        match kept {
+            Some(Ok(state)) if state.vault == vault => state,
+            Some(Err(error)) => {
+                tracing::warn!(%error, path = %path.display(), "what the scrub had noted is lost; it begins anew");
+                ScrubState::new(vault)
+            }
+            Some(Ok(_)) | None => ScrubState::new(vault),
+        }
+    }
+
+    /// A state that is not kept costs work, nothing else.
+    async fn save(&self, state: &ScrubState) {
+        let path = self.host.config.data_dir.join(SCRUB_FILE);
+        let kept = match state.encode() {
+            Ok(bytes) => write_atomic(&*self.host.env().fs, &path, bytes)
+                .await
+                .map_err(|e| e.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        if let Err(error) = kept {
+            tracing::warn!(error, "where the scrub is cannot be noted");
+        }
+    }
+
+    async fn trouble(&self, state: &mut ScrubState, error: &VaultError) {
+        tracing::warn!(%error, "the vault cannot be scrubbed now; trying again later");
+        state.trouble = Some(error.to_string());
+        self.save(state).await;
+    }
+
+    /// Does what somebody asked for.
+    async fn serve(&self, state: &mut ScrubState, request: Request) {
+        if let Err(error) = self.look_at(state, &request.snapshots).await {
+            self.trouble(state, &error).await;
+        }
+        state.asked = request.number;
+        self.save(state).await;
+    }
+
+    /// Verifies and repairs these snapshots as fast as it can. The round does not count it.
+    async fn look_at(&self, state: &mut ScrubState, asked: &BTreeSet<SnapshotId>) -> Result<(), VaultError> {
+        let (env, vault) = (self.host.env(), &self.host.vault);
+        let found = vault.inventory().await?;
+        state.trouble = None;
+        let chosen: Vec<u32> = (0..)
+            .zip(&found.targets)
+            .filter_map(|(at, target)| (asked.is_empty() || asked.contains(&target.snapshot)).then_some(at))
+            .collect();
+        let targets: Vec<_> = chosen
+            .iter()
+            .map(|at| found.targets[*at as usize].clone())
+            .collect();
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let pace = Pace::unlimited(&self.host);
+            let mut report = vault.verify_snapshots(&targets, Sample::All, from, &pace).await?;
+            for damage in &mut report.damage {
+                damage.hits = damage.hits.iter().map(|hit| chosen[*hit as usize]).collect();
+            }
+            self.repair(&found, &mut report).await?;
+            self.tell(state.meet(losses(&found.targets, &report.damage), env.clock.unix_millis()));
+            next = report.next;
+        }
+        Ok(())
+    }
+
+    /// Walks for a while, or to the end of the round.
+    async fn walk(&self, state: &mut ScrubState) -> Result<(), VaultError> {
+        let (env, vault) = (self.host.env(), &self.host.vault);
+        let found = vault.inventory().await?;
+        state.trouble = None;
+        let now_ms = env.clock.unix_millis();
+        state.begin_round(now_ms);
+        self.save(state).await;
+        self.tell(state.meet(losses(&found.targets, &found.damage), now_ms));
+        let since = env.clock.now();
+        while env.clock.now().saturating_sub(since) < SNAPSHOTS_FOR && !self.host.scrub_requests.has_any() {
+            let (next, part) = state.place();
+            let pace = Pace::new(
+                &self.host,
+                self.config().bytes_per_second,
+                env.clock.now() + LEG,
+                part,
+            );
+            let mut report = vault
+                .verify_snapshots(&found.targets, Sample::All, next, &pace)
+                .await?;
+            let done = self.repair(&found, &mut report).await?;
+            state.advance(&report, &done, pace.part());
+            let now_ms = env.clock.unix_millis();
+            self.tell(state.meet(losses(&found.targets, &report.damage), now_ms));
+            if report.next.is_none() {
+                state.end_round(now_ms);
+                tracing::info!(open = state.open.len(), "the vault was scrubbed to the end");
+                self.save(state).await;
+                return Ok(());
+            }
+            self.save(state).await;
+        }
+        Ok(())
+    }
+
+    /// Repairs what can be repaired, and leaves the rest in the report.
+    async fn repair(&self, found: &Inventory, report: &mut VerifyReport) -> Result<RepairReport, VaultError> {
+        if report.damage.is_empty() {
+            return Ok(RepairReport::default());
+        }
+        let done = self
+            .host
+            .vault
+            .repair(&found.targets, &report.damage, &(self.donors)())
+            .await?;
+        for (object, why) in &done.left {
+            tracing::warn!(object, why, "damage that cannot be repaired from here");
+        }
+        let repaired: Vec<_> = report
+            .damage
+            .extract_if(.., |damage| done.has_repaired(damage))
+            .collect();
+        for loss in losses(&found.targets, &repaired) {
+            tracing::warn!(object = loss.object, disk = ?loss.disk, start = loss.start, end = loss.end,
+                snapshots = ?loss.snapshots, was = loss.what, "damage in the vault was repaired");
+            let _ = self.host.events.send(Event::VaultRepaired(loss));
+        }
+        Ok(done)
+    }
+
+    /// Tells of damage that was not known.
+    fn tell(&self, new: Vec<tidemark_vault::Loss>) {
+        for loss in new {
+            tracing::error!(object = loss.object, disk = ?loss.disk, start = loss.start, end = loss.end,
+                snapshots = ?loss.snapshots, error = loss.error, "damage in the vault");
+            let _ = self.host.events.send(Event::VaultDamaged(loss));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
