@@ -20,6 +20,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use tidemark_ecs::id::{self, Kind};
 use tidemark_ecs::model::Tag;
+use tidemark_node::RecordedSnapshot;
 use tidemark_units::{DiskId, GIB, SnapshotId};
 
 /// Where, and how much of it.
@@ -54,6 +55,32 @@ pub struct FoundSnapshot {
     pub stored_bytes: u64,
     /// What a catalogue had said of it.
     pub meta: Value,
+}
+
+impl FoundSnapshot {
+    /// Whose snapshot it is.
+    pub(crate) fn account(&self) -> String {
+        account(&mut Reading::new(&self.meta))
+    }
+
+    /// The name that people gave it, or `""`.
+    pub(crate) fn name(&self) -> String {
+        Reading::new(&self.meta).name()
+    }
+}
+
+impl From<RecordedSnapshot> for FoundSnapshot {
+    fn from(record: RecordedSnapshot) -> Self {
+        Self {
+            snapshot: record.snapshot,
+            disk: record.disk,
+            size_bytes: record.size_bytes,
+            created_ms: record.created_ms,
+            full_bytes: record.full_bytes,
+            stored_bytes: record.stored_bytes,
+            meta: record.meta,
+        }
+    }
 }
 
 /// A snapshot that is in the catalogue now (or would be).
@@ -107,6 +134,28 @@ pub async fn rebuild(what: &Rebuild, found: Vec<FoundSnapshot>) -> Result<Rebuil
     Ok(plan.report)
 }
 
+/// Makes the row of one snapshot, with its tags, number and chain, in a catalogue that is in use. One that it has stays
+/// as it is.
+pub(crate) fn restore_one(
+    t: &mut dyn Transaction,
+    region: &str,
+    found: &FoundSnapshot,
+) -> Result<(), StoreError> {
+    if SnapshotRow::get(t, found.snapshot.as_str())?.is_some() {
+        return Ok(());
+    }
+    let mut meta = Reading::new(&found.meta);
+    let new = NewRow {
+        row: row(&mut meta, found),
+        ordinal: meta.ordinal(),
+        tags: meta.tags(),
+    };
+    for problem in meta.problems {
+        tracing::warn!(snapshot = %found.snapshot, %problem, "a snapshot comes back without a part of what was said of it");
+    }
+    insert(t, region, vec![new])
+}
+
 /// A row to be, but for its number and its chain.
 struct NewRow {
     row: SnapshotRow,
@@ -158,7 +207,7 @@ fn row(meta: &mut Reading<'_>, one: &FoundSnapshot) -> SnapshotRow {
     SnapshotRow {
         id: one.snapshot.to_string(),
         ordinal: 0,
-        account: meta.account().unwrap_or_else(|| DEFAULT_ACCOUNT.into()),
+        account: account(meta),
         name: meta.name(),
         description: meta.description(),
         // The insertion asks the table.
@@ -185,6 +234,10 @@ fn row(meta: &mut Reading<'_>, one: &FoundSnapshot) -> SnapshotRow {
         expires_ms: rules::expiry(one.created_ms, retention_days),
         encrypted: meta.encrypted(),
     }
+}
+
+fn account(meta: &mut Reading<'_>) -> String {
+    meta.account().unwrap_or_else(|| DEFAULT_ACCOUNT.into())
 }
 
 fn signed(bytes: u64) -> i64 {

@@ -35,5 +35,6 @@ pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, Whole
 pub use tidemark_vault::Secret;
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, MarkRequest, Marked, NodeConfig,
-    NodeError, NodeErrorKind, SnapshotProgress, SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
+    NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress, SnapshotStatus, SnapshotSummary,
+    UNDELETE_WINDOW,
 };

@@ -83,6 +83,7 @@ const ACTIONS: &[Action] = &[
     row!("DeleteDisk", delete_disk),
     row!("DeleteInstance", delete_instance),
     row!("DeleteSnapshot", delete_snapshot),
+    row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
     row!("DescribeDisks", describe_disks, listing),
     row!("DescribeInstanceStatus", describe_instance_status),
     row!("DescribeInstances", describe_instances, listing),
@@ -103,6 +104,7 @@ const ACTIONS: &[Action] = &[
     row!("StartVaultScrub", start_vault_scrub),
     row!("StopInstance", stop_instance),
     row!("TagResources", tag_resources),
+    row!("UndeleteSnapshot", undelete_snapshot),
     row!("UntagResources", untag_resources),
     Action {
         name: "GetCallerIdentity",

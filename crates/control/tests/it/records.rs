@@ -1,6 +1,6 @@
 //! What the vault's records say of snapshots: kept true after changes, and enough to make a lost catalogue again.
 
-use crate::world::{REGION, World, call};
+use crate::world::{REGION, World, call, code};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -131,10 +131,69 @@ async fn changes_reach_the_record() {
     .expect("renamed");
     call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
     world.eventually(left, "jobs left", "0").await;
-    assert!(
-        found(&world.dir).is_empty(),
-        "a late change brings no record back"
+    let records = async || found(&world.dir).len().to_string();
+    world
+        .eventually(records, "records: a late change brings none back", "0")
+        .await;
+}
+
+/// As it was, tags and number and all; also when the service stopped between the vault's word and the catalogue's.
+#[tokio::test]
+async fn a_deleted_snapshot_is_brought_back() {
+    let world = World::forgiving().await;
+    let (_, disk) = world.attached_disk().await;
+    let asked = "SnapshotName=one&RetentionDays=1&Tag.1.Key=a&Tag.1.Value=1";
+    let id = call!(world, create_snapshot, "DiskId={disk}&{asked}")
+        .expect("begun")
+        .snapshot_id;
+    world.snapshot_is(&id, "accomplished").await;
+    let other = world.snapshot(&disk).await;
+    let before = world.find_snapshot(&id).await.expect("listed");
+    let deleted = async || {
+        call!(world, describe_deleted_snapshots, "")
+            .expect("listed")
+            .deleted_snapshots
+    };
+    assert!(deleted().await.is_empty());
+    call!(world, undelete_snapshot, "SnapshotId={id}").expect("it is there: nothing to do");
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    world.snapshot_is(&id, "").await;
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    let row = deleted().await.pop().expect("it can be brought back");
+    assert_eq!(
+        (row.snapshot_id, row.source_disk_id, row.snapshot_name),
+        (id.clone(), disk.clone(), "one".to_string())
     );
+    assert!(row.deleted_until.ends_with('Z'), "{}", row.deleted_until);
+    for nobodys in ["s-none", "no%id", &disk] {
+        let refused = code(call!(world, undelete_snapshot, "SnapshotId={nobodys}"));
+        assert_eq!(refused, (404, "InvalidSnapshotId.NotFound".into()));
+    }
+
+    // Cut off behind the vault's word.
+    let (of, snapshot) = (disk.parse().expect("an id"), id.parse().expect("an id"));
+    world
+        .node
+        .undelete_snapshot(&of, &snapshot)
+        .await
+        .expect("back in the vault");
+    for _ in 0..2 {
+        call!(world, undelete_snapshot, "SnapshotId={id}").expect("back");
+        let after = world.find_snapshot(&id).await.expect("listed again");
+        assert_eq!(comparable(vec![after]), comparable(vec![before.clone()]));
+    }
+    assert!(deleted().await.is_empty());
+    assert!(world.find_snapshot(&other).await.is_some());
+
+    // One that would go at once is kept.
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    world.snapshot_is(&id, "").await;
+    world.eventually(left, "jobs left", "0").await;
+    world.advance_days(3);
+    call!(world, undelete_snapshot, "SnapshotId={id}").expect("back");
+    let after = world.find_snapshot(&id).await.expect("listed again");
+    assert_eq!(after.retention_days, None);
 }
 
 /// A change outlives a vault that is away, and a restart.

@@ -7,7 +7,8 @@ use super::collecting::decoded;
 use super::{Disk, Node, lock};
 use crate::notes::Note;
 use crate::types::{
-    DeletedSnapshot, MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary,
+    DeletedSnapshot, MarkRequest, Marked, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotStatus,
+    SnapshotSummary,
 };
 use std::sync::atomic::Ordering;
 use tidemark_units::{DiskId, SnapshotId};
@@ -155,20 +156,34 @@ impl Node {
         Ok(())
     }
 
-    /// Brings a deleted snapshot back; one that exists is fine. `Missing` once it has been purged. Gives the caller's data
-    /// about it ([`MarkRequest::meta`]).
+    /// Brings a deleted snapshot back; one that exists is fine. `Missing` once it has been purged.
     pub async fn undelete_snapshot(
         &self,
         disk: &DiskId,
         snapshot: &SnapshotId,
-    ) -> Result<serde_json::Value, NodeError> {
+    ) -> Result<RecordedSnapshot, NodeError> {
         let (disk, id) = (disk.clone(), snapshot.clone());
         let record = self
             .shared
             .vault
             .call(move |host| async move { host.vault.undelete_snapshot(&disk, &id).await })
             .await??;
-        Ok(record.meta)
+        Ok(record.into())
+    }
+
+    /// The record of a snapshot, be it deleted or not; `None` if there is none (any more). Says nothing about whether the
+    /// snapshot exists or can be brought back: [`Self::undelete_snapshot`] does.
+    pub async fn recorded_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<RecordedSnapshot>, NodeError> {
+        let id = snapshot.clone();
+        let record = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.record_of_deleted(&id).await })
+            .await??;
+        Ok(record.map(RecordedSnapshot::from))
     }
 
     /// Deleted snapshots that can still be brought back.
