@@ -13,6 +13,7 @@ mod endpoint;
 mod gc;
 mod log;
 mod people;
+mod rebuild;
 mod size;
 mod up;
 mod vault;
@@ -58,12 +59,14 @@ enum Command {
     },
     /// One volume without a service: create, serve, info, log
     Volume(volume::VolumeArgs),
-    /// Vaults themselves: init, check, key
+    /// Vaults themselves: init, check, ls, show, cp, key
     Vault(vault::VaultArgs),
     /// Free what nobody needs in a vault
     Gc(gc::GcArgs),
     /// Read snapshots through in the vault, and say what is damaged
     Verify(verify::VerifyArgs),
+    /// Make a lost catalogue of snapshots again, from the vault alone
+    Rebuild(rebuild::RebuildArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
     /// Print a completion script for a shell
@@ -86,6 +89,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Vault(args) => return vault::run(&args),
         Command::Gc(args) => gc::run(&args)?,
         Command::Verify(args) => return Ok(verify::run(&args)),
+        Command::Rebuild(args) => return rebuild::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -18,6 +18,14 @@ pub enum ControlError {
         /// Why.
         cause: std::io::Error,
     },
+    /// A catalogue is to be made again where there is one with something in it.
+    #[error("{path} holds {what} already")]
+    NotEmpty {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is in it.
+        what: String,
+    },
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(String),

@@ -19,6 +19,8 @@ mod events;
 mod housekeeping;
 mod jobs;
 mod keys;
+mod rebuild;
+mod record_meta;
 mod rules;
 pub mod states;
 mod store;
@@ -30,6 +32,7 @@ pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
 pub use control::{Caller, Control};
 pub use error::ControlError;
 pub use keys::AccessKey;
+pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.
 pub const CATALOGUE_FILE: &str = "catalogue.db";

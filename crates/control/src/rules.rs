@@ -235,7 +235,13 @@ pub(crate) fn remove_snapshot(
 ) -> Result<i64, StoreError> {
     row.step(t, by)?;
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
+    jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
     jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, "", now_ms)
+}
+
+/// Has a change of a snapshot written into its record in the vault, after its capture if that still runs.
+pub(crate) fn update_record(t: &mut dyn Transaction, snapshot: &str, now_ms: i64) -> Result<(), StoreError> {
+    jobs::add(t, JobKind::UpdateRecord, snapshot, snapshot, "", now_ms).map(drop)
 }
 
 /// Starts the removal of a disk's automatic snapshots, when it is released with them.

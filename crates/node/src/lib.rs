@@ -37,6 +37,6 @@ pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, Whole
 pub use tidemark_vault::Secret;
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, HydrationChange, HydrationStatus,
-    MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, SnapshotProgress, SnapshotStatus,
-    SnapshotSummary, UNDELETE_WINDOW,
+    MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress,
+    SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
 };

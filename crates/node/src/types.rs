@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 use tidemark_env::real::IoChoice;
 use tidemark_units::{DiskId, Lsn, MIB, SnapshotId};
-use tidemark_vault::{CaptureOptions, Loss, Secret, SnapshotStats, VaultError, VaultErrorKind};
+use tidemark_vault::{
+    CaptureOptions, Loss, Secret, SnapshotRecord, SnapshotStats, VaultError, VaultErrorKind,
+};
 pub use tidemark_vault::{CollectOptions, CollectReport};
 use tidemark_volume::{VolumeConfig, VolumeError, VolumeErrorKind};
 
@@ -279,6 +281,39 @@ impl From<SnapshotStats> for SnapshotSummary {
             full_bytes: stats.full_bytes,
             stored_bytes: stats.stored_bytes,
             changed_chunks: stats.captured_chunks,
+        }
+    }
+}
+
+/// What the vault's record says of a snapshot, whether that exists or can be brought back.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecordedSnapshot {
+    /// Its disk.
+    pub disk: DiskId,
+    /// Its id.
+    pub snapshot: SnapshotId,
+    /// The disk's size at the mark, in bytes.
+    pub size_bytes: u64,
+    /// When it was made: milliseconds since 1970-01-01 UTC.
+    pub created_ms: i64,
+    /// Bytes of all its chunks that are not zeros.
+    pub full_bytes: u64,
+    /// Bytes that it added to the vault.
+    pub stored_bytes: u64,
+    /// The caller's data about it ([`MarkRequest::meta`]), with its changes.
+    pub meta: serde_json::Value,
+}
+
+impl From<SnapshotRecord> for RecordedSnapshot {
+    fn from(record: SnapshotRecord) -> Self {
+        Self {
+            disk: record.disk,
+            snapshot: record.snapshot,
+            size_bytes: record.size_bytes,
+            created_ms: record.created_ms,
+            full_bytes: record.stats.full_bytes,
+            stored_bytes: record.stats.stored_bytes,
+            meta: record.meta,
         }
     }
 }

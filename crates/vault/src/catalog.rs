@@ -5,6 +5,7 @@ use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::{DeletedSnapshot, HeadEntry, HeadLog, Refusal, Stage};
 use crate::key;
 use crate::record::SnapshotRecord;
+use crate::tree::Root;
 use crate::vault::Vault;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,13 +27,10 @@ impl Vault {
                 "there is no such snapshot",
             )
         };
-        let record = self.record(snapshot).await?.ok_or_else(gone)?;
+        let mut record = self.record(snapshot).await?.ok_or_else(gone)?;
         let head = self.head_log(&record.disk).await?;
-        if exists(&head, &record)? {
-            Ok(record)
-        } else {
-            Err(gone())
-        }
+        record.root = live_root(&head, &record)?.ok_or_else(gone)?;
+        Ok(record)
     }
 
     /// The records of all snapshots that exist, sorted by id. Fails when any cannot be read, or is
@@ -64,9 +62,10 @@ impl Vault {
                     // Committed after the listing, or deleted since the head log was read, or damaged.
                     None => self.record(&id).await?,
                 };
-                if let Some(record) = record
-                    && exists(&head, &record)?
+                if let Some(mut record) = record
+                    && let Some(root) = live_root(&head, &record)?
                 {
+                    record.root = root;
                     found.insert(id, record);
                     continue;
                 }
@@ -157,26 +156,27 @@ impl Vault {
         self.record(snapshot).await
     }
 
-    /// All disks that have a head log.
-    pub(crate) async fn disks(&self) -> Result<BTreeSet<DiskId>> {
+    /// The disks that have a head log.
+    pub async fn disks(&self) -> Result<BTreeSet<DiskId>> {
         let listed = self.store().list("list disks", key::DISKS).await?;
         let disk = |object: tidemark_env::ObjectInfo| Some(key::parse_head(&object.key)?.0);
         Ok(listed.into_iter().filter_map(disk).collect())
     }
 }
 
-/// Whether the head log has the record's snapshot; both must tell of the same content.
-fn exists(head: &HeadLog, record: &SnapshotRecord) -> Result<bool> {
+/// The content of the record's snapshot, if the head log has it; both must tell of the same. Where it is stored, the
+/// head entry knows: of two writers that made the same snapshot at once, the one who lost may have put the last record.
+pub(crate) fn live_root(head: &HeadLog, record: &SnapshotRecord) -> Result<Option<Root>> {
     if head.disk() != &record.disk {
-        return Ok(false);
+        return Ok(None);
     }
     match head.snapshot(&record.snapshot) {
-        Some((root, Stage::Exists)) if root.same_content(&record.root) => Ok(true),
+        Some((root, Stage::Exists)) if root.same_content(&record.root) => Ok(Some(root)),
         Some((_, Stage::Exists)) => {
             let subject = format!("snapshot {}", record.snapshot);
             let cause = "its record and its head entry name different content";
             Err(VaultError::corrupt("look up", subject, cause))
         }
-        Some((_, Stage::Deleted(_) | Stage::Purged)) | None => Ok(false),
+        Some((_, Stage::Deleted(_) | Stage::Purged)) | None => Ok(None),
     }
 }

@@ -234,6 +234,7 @@ fn text_objects_are_pinned() {
             ..SnapshotStats::default()
         },
         meta: serde_json::json!({"SnapshotName": "before the upgrade"}),
+        origin: None,
     };
     let object = record.encode().unwrap();
     assert_eq!(SnapshotRecord::decode(&snapshot, &object).unwrap(), record);

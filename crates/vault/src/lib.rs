@@ -21,6 +21,8 @@
 //! lazy:     r.prefetch(chunks)   vault.boot_trace(snapshot) / keep_trace(snapshot, trace): hints, nothing depends on them
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
 //!           vault.collect(options) / space(options)
+//! copy:     c = DiskCopier::open(&from, &to, disk);  c.begin(&CopyRequest::new(id), dir, options)?.run()
+//! look:     vault.listing(disk) / update_record_meta(id, fields)
 //! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
 //!           vault.repair(&found.targets, &report.damage, donors)
 //! volumes:  vault.adopt(disk, roots, snapshot) before one depends on a content; vault.hold / release when it needs less
@@ -36,6 +38,7 @@
 mod capture;
 mod catalog;
 mod codec;
+mod copy;
 mod crypt;
 mod error;
 mod fetch;
@@ -50,6 +53,7 @@ pub mod head;
 mod holds;
 mod id;
 mod key;
+mod listing;
 mod locate;
 mod lru;
 pub mod pack;
@@ -57,6 +61,7 @@ mod packs;
 mod read_ahead;
 mod reader;
 mod record;
+mod record_meta;
 mod repair;
 mod signal;
 mod space;
@@ -72,14 +77,16 @@ pub use capture::{
     spool_packs,
 };
 pub use codec::Codec;
+pub use copy::{CopyProgress, CopyReport, CopyRequest, DiskCopier, SnapshotCopy, Standing};
 pub use crypt::{DiskKey, KdfCost, KeyRotation, KeySlot, Naming, Secret, SecretKind};
 pub use error::{Result, VaultError, VaultErrorKind};
 pub use gc::{CollectOptions, CollectReport, LiveRows};
 pub use head::{DeletedSnapshot, HeadEntry, HeadLog, HeadState};
 pub use holds::Holder;
 pub use id::{CaptureId, ChunkId, HexError, NodeId, Nonce, PackId, VaultId};
+pub use listing::{Listing, Unreadable};
 pub use reader::{Chunk, Reader};
-pub use record::{SnapshotRecord, SnapshotStats};
+pub use record::{Origin, SnapshotRecord, SnapshotStats};
 pub use repair::{Donor, RepairReport};
 pub use space::{DeletionSpace, DiskSpace, PackGroup, PackSpace, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use trace::BootTrace;

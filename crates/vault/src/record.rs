@@ -4,6 +4,7 @@
 //! means nothing, a head entry without its record is damage.
 
 use crate::error::{Result, VaultError};
+use crate::id::VaultId;
 use crate::tree::Root;
 use crate::{key, text};
 use bytes::Bytes;
@@ -33,6 +34,16 @@ pub struct SnapshotStats {
     pub full_bytes: u64,
 }
 
+/// What a copy is a copy of: the vault where the snapshot was captured, and its content there. A copy of a copy keeps
+/// it, so that two vaults with keyed names, which call equal content differently, know what they have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The vault of the capture.
+    pub vault: VaultId,
+    /// The content as that vault names it.
+    pub root: Root,
+}
+
 /// `<vault>/snapshots/<id>`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SnapshotRecord {
@@ -54,6 +65,9 @@ pub struct SnapshotRecord {
     pub stats: SnapshotStats,
     /// The control plane's own words, kept as they are.
     pub meta: serde_json::Value,
+    /// Only of a copy from another vault.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 impl SnapshotRecord {
@@ -74,5 +88,34 @@ impl SnapshotRecord {
             return Err(VaultError::corrupt("read snapshot record", key, cause));
         }
         Ok(record)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_kept_and_only_copies_have_one() {
+        let id = SnapshotId::new("s-1").unwrap();
+        let mut record = SnapshotRecord {
+            snapshot: id.clone(),
+            disk: DiskId::new("d-1").unwrap(),
+            size_bytes: 1 << 30,
+            created_ms: 1,
+            root: Root::zeros(1 << 30),
+            parent: None,
+            lsn: Lsn(1),
+            stats: SnapshotStats::default(),
+            meta: serde_json::Value::Null,
+            origin: None,
+        };
+        assert!(!String::from_utf8_lossy(&record.encode().unwrap()).contains("origin"));
+        let (vault, root) = (VaultId([7; 16]), Root::zeros(1 << 30));
+        record.origin = Some(Origin { vault, root });
+        assert_eq!(
+            SnapshotRecord::decode(&id, &record.encode().unwrap()).unwrap(),
+            record
+        );
     }
 }

@@ -83,6 +83,7 @@ const ACTIONS: &[Action] = &[
     row!("DeleteDisk", delete_disk),
     row!("DeleteInstance", delete_instance),
     row!("DeleteSnapshot", delete_snapshot),
+    row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
     row!("DescribeDiskHydration", describe_disk_hydration),
     row!("DescribeDisks", describe_disks, listing),
     row!("DescribeInstanceStatus", describe_instance_status),
@@ -105,6 +106,7 @@ const ACTIONS: &[Action] = &[
     row!("StartVaultScrub", start_vault_scrub),
     row!("StopInstance", stop_instance),
     row!("TagResources", tag_resources),
+    row!("UndeleteSnapshot", undelete_snapshot),
     row!("UntagResources", untag_resources),
     Action {
         name: "GetCallerIdentity",

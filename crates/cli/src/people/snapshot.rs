@@ -47,6 +47,23 @@ pub const SNAPSHOT: Kind = Kind {
     ],
 };
 
+/// A snapshot that can be brought back.
+const DELETED: Kind = Kind {
+    name: "deleted snapshot",
+    describe: "DescribeDeletedSnapshots",
+    // All of them come in one answer.
+    ids: "",
+    wrapper: "DeletedSnapshots",
+    item: "DeletedSnapshot",
+    columns: &[
+        Column::text("snapshot", |r| text(r, "SnapshotId")),
+        Column::text("name", |r| text(r, "SnapshotName")),
+        Column::text("disk", |r| text(r, "SourceDiskId")),
+        Column::text("until", |r| text(r, "DeletedUntil")),
+    ],
+    details: &[],
+};
+
 const EXAMPLES: &str = "\
 A snapshot fixes the disk's content at the instant of the call, while the guest
 keeps writing; its data is stored in the background. It is done when its status
@@ -56,6 +73,7 @@ Examples:
   tidemark snapshot create d-bp1... --name before-upgrade --wait
   tidemark snapshot list --disk d-bp1...
   tidemark snapshot wait s-bp1...
+  tidemark snapshot undelete s-bp1...
   nbdcopy \"$(tidemark snapshot endpoint s-bp1...)\" image.raw
   tidemark disk reset d-bp1... --snapshot s-bp1...";
 
@@ -137,6 +155,13 @@ enum Verb {
         #[arg(long)]
         force: bool,
     },
+    /// Bring a deleted snapshot back, with its name and tags
+    Undelete {
+        /// The snapshot's id
+        snapshot: String,
+    },
+    /// List deleted snapshots that can be brought back
+    Deleted,
     /// Print the NBD URI of a snapshot: a read-only export of its content
     Endpoint {
         /// The snapshot's id
@@ -212,6 +237,20 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
                 &params([("SnapshotId", snapshot), ("Force", &force)]),
             )?;
             api.print_done(&format!("snapshot {snapshot} deleted"), &answer)
+        }
+        Verb::Undelete { snapshot } => {
+            api.call("UndeleteSnapshot", &params([("SnapshotId", snapshot)]))?;
+            api.print_done(
+                &format!("snapshot {snapshot} is back"),
+                &api.get(&SNAPSHOT, snapshot)?,
+            )
+        }
+        Verb::Deleted => {
+            let mut answer = api.call("DescribeDeletedSnapshots", &[])?;
+            match answer[DELETED.wrapper][DELETED.item].take() {
+                Value::Array(rows) => api.print_list(&DELETED, &rows),
+                _ => bail!("{} answered no list", DELETED.describe),
+            }
         }
         Verb::Endpoint { snapshot } => {
             let row = api.get(&SNAPSHOT, snapshot)?;

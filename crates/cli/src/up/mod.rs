@@ -6,7 +6,7 @@
 //! second signal ends the process at once, which loses nothing that was acknowledged.
 
 pub mod data_dir;
-mod settings;
+pub mod settings;
 mod vault;
 
 use crate::credentials::{Connection, CredentialsFile};

@@ -1,17 +1,22 @@
 //! `tidemark vault`: work on a vault itself, without a service.
 
 pub mod check;
+mod cp;
 pub mod du;
 pub mod key;
+mod ls;
 pub mod place;
 pub mod secret;
+mod show;
 
 use crate::people::print;
 use anyhow::Result;
 use clap::Subcommand;
-use place::VaultPlace;
+use place::{Variables, VaultPlace};
 use secret::{SECRETS, SecretArgs};
 use std::process::ExitCode;
+use tidemark_env::Env;
+use tidemark_vault::{Secret, SnapshotRecord, Unreadable, Vault, VaultErrorKind, VaultOptions};
 
 /// What a vault's URL looks like, for every command that takes one.
 pub const PLACES: &str = "\
@@ -67,6 +72,15 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// List the snapshots that a vault has
+    #[command(after_help = ls::EXAMPLES)]
+    Ls(ls::LsArgs),
+    /// Show what a vault has of one snapshot
+    #[command(after_help = show::EXAMPLES)]
+    Show(show::ShowArgs),
+    /// Copy snapshots from one vault to another, only what is new there
+    #[command(after_help = cp::EXAMPLES)]
+    Cp(cp::CpArgs),
     /// Show where the space is: of each snapshot, each disk, and what deletions would free
     #[command(after_help = du::EXAMPLES)]
     Du(du::DuArgs),
@@ -88,9 +102,66 @@ pub fn run(args: &VaultArgs) -> Result<ExitCode> {
             })?;
             return Ok(ExitCode::from(u8::from(!report.is_usable())));
         }
+        Command::Ls(args) => return ls::run(args),
+        Command::Show(args) => return show::run(args),
+        Command::Cp(args) => return cp::run(args),
         Command::Init { vault, secret } => key::init(vault, secret)?,
         Command::Du(args) => du::run(args)?,
         Command::Key(command) => key::run(command)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the vault that is there.
+pub async fn open(
+    env: &Env,
+    place: &VaultPlace,
+    secret: Option<Secret>,
+    variables: Variables<'_>,
+) -> Result<Vault> {
+    let options = VaultOptions {
+        secret,
+        ..VaultOptions::default()
+    };
+    let opened = Vault::open_with(env, place.open_with(env, variables)?, options).await;
+    opened.map_err(|error| match error.kind {
+        VaultErrorKind::Missing => {
+            anyhow::anyhow!("there is no vault in {place}; `tidemark vault init` makes one")
+        }
+        _ => anyhow::Error::new(error).context(format!("cannot open the vault in {place}")),
+    })
+}
+
+/// The name that people gave a snapshot.
+fn name_of(record: &SnapshotRecord) -> &str {
+    record.meta["name"].as_str().unwrap_or_default()
+}
+
+/// A time of a record, as the API writes it.
+fn time(ms: i64) -> String {
+    let at = jiff::Timestamp::from_millisecond(ms);
+    at.map_or_else(
+        |_| ms.to_string(),
+        |at| at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+    )
+}
+
+/// One line for what cannot be read.
+pub fn unreadable_line(one: &Unreadable) -> String {
+    match &one.snapshot {
+        Some(snapshot) => format!(
+            "snapshot {snapshot} of disk {} cannot be read: {}",
+            one.disk, one.error
+        ),
+        None => format!("the head log of disk {} cannot be read: {}", one.disk, one.error),
+    }
+}
+
+/// As [`unreadable_line`], for programs.
+pub fn unreadable_json(one: &Unreadable) -> serde_json::Value {
+    serde_json::json!({
+        "DiskId": one.disk,
+        "SnapshotId": one.snapshot,
+        "Error": one.error.to_string(),
+    })
 }

@@ -19,8 +19,13 @@ pub enum VaultPlace {
 impl VaultPlace {
     /// Reads what a flag or a configuration file says. What a URL leaves out comes from the environment.
     pub fn parse(text: &str) -> Result<Self> {
+        Self::parse_with(text, &environment)
+    }
+
+    /// As [`VaultPlace::parse`], with an environment of the caller's.
+    pub fn parse_with(text: &str, variables: Variables<'_>) -> Result<Self> {
         if is_bucket_url(text) {
-            let location = Location::parse(text, &environment).context("the vault's URL is not usable")?;
+            let location = Location::parse(text, variables).context("the vault's URL is not usable")?;
             return Ok(Self::Bucket(location));
         }
         let path = match text.split_once("://") {
@@ -39,9 +44,14 @@ impl VaultPlace {
 
     /// A handle of it.
     pub fn open(&self, env: &Env) -> Result<Rc<dyn Bucket>> {
+        self.open_with(env, &environment)
+    }
+
+    /// As [`VaultPlace::open`], with an environment of the caller's.
+    pub fn open_with(&self, env: &Env, variables: Variables<'_>) -> Result<Rc<dyn Bucket>> {
         Ok(match self {
             Self::Directory(path) => Rc::new(DirBucket::new(env.clone(), path.clone())),
-            Self::Bucket(location) => Rc::new(open_bucket(location)?),
+            Self::Bucket(location) => Rc::new(open_bucket_with(location, variables)?),
         })
     }
 }
@@ -57,11 +67,20 @@ impl fmt::Display for VaultPlace {
 
 /// A bucket with the key in the environment.
 pub fn open_bucket(location: &Location) -> Result<S3Bucket> {
-    let credentials = Credentials::from_env(location.scheme, &environment)?;
+    open_bucket_with(location, &environment)
+}
+
+/// As [`open_bucket`], with an environment of the caller's.
+pub fn open_bucket_with(location: &Location, variables: Variables<'_>) -> Result<S3Bucket> {
+    let credentials = Credentials::from_env(location.scheme, variables)?;
     Ok(S3Bucket::open(location.clone(), &credentials)?)
 }
 
-fn environment(name: &str) -> Option<String> {
+/// What an environment says: the value of a variable.
+pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// This process's environment.
+pub fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 

@@ -54,6 +54,31 @@ impl SecretArgs {
     }
 }
 
+/// Flags that name the secret of the second vault of a command.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DstSecretArgs {
+    /// A file with the passphrase of DST, if it is encrypted
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_DST_VAULT_PASSPHRASE_FILE")]
+    dst_passphrase_file: Option<PathBuf>,
+    /// The key file of DST, if it is encrypted
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_DST_VAULT_KEY_FILE")]
+    dst_key_file: Option<PathBuf>,
+}
+
+impl DstSecretArgs {
+    /// The secret that is named, if one is.
+    pub fn read(&self) -> Result<Option<Secret>> {
+        let named = SecretArgs {
+            vault_passphrase_file: self.dst_passphrase_file.clone(),
+            vault_key_file: self.dst_key_file.clone(),
+        };
+        let of_dst = |name: &str| name.replace("TIDEMARK_", "TIDEMARK_DST_");
+        named
+            .read_with(&|name| std::env::var_os(of_dst(name)).map(|value| value.into_encoded_bytes()))
+            .context("DST, whose flags and variables have `dst` in their names")
+    }
+}
+
 /// The passphrase in a file.
 pub fn passphrase_file(path: &Path) -> Result<Secret> {
     let content = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;

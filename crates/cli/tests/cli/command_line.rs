@@ -10,6 +10,7 @@ const GROUPS: &[&str] = &[
     "instance",
     "ecs",
     "volume",
+    "rebuild",
     "completions",
 ];
 

@@ -267,6 +267,7 @@ const ACTIONS: &[&str] = &[
     "DeleteDisk",
     "DeleteInstance",
     "DeleteSnapshot",
+    "DescribeDeletedSnapshots",
     "DescribeDisks",
     "DescribeInstanceStatus",
     "DescribeInstances",
@@ -283,6 +284,7 @@ const ACTIONS: &[&str] = &[
     "StartVaultScrub",
     "StopInstance",
     "TagResources",
+    "UndeleteSnapshot",
     "UntagResources",
 ];
 const NAMES: &[&str] = &[

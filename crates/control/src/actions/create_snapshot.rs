@@ -12,6 +12,7 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::error::node_refusal;
 use crate::jobs::snapshot::{forget, settle};
+use crate::record_meta;
 use crate::rules::{self, Token};
 use crate::states::{DiskStatus, InstanceStatus, SNAPSHOT, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -177,7 +178,7 @@ fn insert(
         snapshot_id: row.id.clone(),
     };
     Token::remember(token.as_ref(), t, &row.id, &response, true, now)?;
-    let meta = meta(control, &row, &disk, request);
+    let meta = record_meta::of_new(control.config(), &row, &request.tags, &disk);
     Ok(Begun::New(Box::new(row), meta))
 }
 
@@ -225,39 +226,6 @@ fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Re
     Ok(())
 }
 
-/// What the vault keeps beside the data, so that a lost catalogue can be made again from it.
-fn meta(control: &Control, row: &SnapshotRow, disk: &DiskRow, request: &Request) -> serde_json::Value {
-    serde_json::json!({
-        "version": 1,
-        "account": row.account,
-        "region": control.config().region,
-        "snapshot_id": row.id,
-        "name": row.name,
-        "description": row.description,
-        "link_id": row.link_id,
-        "type": row.snapshot_type.word(),
-        "category": row.category,
-        "resource_group": row.resource_group,
-        "retention_days": row.retention_days,
-        "instant_access": row.instant_access,
-        "instant_access_days": row.instant_access_days,
-        "created_ms": row.created_ms,
-        "tags": request.tags,
-        "source_disk": {
-            "id": disk.id,
-            "name": disk.name,
-            "kind": disk.kind.word(),
-            "category": disk.category,
-            "performance_level": disk.performance_level,
-            "size_gib": disk.size_gib,
-            "zone": disk.zone,
-            "instance_id": disk.instance_id,
-            "device": disk.device,
-            "encrypted": disk.encrypted,
-        },
-    })
-}
-
 /// The creation time is the instant of the mark.
 fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
     if let Some(mut row) = SnapshotRow::get(t, id)? {
@@ -273,6 +241,7 @@ fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), St
 /// The mark failed: nothing of the request stays.
 fn take_back(t: &mut dyn Transaction, row: SnapshotRow) -> Result<(), StoreError> {
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
+    jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
     // DeleteSnapshot may have been quicker; then its job sees to the rest.
     match SnapshotRow::get(t, &row.id)?.filter(|now| now.status == row.status) {
         Some(row) => forget(t, row),

@@ -17,6 +17,7 @@ impl Control {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| modify(t, &control, &caller, request);
         self.store().write(work).await?;
+        self.jobs().wake();
         Ok(Response {})
     }
 }
@@ -60,5 +61,6 @@ fn modify(
         row.description = description;
     }
     row.modified_ms = control.now_ms();
-    Ok(row.save(t)?)
+    row.save(t)?;
+    Ok(rules::update_record(t, &row.id, row.modified_ms)?)
 }

@@ -2,7 +2,7 @@
 
 use crate::catalogue::tags::{self, ResourceType};
 use crate::rules;
-use crate::store::Transaction;
+use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::tag_resources::{Request, Response};
@@ -13,6 +13,7 @@ impl Control {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| tag(t, &control, &caller, &request);
         self.store().write(work).await?;
+        self.jobs().wake();
         Ok(Response {})
     }
 }
@@ -26,6 +27,7 @@ fn tag(
     control.check_region(Some(&request.region_id))?;
     let kind = all_exist(t, caller, &request.resource_type, &request.resource_ids)?;
     for id in &request.resource_ids {
+        note_change(t, control, kind, id)?;
         tags::set(t, &caller.account, kind, id, &request.tags)?;
         let most = control.limits().tags_per_resource;
         let count = tags::of(t, kind, id)?.len() as u64;
@@ -35,6 +37,19 @@ fn tag(
         }
     }
     Ok(())
+}
+
+/// A snapshot's tags are in its record, too.
+pub(super) fn note_change(
+    t: &mut dyn Transaction,
+    control: &Control,
+    kind: ResourceType,
+    id: &str,
+) -> Result<(), StoreError> {
+    match kind {
+        ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
+        ResourceType::Instance | ResourceType::Disk => Ok(()),
+    }
 }
 
 /// The type, if every resource is there and the caller's; else 404 `InvalidResourceId.NotFound`.

@@ -1,6 +1,6 @@
 //! UntagResources: removes tags from resources; from all of them, or none.
 
-use super::tag_resources::all_exist;
+use super::tag_resources::{all_exist, note_change};
 use crate::catalogue::tags;
 use crate::store::Transaction;
 use crate::{Caller, Control};
@@ -13,6 +13,7 @@ impl Control {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| untag(t, &control, &caller, &request);
         self.store().write(work).await?;
+        self.jobs().wake();
         Ok(Response {})
     }
 }
@@ -26,6 +27,7 @@ fn untag(
     control.check_region(Some(&request.region_id))?;
     let kind = all_exist(t, caller, &request.resource_type, &request.resource_ids)?;
     for id in &request.resource_ids {
+        note_change(t, control, kind, id)?;
         match &request.keys {
             Keys::All => tags::clear(t, kind, id)?,
             Keys::Named(keys) => keys.iter().try_for_each(|key| tags::unset(t, kind, id, key))?,

@@ -27,6 +27,8 @@ words! {
         CompleteSnapshot = "complete_snapshot",
         /// Remove a snapshot.
         DeleteSnapshot = "delete_snapshot",
+        /// Write what the catalogue says of a snapshot into its record in the vault.
+        UpdateRecord = "update_record",
     }
 }
 
@@ -77,6 +79,25 @@ pub(crate) fn all(t: &mut dyn Transaction) -> Result<Vec<JobRow>, StoreError> {
 /// Takes a job off the list: its effect is committed in the same transaction.
 pub(crate) fn finish(t: &mut dyn Transaction, id: i64) -> Result<(), StoreError> {
     t.execute("DELETE FROM jobs WHERE id = $1", &[id.into()])
+        .map(drop)
+}
+
+/// The newest of a subject's jobs of one kind; 0: there is none.
+pub(crate) fn newest(t: &mut dyn Transaction, kind: JobKind, subject: &str) -> Result<i64, StoreError> {
+    let sql = "SELECT COALESCE(MAX(id), 0) FROM jobs WHERE kind = $1 AND subject = $2";
+    let row = t.query_one(sql, &[kind.word().into(), subject.into()])?;
+    row.map_or(Ok(0), |row| row.integer(0))
+}
+
+/// Takes a subject's jobs of one kind off the list, up to and with `last`: one run has done them all.
+pub(crate) fn finish_up_to(
+    t: &mut dyn Transaction,
+    kind: JobKind,
+    subject: &str,
+    last: i64,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM jobs WHERE kind = $1 AND subject = $2 AND id <= $3";
+    t.execute(sql, &[kind.word().into(), subject.into(), last.into()])
         .map(drop)
 }
 

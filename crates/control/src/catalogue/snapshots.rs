@@ -76,6 +76,23 @@ impl SnapshotRow {
     }
 }
 
+/// Takes a number for a row that had it before; `false`: another row has it. Numbers made later are larger.
+pub(crate) fn take_ordinal(t: &mut dyn Transaction, ordinal: i64) -> Result<bool, StoreError> {
+    let taken = t.query_one("SELECT 1 FROM snapshots WHERE ordinal = $1", &[ordinal.into()])?;
+    if taken.is_some() {
+        return Ok(false);
+    }
+    let sql = "INSERT INTO counters (name, value) VALUES ('snapshot', $1) ON CONFLICT (name) DO UPDATE \
+               SET value = CASE WHEN counters.value < excluded.value THEN excluded.value ELSE counters.value END";
+    t.execute(sql, &[ordinal.into()]).map(|_| true)
+}
+
+/// Whether a chain has this id.
+pub(crate) fn is_link(t: &mut dyn Transaction, id: &str) -> Result<bool, StoreError> {
+    Ok(t.query_one("SELECT 1 FROM links WHERE id = $1", &[id.into()])?
+        .is_some())
+}
+
 /// How many of a disk's snapshots are of a type and listed.
 pub(crate) fn count(t: &mut dyn Transaction, disk_id: &str, kind: SnapshotType) -> Result<u64, StoreError> {
     let sql =

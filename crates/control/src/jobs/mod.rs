@@ -229,6 +229,7 @@ async fn attempt(control: &Control, job: &JobRow) {
         JobKind::StopInstance => instance::stop(control, job).await,
         JobKind::CompleteSnapshot => snapshot::complete(control, job).await,
         JobKind::DeleteSnapshot => snapshot::delete(control, job).await,
+        JobKind::UpdateRecord => snapshot::update_record(control, job).await,
     };
     let pause = match outcome {
         Ok(Step::Done) => return control.jobs().end(job.id, Ok(())),

@@ -1,16 +1,17 @@
-//! Jobs of a snapshot: following its capture to the end, and removing it.
+//! Jobs of a snapshot: following its capture to the end, keeping its record in the vault true, and removing it.
 
 use super::disk::{disk_id, snapshot_id};
 use super::{JobError, Step};
 use crate::Control;
 use crate::catalogue::disks::DiskRow;
-use crate::catalogue::jobs::{self, JobRow};
+use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::record_meta;
 use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
-use tidemark_node::SnapshotStatus as Capture;
+use tidemark_node::{NodeError, NodeErrorKind, SnapshotStatus as Capture};
 
 /// progressing → accomplished or failed; or gone, when a crash came before the mark.
 pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
@@ -119,6 +120,37 @@ pub(crate) fn forget(t: &mut dyn Transaction, mut row: SnapshotRow) -> Result<()
     tags::clear(t, ResourceType::Snapshot, &row.id)?;
     tokens::take_back(t, &row.id)?;
     row.step(t, SnapshotCause::NotMarked).map(drop)
+}
+
+/// Writes what the catalogue says now into the snapshot's record. The job says that something changed, not what: of
+/// several changes the last one counts, whatever was tried in between, and one write is enough for all of them. It is tried
+/// until it is done, or the snapshot is deleted.
+pub(super) async fn update_record(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let id = job.subject.clone();
+    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
+        let last = jobs::newest(t, JobKind::UpdateRecord, &id)?;
+        let row = SnapshotRow::get(t, &id)?.filter(|row| row.status == SnapshotStatus::Accomplished);
+        let tags = tags::of(t, ResourceType::Snapshot, &id)?;
+        Ok((last, row.map(|row| (row, tags))))
+    };
+    let (last, found) = control.store().read(read).await?;
+    if let Some((row, tags)) = found {
+        let snapshot = snapshot_id(job, &row.id)?;
+        let fields = record_meta::fields(control.config(), &row, &tags);
+        if !control.node().update_record_meta(&snapshot, fields).await? {
+            // A directory that is not mounted looks like this, too.
+            return Err(JobError::Node(NodeError {
+                kind: NodeErrorKind::Missing,
+                message: format!(
+                    "snapshot {snapshot} is in the catalogue, and the vault does not have it now"
+                ),
+            }));
+        }
+    }
+    let subject = job.subject.clone();
+    let done = move |t: &mut dyn Transaction| jobs::finish_up_to(t, JobKind::UpdateRecord, &subject, last);
+    control.store().write::<_, StoreError, _>(done).await?;
+    Ok(Step::Done)
 }
 
 /// deleting → gone. Disks that are still being filled from it keep what they need: the node frees no

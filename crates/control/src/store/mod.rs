@@ -92,6 +92,39 @@ pub fn check(path: &Path) -> Result<Vec<String>, StoreError> {
     sqlite::check(path, migrations::ALL.last().map_or(0, |newest| newest.version))
 }
 
+/// What a catalogue holds, for who must not write over it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Ids of snapshots, whatever their state.
+    pub snapshots: std::collections::BTreeSet<String>,
+    /// How many disks.
+    pub disks: u64,
+    /// How many instances.
+    pub instances: u64,
+}
+
+impl Contents {
+    /// Whether it holds none of these.
+    pub fn is_empty(&self) -> bool {
+        self.snapshots.is_empty() && self.disks == 0 && self.instances == 0
+    }
+}
+
+impl std::fmt::Display for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (snapshots, disks, instances) = (self.snapshots.len(), self.disks, self.instances);
+        write!(
+            f,
+            "{snapshots} snapshots, {disks} disks and {instances} instances"
+        )
+    }
+}
+
+/// What the catalogue file at `path` holds, while no service has it open; changes nothing.
+pub fn contents(path: &Path) -> Result<Contents, StoreError> {
+    sqlite::contents(path, migrations::ALL.last().map_or(0, |newest| newest.version))
+}
+
 /// The database: clones share it. Its threads end when the last clone is dropped.
 #[derive(Clone)]
 pub struct Store {

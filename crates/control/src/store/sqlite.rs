@@ -5,7 +5,7 @@
 //! so a hundred callers pay for one sync and still fail alone. One more thread reads.
 
 use super::migrations::Migration;
-use super::{Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
+use super::{Contents, Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
 use std::fs::OpenOptions;
@@ -84,8 +84,8 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Looks through a catalogue that nobody has open, and changes nothing. Answers what is wrong inside it.
-pub(super) fn check(path: &Path, known: i64) -> Result<Vec<String>, StoreError> {
+/// Opens a catalogue that nobody else has open for reading only, if it is one that this program knows (up to `known`).
+fn open_to_look(path: &Path, known: i64) -> Result<Connection, StoreError> {
     let subject = || format!("check {}", path.display());
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(|e| failed(subject(), e))?;
@@ -103,20 +103,32 @@ pub(super) fn check(path: &Path, known: i64) -> Result<Vec<String>, StoreError> 
         let cause = format!("version {found} was written by a newer program; this one knows up to {known}");
         return Err(StoreError::new(StoreErrorKind::TooNew, subject(), cause));
     }
-    let mut wrong = Vec::new();
-    let mut rows = connection
-        .prepare("PRAGMA integrity_check")
-        .map_err(|e| failed(subject(), e))?;
-    let said = rows
-        .query_map([], |row| row.get::<_, String>(0))
-        .map_err(|e| failed(subject(), e))?;
-    for line in said {
-        let line = line.map_err(|e| failed(subject(), e))?;
-        if line != "ok" {
-            wrong.push(line);
-        }
-    }
-    Ok(wrong)
+    Ok(connection)
+}
+
+/// The first column of all rows.
+fn texts(connection: &Connection, path: &Path, sql: &str) -> Result<Vec<String>, StoreError> {
+    let error = |e| failed(format!("check {}", path.display()), e);
+    let mut rows = connection.prepare(sql).map_err(error)?;
+    let read = rows.query_map([], |row| row.get::<_, String>(0)).map_err(error)?;
+    read.collect::<Result<_, _>>().map_err(error)
+}
+
+/// Looks through a catalogue that nobody has open, and changes nothing. Answers what is wrong inside it.
+pub(super) fn check(path: &Path, known: i64) -> Result<Vec<String>, StoreError> {
+    let said = texts(&open_to_look(path, known)?, path, "PRAGMA integrity_check")?;
+    Ok(said.into_iter().filter(|line| line != "ok").collect())
+}
+
+/// What a catalogue that nobody has open holds.
+pub(super) fn contents(path: &Path, known: i64) -> Result<Contents, StoreError> {
+    let connection = open_to_look(path, known)?;
+    let ids = |table: &str| texts(&connection, path, &format!("SELECT id FROM {table}"));
+    Ok(Contents {
+        snapshots: ids("snapshots")?.into_iter().collect(),
+        disks: ids("disks")?.len() as u64,
+        instances: ids("instances")?.len() as u64,
+    })
 }
 
 /// Applies the steps that are missing, each with its version in one transaction.

@@ -5,6 +5,7 @@ mod encryption;
 mod guest;
 mod instances;
 mod lists;
+mod records;
 mod refusals;
 mod restart;
 mod snapshots;

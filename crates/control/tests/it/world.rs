@@ -22,6 +22,8 @@ pub struct World {
     ahead_ms: Arc<AtomicI64>,
     /// What opens the vault, if it is encrypted.
     secret: Option<Secret>,
+    /// How long a deleted snapshot can be brought back.
+    undelete_window: Duration,
 }
 
 /// The parameters of a request: `A=1&B=2`, with the region added.
@@ -58,19 +60,28 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut ControlConfig)) -> World {
-        Self::made(None, change).await
+        Self::made(None, Duration::ZERO, change).await
     }
 
     /// With an encrypted vault.
     pub async fn encrypted() -> World {
         let secret = Secret::key_file(&[7; 32]).expect("a key");
-        Self::made(Some(secret), |_| {}).await
+        Self::made(Some(secret), Duration::ZERO, |_| {}).await
     }
 
-    async fn made(secret: Option<Secret>, change: impl FnOnce(&mut ControlConfig)) -> World {
+    /// Where deleted snapshots can be brought back.
+    pub async fn forgiving() -> World {
+        Self::made(None, Duration::from_secs(3600), |_| {}).await
+    }
+
+    async fn made(
+        secret: Option<Secret>,
+        undelete_window: Duration,
+        change: impl FnOnce(&mut ControlConfig),
+    ) -> World {
         let dir = tempfile::tempdir().expect("temp dir");
         let ahead_ms = Arc::new(AtomicI64::new(0));
-        let (control, node) = open(&dir, &ahead_ms, secret.clone(), change).await;
+        let (control, node) = open(&dir, &ahead_ms, (secret.clone(), undelete_window), change).await;
         let key = control.root_key().await.expect("a root key");
         let caller = control.caller(&key);
         World {
@@ -80,6 +91,7 @@ impl World {
             caller,
             ahead_ms,
             secret,
+            undelete_window,
         }
     }
 
@@ -103,12 +115,13 @@ impl World {
             caller,
             ahead_ms,
             secret,
+            undelete_window,
             control,
             node,
         } = self;
         drop((control, node));
         change(&dir);
-        let (control, node) = open(&dir, &ahead_ms, secret.clone(), |_| {}).await;
+        let (control, node) = open(&dir, &ahead_ms, (secret.clone(), undelete_window), |_| {}).await;
         World {
             dir,
             control,
@@ -116,6 +129,7 @@ impl World {
             caller,
             ahead_ms,
             secret,
+            undelete_window,
         }
     }
 
@@ -270,13 +284,13 @@ fn self_sql(dir: &TempDir, sql: &str) {
 async fn open(
     dir: &TempDir,
     ahead_ms: &Arc<AtomicI64>,
-    vault_secret: Option<Secret>,
+    (vault_secret, undelete_window): (Option<Secret>, Duration),
     change: impl FnOnce(&mut ControlConfig),
 ) -> (Control, Node) {
     let node = Node::start(NodeConfig {
         nbd_socket: Some(dir.path().join("nbd.sock")),
         spool_bytes_max: 1 << 30,
-        undelete_window: Duration::ZERO,
+        undelete_window,
         vault_secret,
         ..NodeConfig::new(dir.path().join("node"), dir.path().join("vault"))
     })

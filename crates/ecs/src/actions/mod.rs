@@ -10,6 +10,7 @@ pub mod create_snapshot;
 pub mod delete_disk;
 pub mod delete_instance;
 pub mod delete_snapshot;
+pub mod describe_deleted_snapshots;
 pub mod describe_disk_hydration;
 pub mod describe_disks;
 pub mod describe_instance_status;
@@ -28,6 +29,7 @@ pub mod start_instance;
 pub mod start_vault_scrub;
 pub mod stop_instance;
 pub mod tag_resources;
+pub mod undelete_snapshot;
 pub mod untag_resources;
 
 use serde::{Deserialize, Serialize};

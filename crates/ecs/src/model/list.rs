@@ -29,6 +29,7 @@ macro_rules! lists {
 lists! {
     attachment => "Attachment",
     mount_instance => "MountInstance",
+    deleted_snapshot => "DeletedSnapshot",
     disk => "Disk",
     instance => "Instance",
     instance_id_set => "InstanceIdSet",

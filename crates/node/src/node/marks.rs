@@ -7,7 +7,8 @@ use super::collecting::decoded;
 use super::{Disk, Node, lock};
 use crate::notes::Note;
 use crate::types::{
-    DeletedSnapshot, MarkRequest, Marked, NodeError, NodeErrorKind, SnapshotStatus, SnapshotSummary,
+    DeletedSnapshot, MarkRequest, Marked, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotStatus,
+    SnapshotSummary,
 };
 use std::sync::atomic::Ordering;
 use tidemark_units::{DiskId, SnapshotId};
@@ -100,6 +101,21 @@ impl Node {
         })
     }
 
+    /// Puts `fields` over those of the same names in the `meta` of a finished snapshot's record; others stay. `false`:
+    /// there is no such snapshot (any more). Changes of one snapshot at a time: their order is the caller's.
+    pub async fn update_record_meta(
+        &self,
+        snapshot: &SnapshotId,
+        fields: serde_json::Map<String, serde_json::Value>,
+    ) -> Result<bool, NodeError> {
+        let id = snapshot.clone();
+        let updated = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.update_record_meta(&id, &fields).await });
+        Ok(updated.await??)
+    }
+
     /// Deletes a snapshot, or cancels it while it is being captured. When this returns it is no longer
     /// listed; space is freed in the background. One that is not there is fine.
     pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
@@ -140,20 +156,34 @@ impl Node {
         Ok(())
     }
 
-    /// Brings a deleted snapshot back; one that exists is fine. `Missing` once it has been purged. Gives the caller's data
-    /// about it ([`MarkRequest::meta`]).
+    /// Brings a deleted snapshot back; one that exists is fine. `Missing` once it has been purged.
     pub async fn undelete_snapshot(
         &self,
         disk: &DiskId,
         snapshot: &SnapshotId,
-    ) -> Result<serde_json::Value, NodeError> {
+    ) -> Result<RecordedSnapshot, NodeError> {
         let (disk, id) = (disk.clone(), snapshot.clone());
         let record = self
             .shared
             .vault
             .call(move |host| async move { host.vault.undelete_snapshot(&disk, &id).await })
             .await??;
-        Ok(record.meta)
+        Ok(record.into())
+    }
+
+    /// The record of a snapshot, be it deleted or not; `None` if there is none (any more). Says nothing about whether the
+    /// snapshot exists or can be brought back: [`Self::undelete_snapshot`] does.
+    pub async fn recorded_snapshot(
+        &self,
+        snapshot: &SnapshotId,
+    ) -> Result<Option<RecordedSnapshot>, NodeError> {
+        let id = snapshot.clone();
+        let record = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.record_of_deleted(&id).await })
+            .await??;
+        Ok(record.map(RecordedSnapshot::from))
     }
 
     /// Deleted snapshots that can still be brought back.

@@ -4,7 +4,7 @@
 //! everything before it is invisible, everything after it is tidying. Each step may be repeated.
 
 use super::state::State;
-use super::{Committed, RecordDraft};
+use super::{Committed, CopyOf, RecordDraft};
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::{HeadEntry, HeadLog, Refusal, Stage};
@@ -35,7 +35,11 @@ impl State {
         format!("snapshot {}", self.spec.snapshot)
     }
 
-    pub(super) async fn finish(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+    pub(super) async fn finish(
+        self: &Rc<Self>,
+        draft: RecordDraft,
+        copy: Option<&CopyOf>,
+    ) -> Result<Committed> {
         if self.finishing.replace(true) {
             return Err(VaultError::other(
                 "finish capture",
@@ -44,7 +48,7 @@ impl State {
             ));
         }
         let _clear = Clear(&self.finishing);
-        self.commit(draft).await.map_err(|error| {
+        self.commit(draft, copy).await.map_err(|error| {
             // Errors of the background work carry the name already.
             let named = error.subject.starts_with(&self.subject());
             if named {
@@ -55,7 +59,7 @@ impl State {
         })
     }
 
-    async fn commit(self: &Rc<Self>, draft: RecordDraft) -> Result<Committed> {
+    async fn commit(self: &Rc<Self>, draft: RecordDraft, copy: Option<&CopyOf>) -> Result<Committed> {
         let id = &self.spec.snapshot;
         self.check()?;
         let head = self.vault.head_log(&self.spec.disk).await?;
@@ -82,6 +86,9 @@ impl State {
         self.until(|core| core.packs.values().all(|pack| pack.uploaded))
             .await?;
         let root = self.build().await?;
+        if let Some(copy) = copy {
+            copy.check(&root)?;
+        }
         let stats = self.stats(&root);
         let record = SnapshotRecord {
             snapshot: id.clone(),
@@ -93,6 +100,7 @@ impl State {
             lsn: draft.lsn,
             stats,
             meta: draft.meta,
+            origin: copy.map(|copy| copy.origin),
         };
         let (store, name) = (self.vault.store(), key::snapshot(id));
         let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
@@ -175,7 +183,8 @@ impl State {
         self.unregister().await;
     }
 
-    pub(super) async fn abandon(self: &Rc<Self>) -> Result<()> {
+    /// Of a copy, the record stays: another copy of the same snapshot may be about to commit with it.
+    pub(super) async fn abandon(self: &Rc<Self>, is_copy: bool) -> Result<()> {
         self.close().await;
         // Without the head log nobody knows whether a finish got through: the packs stay for the sweep.
         let fenced = self.fence().await;
@@ -188,7 +197,7 @@ impl State {
         }
         self.spool.destroy().await?;
         if fenced.is_ok() {
-            self.remove_from_bucket().await;
+            self.remove_from_bucket(!is_copy).await;
             self.unregister().await;
         }
         Ok(())
@@ -221,7 +230,7 @@ impl State {
     }
 
     /// Best effort: what stays is found by the sweep.
-    async fn remove_from_bucket(&self) {
+    async fn remove_from_bucket(&self, with_record: bool) {
         let store = self.vault.store();
         let mut keys: Vec<String> = self
             .core
@@ -236,7 +245,9 @@ impl State {
                 .keys()
                 .map(|pack| key::pack(PackKind::Tree, *pack)),
         );
-        keys.push(key::snapshot(&self.spec.snapshot));
+        if with_record {
+            keys.push(key::snapshot(&self.spec.snapshot));
+        }
         let removals = stream::iter(keys)
             .map(|key| async move { (store.bucket.delete(&key).await, key) })
             .buffer_unordered(WIDTH);

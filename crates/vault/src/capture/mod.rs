@@ -37,7 +37,7 @@ use crate::error::{Result, VaultError};
 use crate::id::CaptureId;
 use crate::pack::PACK_BYTES_TARGET;
 use crate::reader::Chunk;
-use crate::record::SnapshotStats;
+use crate::record::{Origin, SnapshotStats};
 use crate::tree::Root;
 use crate::vault::Vault;
 use bytes::Bytes;
@@ -144,6 +144,38 @@ pub struct RecordDraft {
     pub meta: serde_json::Value,
 }
 
+/// What a snapshot that is copied from another vault has to become; looked at before anything of it can be seen.
+#[derive(Clone, Debug)]
+pub(crate) struct CopyOf {
+    /// For the record.
+    pub(crate) origin: Origin,
+    /// The content, as the vault names it that is copied from.
+    pub(crate) source: Root,
+    /// Whether both vaults give equal content equal names.
+    pub(crate) same_names: bool,
+}
+
+impl CopyOf {
+    /// Refuses a tree that is not the source's. Every chunk was verified when it was read; this is about which of them
+    /// were read, and about the snapshot that the copy is relative to.
+    fn check(&self, made: &Root) -> Result<()> {
+        let counts = |root: &Root| (root.size_bytes(), root.data_chunks());
+        let is_same = match self.same_names {
+            true => made.same_content(&self.source),
+            false => counts(made) == counts(&self.source),
+        };
+        if is_same {
+            return Ok(());
+        }
+        let cause = format!(
+            "the copy has {} chunks of data and another tree than the source with its {}; nothing was committed",
+            made.data_chunks(),
+            self.source.data_chunks()
+        );
+        Err(VaultError::corrupt("check copy", "tree", cause))
+    }
+}
+
 /// A snapshot that exists.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Committed {
@@ -242,13 +274,24 @@ impl SnapshotWriter {
     /// May be called again after an error of kind Busy; the snapshot that it makes is the same. When
     /// it is there already (a crash came between the commit and its answer) that is the answer.
     pub async fn finish(&self, draft: RecordDraft) -> Result<Committed> {
-        self.0.finish(draft).await
+        self.0.finish(draft, None).await
+    }
+
+    /// As [`SnapshotWriter::finish`], of a copy.
+    pub(crate) async fn finish_copy(&self, draft: RecordDraft, copy: &CopyOf) -> Result<Committed> {
+        self.0.finish(draft, Some(copy)).await
     }
 
     /// Gives the capture up: removes the spool, and from the bucket what this capture put there as far
     /// as that is possible now. Fails if the snapshot was committed.
     pub async fn abandon(&self) -> Result<()> {
-        self.0.abandon().await
+        self.0.abandon(false).await
+    }
+
+    /// As [`SnapshotWriter::abandon`], of a copy: leaves the record, which another copy of the same snapshot may be about to
+    /// commit with. Alone it means nothing.
+    pub async fn abandon_copy(&self) -> Result<()> {
+        self.0.abandon(true).await
     }
 
     /// Stops the background work and waits until none is left.

@@ -104,6 +104,18 @@ impl Vault {
         Ok(DiskKey(object))
     }
 
+    /// The disk's own key, if the vault has one.
+    pub async fn disk_key(&self, disk: &DiskId) -> Result<Option<DiskKey>> {
+        let Some(keys) = self.store().crypt.keyring() else {
+            return Ok(None);
+        };
+        let id = keys.disk_key_id(disk);
+        let found = self.store().get_opt("read disk key", &key::disk_key(id)).await?;
+        let Some(object) = found else { return Ok(None) };
+        self.store().take_disk_key(id, &object)?;
+        Ok(Some(DiskKey(object)))
+    }
+
     /// Takes in a disk's key that was kept beside it.
     pub fn learn_disk_key(&self, disk: &DiskId, kept: &DiskKey) -> Result<()> {
         let id = self.keyring("read disk key")?.disk_key_id(disk);

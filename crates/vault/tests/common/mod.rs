@@ -172,13 +172,18 @@ pub struct Bad {
     pub latency: Cell<Duration>,
     pub reads: Cell<u64>,
     pub read_bytes: Cell<u64>,
-    pub puts: RefCell<Vec<String>>,
+    pub puts: Rc<RefCell<Vec<String>>>,
 }
 
 impl Bad {
     pub fn new(sim: &Sim, env: &Env) -> Rc<Self> {
+        Self::at(sim, env, "bucket", &Rc::default())
+    }
+
+    /// In a directory of its own; the puts go to a list that outlives the process.
+    pub fn at(sim: &Sim, env: &Env, root: &str, puts: &Rc<RefCell<Vec<String>>>) -> Rc<Self> {
         Rc::new(Self {
-            inner: DirBucket::new(env.clone(), "bucket"),
+            inner: DirBucket::new(env.clone(), root),
             env: env.clone(),
             sim: sim.clone(),
             one_in: Cell::new(0),
@@ -186,7 +191,7 @@ impl Bad {
             latency: Cell::new(Duration::ZERO),
             reads: Cell::new(0),
             read_bytes: Cell::new(0),
-            puts: RefCell::default(),
+            puts: puts.clone(),
         })
     }
 

@@ -1,0 +1,79 @@
+//! UndeleteSnapshot: brings a deleted snapshot back.
+
+use super::describe_deleted_snapshots::vault_error;
+use crate::catalogue::snapshots::SnapshotRow;
+use crate::rebuild::{self, FoundSnapshot};
+use crate::rules;
+use crate::states::SnapshotStatus;
+use crate::store::Transaction;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::undelete_snapshot::{Request, Response};
+use tidemark_node::NodeErrorKind;
+use tidemark_units::SnapshotId;
+
+impl Control {
+    /// The snapshot is on the lists when this answers, as it was when it was deleted. One whose retention is over is kept for
+    /// ever from then on: whoever wants it back does not want it to go again at once. One that is listed is fine. The vault
+    /// comes first: what was cut off in between is repeated, and finds the snapshot there.
+    pub async fn undelete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        self.check_region(request.region_id.as_deref())?;
+        let (id, of) = (request.snapshot_id.clone(), caller.account.clone());
+        if self.store().read(move |t| is_listed(t, &id, &of)).await? {
+            return Ok(Response {});
+        }
+        let gone = || {
+            let message = format!(
+                "The snapshot {} cannot be brought back: it is gone for good, or never was.",
+                request.snapshot_id
+            );
+            ApiError::new(404, "InvalidSnapshotId.NotFound", message)
+        };
+        let id = SnapshotId::new(&request.snapshot_id).map_err(|_| gone())?;
+        let record = self.node().recorded_snapshot(&id).await.map_err(vault_error)?;
+        let found = record.map(FoundSnapshot::from).ok_or_else(gone)?;
+        if found.account() != caller.account {
+            return Err(gone());
+        }
+        let back = self.node().undelete_snapshot(&found.disk, &id).await;
+        let found: FoundSnapshot = match back {
+            Ok(record) => record.into(),
+            Err(error) if error.kind == NodeErrorKind::Missing => return Err(gone()),
+            Err(error) => return Err(vault_error(error)),
+        };
+        let (region, now) = (self.config().region.clone(), self.now_ms());
+        self.store()
+            .write(move |t| restore(t, &region, &found, now))
+            .await?;
+        Ok(Response {})
+    }
+}
+
+/// Whether there is nothing to do; refuses what is on its way out.
+fn is_listed(t: &mut dyn Transaction, id: &str, account: &str) -> Result<bool, ApiError> {
+    match SnapshotRow::get(t, id)?.filter(|row| row.account == account) {
+        None => Ok(false),
+        Some(row) if row.status == SnapshotStatus::Deleting => Err(ApiError::new(
+            403,
+            "Operation.Conflict",
+            format!("The snapshot {id} is being deleted; once it is, it can be brought back."),
+        )),
+        Some(_) => Ok(true),
+    }
+}
+
+fn restore(
+    t: &mut dyn Transaction,
+    region: &str,
+    found: &FoundSnapshot,
+    now_ms: i64,
+) -> Result<(), ApiError> {
+    rebuild::restore_one(t, region, found)?;
+    let row = SnapshotRow::get(t, found.snapshot.as_str())?;
+    if let Some(mut row) = row.filter(|row| row.expires_ms.is_some_and(|end| end <= now_ms)) {
+        (row.retention_days, row.expires_ms, row.modified_ms) = (None, None, now_ms);
+        row.save(t)?;
+        rules::update_record(t, &row.id, now_ms)?;
+    }
+    Ok(())
+}
