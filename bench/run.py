@@ -1,4 +1,4 @@
-"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,mark,restart]`. Prints Markdown.
+"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,upload,mark,restart,first-byte,scale]`. Prints Markdown.
 
 Every comparison is made in one run on one machine, in interleaved rounds, and shown as medians and as
 ratios to the others. Absolute figures are for orientation; the ratios are what is meant to be compared.
@@ -12,17 +12,23 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
 import busy_guest  # noqa: E402
+import first_byte  # noqa: E402
 import guest_io  # noqa: E402
 import large_disk  # noqa: E402
 import restart  # noqa: E402
+import scale  # noqa: E402
 import snapshots  # noqa: E402
+import upload  # noqa: E402
 
 PARTS = {
     "io": guest_io.run,  # NBD I/O against qemu-nbd and nbdkit
-    "snapshot": snapshots.run,  # full and incremental against restic and qemu-img
+    "snapshot": snapshots.run,  # full and incremental against restic, borg and qemu-img
     "busy": busy_guest.run,  # a guest's I/O while a snapshot is made, against idle
+    "upload": upload.run,  # a snapshot into an S3 store against plain PUTs
     "mark": large_disk.run,  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
+    "first-byte": first_byte.run,  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
     "restart": restart.run,  # back in service after kill -9 with a full log
+    "scale": scale.run,  # huge sparse disks, long chains, scattered change: metadata, requests, memory
 }
 
 

@@ -1,68 +1,87 @@
-"""A full and an incremental snapshot of a real ext4 image, against restic and `qemu-img convert -c`.
+"""Snapshots of a real ext4 image of 6 GiB against restic, borg and `qemu-img convert -c`, and what increments store.
 
-All read the same image, warm in the page cache, and write to the same file system. Time is from the
-command (or the call) until the copy is complete; bytes are what the repository grew by.
+All read the same image, warm in the page cache, and write to the same file system, in interleaved rounds. Time is from
+the command (or the call) until the copy is complete; processor time is of all processes that work for it; bytes are
+what the repository grew by. An increment's bytes are compared with those of the changed chunks, each
+compressed alone by `zstd -1`, counted here from the image and not by us.
 """
 
 import os
-import random
-import shutil
+import resource
 
 import data
+import images
 from cloud import Cloud
+from images import CHUNK, GIB, MIB
 from report import median, progress, table, timed
 from service import Service, run as tool, wait_until
 
-SOURCES = ["/usr/lib", "/usr/share", "/usr/bin"]  # real files of this machine
-CHANGES, CHANGE_BYTES = 1024, 64 << 10
+OURS = "tidemark"
 
 
 def run(options, directory):
-    image = build_image(options, directory)
-    disk_gib = -(-os.path.getsize(image) // (1 << 30))
-    used = os.stat(image).st_blocks * 512
-    names = ["tidemark", "restic", "qemu-img convert -c"]
-    times = {(name, kind): [] for name in names for kind in ("full", "incremental")}
-    sizes = dict(times.fromkeys(times, 0))
+    size = 512 * MIB if options.quick else 6 * GIB
+    database = images.Database(size // 8, size // 48)
+    image = images.build(directory, size, database)
+    loads = {
+        "64 MiB of scattered 4 KiB writes": lambda work, seed: images.scattered(work, size // (384 * 1024), seed),
+        "a database's transactions": lambda work, seed: images.transactions(work, database, size // (256 * 1024), seed),
+    }
+    found = {}
     for turn in range(min(options.rounds, 3)):
-        for kind, name, seconds, grown in one_round(directory / str(turn), image, disk_gib, turn):
-            times[name, kind].append(seconds)
-            sizes[name, kind] = grown
-            progress(f"round {turn + 1}: {kind} {name} {seconds:.2f} s")
+        for kind, name, figures in one_round(directory / str(turn), image, turn, loads):
+            found.setdefault((kind, name), []).append(figures)
+            progress(f"round {turn + 1}: {kind}: {name}: {figures['seconds']:.2f} s, {figures['bytes'] / MIB:,.1f} MiB")
+    full_table(found, os.stat(image).st_blocks * 512)
+    increments_table(found)
+
+
+def middle(found, kind, name, figure):
+    return median([figures[figure] for figures in found[kind, name]])
+
+
+def full_table(found, used):
+    names = [name for kind, name in found if kind == "full"]
+    seconds = {name: middle(found, "full", name, "seconds") for name in names}
+    stored = {name: middle(found, "full", name, "bytes") for name in names}
+    rows = [
+        [
+            name,
+            f"{seconds[name]:.2f} s",
+            f"{middle(found, 'full', name, 'cpu'):.2f} s",
+            f"{stored[name] / MIB:,.0f} MiB",
+            f"{seconds[name] / seconds[OURS]:.2f}",
+            f"{stored[OURS] / stored[name]:.2f}",
+        ]
+        for name in names
+    ]
+    header = ["tool", "time", "processor time", "stored", "its time / ours", "our bytes / its"]
+    fastest = min(value for name, value in seconds.items() if name != OURS)
+    smallest = min(value for name, value in stored.items() if name != OURS)
+    note = (
+        f"{used / MIB:,.0f} MiB in use. Against the fastest: {fastest / seconds[OURS]:.2f}x (bar: 2). "
+        f"Bytes against the smallest: {stored[OURS] / smallest:.2f} (bar: 1.10)."
+    )
+    table("Full snapshot of an ext4 image", header, rows, note)
+
+
+def increments_table(found):
     rows = []
-    for kind in ("full", "incremental"):
-        ours = median(times["tidemark", kind])
-        for name in names:
-            took = median(times[name, kind])
-            mib = f"{sizes[name, kind] / (1 << 20):,.0f} MiB"
-            rows.append([kind, name, f"{took:.2f} s", mib, f"{took / ours:.2f}"])
-    note = f"{used / (1 << 20):,.0f} MiB in the image; {CHANGES * CHANGE_BYTES >> 20} MiB changed in {CHANGES} places."
-    table("Snapshot of an ext4 image", ["kind", "tool", "time", "stored", "time / ours"], rows, note)
+    for kind, name in found:
+        if kind == "full":
+            continue
+        row = [kind, name, f"{middle(found, kind, name, 'seconds'):.2f} s", f"{middle(found, kind, name, 'bytes') / MIB:,.1f} MiB"]
+        if name == OURS:
+            changed = middle(found, kind, name, "compressed")
+            row.append(f"{middle(found, kind, name, 'chunks'):,.0f} chunks, {changed / MIB:,.1f} MiB")
+            row.append(f"{middle(found, kind, name, 'bytes') / changed:.3f}")
+        rows.append(row + [""] * (6 - len(row)))
+    header = ["load", "tool", "time", "stored", "changed, compressed", "stored / changed"]
+    table("Increments", header, rows, "The bar for the last column is 1.10. qemu-img has no increments: it copies all.")
 
 
-def build_image(options, directory):
-    """As many of the machine's own directories as make about 2 GiB (300 MiB when quick)."""
-    image, wanted = directory / "image.raw", (300 << 20) if options.quick else (2 << 30)
-    tree = directory / "tree"
-    tree.mkdir()
-    total = 0
-    for source in SOURCES:
-        for folder, folders, files in os.walk(source):
-            if total >= wanted:
-                break
-            for name in sorted(files):
-                path = os.path.join(folder, name)
-                if os.path.islink(path) or not os.access(path, os.R_OK) or total >= wanted:
-                    continue
-                total += os.path.getsize(path)
-                target = tree / path.lstrip("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-    return data.ext4_image(image, tree, (total * 5 // 4 + (256 << 20)) >> 20 << 20)
-
-
-def one_round(directory, image, disk_gib, turn):
-    """Yields (kind, name, seconds, bytes stored)."""
+def one_round(directory, image, turn, loads):
+    """Yields (kind, tool, figures)."""
     directory.mkdir()
     work = directory / "work.raw"
     tool("cp", "--sparse=always", image, work)
@@ -71,50 +90,72 @@ def one_round(directory, image, disk_gib, turn):
     try:
         service.start()
         cloud = Cloud(service)
-        _, disk = cloud.attached_disk(disk_gib)
-        tool("nbdcopy", "--flush", work, service.uri(disk))
+        _, disk = cloud.attached_disk(-(-os.path.getsize(image) // GIB))
+        tool("nbdcopy", "--flush", work, service.uri(disk), timeout=900)
         os.environ.update(RESTIC_REPOSITORY=str(directory / "restic"), RESTIC_PASSWORD="bench")
+        os.environ.update(BORG_REPO=str(directory / "borg"), BORG_BASE_DIR=str(directory / "borg-base"))
         tool("restic", "init", "--repository-version", "2")
-        ways = {
-            "tidemark": (lambda: take(cloud, disk), service.vault),
-            "restic": (lambda: tool("restic", "backup", "--no-cache", "--quiet", work), directory / "restic"),
-            "qemu-img convert -c": (lambda: convert(work, directory), directory / "out"),
-        }
+        tool("borg", "init", "--encryption=none")
         (directory / "out").mkdir()
-        for kind in ("full", "incremental"):
-            if kind == "incremental":
-                change(work, service.client(disk), seed=turn)
-            for name, (action, grows) in rotated(ways, turn):
-                before = 0 if name.startswith("qemu") else data.directory_bytes(grows)
-                seconds, _ = timed(action)
-                yield kind, name, seconds, data.directory_bytes(grows) - before
+        ways = {
+            OURS: (lambda _: take(cloud, disk), service.vault),
+            "restic": (lambda _: tool("restic", "backup", "--no-cache", "--quiet", work, timeout=1800), directory / "restic"),
+            "borg": (lambda kind: borg(work, kind), directory / "borg"),
+            "qemu-img convert -c": (lambda _: convert(work, directory), directory / "out"),
+        }
+        yield from measure("full", ways, service, turn, {})
+        for kind, load in loads.items():
+            with service.client(disk) as client:
+                changed = images.apply(load(work, turn), work, client)
+            compressed = images.compressed_bytes(work, changed, directory / "chunks")
+            yield from measure(kind, ways, service, turn, {"chunks": len(changed), "compressed": compressed})
     finally:
         service.destroy()
         tool("rm", "-rf", directory)
 
 
-def rotated(ways, turn):
+def measure(kind, ways, service, turn, more):
+    os.sync()
     items = list(ways.items())
-    return items[turn % 3 :] + items[: turn % 3]
+    for name, (action, grows) in items[turn % len(items) :] + items[: turn % len(items)]:
+        for path in service.directory.parent.glob("work.raw"):
+            warm(path)
+        before = 0 if name.startswith("qemu") else data.directory_bytes(grows)
+        used = processor_seconds(service)
+        seconds, _ = timed(lambda: action(kind))
+        yield kind, name, {
+            "seconds": seconds,
+            "cpu": processor_seconds(service) - used,
+            "bytes": data.directory_bytes(grows) - before,
+            **more,
+        }
+
+
+def warm(path):
+    with open(path, "rb") as file:
+        while file.read(8 * MIB):
+            pass
+
+
+def processor_seconds(service):
+    """Of everything that was started here and has ended, and of the service."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with open(f"/proc/{service.process.pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    return children.ru_utime + children.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def take(cloud, disk):
     snapshot = cloud.call("CreateSnapshot", DiskId=disk)["SnapshotId"]
-    wait_until(lambda: cloud.snapshot(snapshot)["Status"] == "accomplished", "the snapshot", 900, step=0.01)
+    wait_until(lambda: cloud.snapshot(snapshot)["Status"] == "accomplished", "the snapshot", 1800, step=0.01)
+
+
+def borg(work, kind):
+    archive = kind.split()[0] + str(os.getpid())
+    tool("borg", "create", "--files-cache", "disabled", f"::{archive}-{len(kind)}", work, timeout=1800)
 
 
 def convert(work, directory):
-    tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", work, directory / "out" / "copy.qcow2")
-
-
-def change(work, client, seed):
-    """The same scattered changes to the file and to the disk."""
-    choose = random.Random(seed)
-    with client, open(work, "r+b") as file:
-        chunks = os.path.getsize(work) // CHANGE_BYTES
-        for place in choose.sample(range(chunks), CHANGES):
-            piece = choose.randbytes(CHANGE_BYTES)
-            file.seek(place * CHANGE_BYTES)
-            file.write(piece)
-            client.write(place * CHANGE_BYTES, piece)
-        client.flush()
+    out = directory / "out" / "copy.qcow2"
+    tool("qemu-img", "convert", "-c", "-f", "raw", "-O", "qcow2", work, out, timeout=1800)

@@ -211,10 +211,11 @@ impl World {
 
     /// Brings a deleted snapshot back, if that can still be done.
     pub async fn undelete(self: Rc<Self>, pick: usize) {
-        let snaps = self.snaps.borrow();
-        let deleted = snaps.values().filter(|snap| snap.deleted.get() == Deleted::Yes);
-        let deleted: Vec<Rc<Snap>> = deleted.cloned().collect();
-        drop(snaps);
+        let deleted: Vec<Rc<Snap>> = {
+            let snaps = self.snaps.borrow();
+            let deleted = snaps.values().filter(|snap| snap.deleted.get() == Deleted::Yes);
+            deleted.cloned().collect()
+        };
         let Some(snap) = deleted.get(pick % deleted.len().max(1)) else {
             return;
         };

@@ -105,7 +105,8 @@ class Writer:
 
 def play(new_service, vault, env, strikes):
     """Rounds of two writers beside three collectors; gives how much was freed beside them."""
-    services = [new_service(extra=["--vault", vault, "--undelete-window", "1s"], env=env) for _ in range(2)]
+    # Long enough that only the collectors beside the services purge.
+    services = [new_service(extra=["--vault", vault, "--undelete-window", "1h"], env=env) for _ in range(2)]
     writers = [Writer(service, random.Random(n)) for n, service in enumerate(services)]
     with Collectors(vault, env, 3, seed=7) as collectors:
         for _, _ in strikes:

@@ -12,14 +12,17 @@ pub fn run(args: &[String]) -> Result<()> {
         "--release",
         "--package",
         "tidemark-cli",
+        "--package",
+        "tidemark-s3light",
         "--locked",
         "--quiet",
     ])?)?;
-    let binary = process::target_dir()?.join("release/tidemark");
+    let built = process::target_dir()?.join("release");
     let mut script = process::command(python, &["bench/run.py"])?;
     script
         .args(args)
-        .env("TIDEMARK_BIN", binary)
+        .env("TIDEMARK_BIN", built.join("tidemark"))
+        .env("TIDEMARK_S3LIGHT_BIN", built.join("tidemark-s3light"))
         .env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(script)
 }

@@ -42,6 +42,8 @@ pub const FOR_BENCH: &[Tool] = &[
     ("qemu-nbd", "qemu-utils"),
     ("nbdkit", "nbdkit"),
     ("restic", "restic"),
+    ("borg", "borgbackup"),
+    ("zstd", "zstd"),
 ];
 
 /// Makes sure that every tool is there.

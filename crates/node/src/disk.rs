@@ -1,15 +1,17 @@
-//! A volume's thread: the volume, its NBD connections, its hydration.
+//! A volume's thread: the volume, its NBD connections.
 //!
 //! Invariant: while `stop` is pulled (the disk is not exported) no connection is served; withdrawing waits
 //! until those that were have ended.
+//! Not here: the filling of the disk from a snapshot ([`crate::hydration`]), what clients wait for ([`crate::demand`]).
 
+use crate::demand::Demand;
 use crate::export::VolumeExport;
+use crate::hydration::Hydration;
 use crate::place::Place;
 use crate::remote::Remote;
 use crate::source::VaultSource;
 use crate::types::{Event, NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
-use futures_util::{StreamExt, stream};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,14 +21,9 @@ use std::rc::Rc;
 use std::time::Duration;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
-use tidemark_units::{ChunkIndex, DiskId, GroupId, SnapshotId};
+use tidemark_units::{DiskId, GroupId, SnapshotId};
 use tidemark_volume::{AckHold, ChunkSource, Decided, Mark, PendingMark, Prepared, Volume, VolumeConfig};
 use tokio::sync::{Notify, broadcast};
-
-/// Chunks fetched at once in the background; the vault reads ahead by itself.
-const HYDRATE_WIDTH: usize = 8;
-/// Fetched chunks after which hydration is made durable.
-const HYDRATE_STEP: usize = 512;
 
 /// The state of a volume's thread.
 pub struct DiskHost {
@@ -42,7 +39,10 @@ pub struct DiskHost {
     stop: RefCell<Option<Stop>>,
     clients: Cell<usize>,
     client_gone: Notify,
-    hydrating: Cell<bool>,
+    /// What clients ask for.
+    pub demand: Rc<Demand>,
+    /// How the disk is filled from its snapshot.
+    pub hydration: Hydration,
     member: RefCell<Member>,
     decisions: Decisions,
 }
@@ -76,9 +76,17 @@ impl DiskHost {
         events: broadcast::Sender<Event>,
     ) -> Result<Rc<Self>, NodeError> {
         let root = Volume::source_of(&place.env, &dir).await?;
-        let source =
-            root.map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), &root)) });
+        let source = root
+            .as_deref()
+            .map(|root| -> Rc<dyn ChunkSource> { Rc::new(VaultSource::new(vault.clone(), root)) });
         let volume = Volume::open(&place.env, &dir, source, &config).await?;
+        let hydration = Hydration::open(&place.env, &dir).await;
+        let demand = Rc::new(Demand::new(&place.env, volume.clone(), vault.clone()));
+        if let (Some(root), Some(snapshot), false) =
+            (&root, hydration.snapshot(), volume.info().ever_connected)
+        {
+            demand.record(snapshot, root);
+        }
         let host = Rc::new(Self {
             place,
             disk,
@@ -88,13 +96,24 @@ impl DiskHost {
             stop: RefCell::new(None),
             clients: Cell::new(0),
             client_gone: Notify::new(),
-            hydrating: Cell::new(false),
+            demand,
+            hydration,
             member: RefCell::default(),
             decisions: Decisions::default(),
         });
         host.resolve_groups().await?;
         host.start_hydration();
         Ok(host)
+    }
+
+    /// The vault's thread.
+    pub(crate) fn vault(&self) -> &Remote<VaultHost> {
+        &self.vault
+    }
+
+    /// Tells that all content of the disk is local.
+    pub(crate) fn tell_hydrated(&self) {
+        let _ = self.events.send(Event::Hydrated(self.disk.clone()));
     }
 
     /// Clients connected now.
@@ -159,7 +178,11 @@ impl DiskHost {
         }
         let _ = self.events.send(Event::Connected(self.disk.clone()));
         self.clients.set(self.clients.get() + 1);
-        let export = Rc::new(VolumeExport::new(self.disk.as_str(), self.volume.clone()));
+        let export = Rc::new(VolumeExport::watched(
+            self.disk.as_str(),
+            &self.demand,
+            self.volume.clone(),
+        ));
         session(export, stop).await;
         self.clients.set(self.clients.get() - 1);
         self.client_gone.notify_waiters();
@@ -261,49 +284,5 @@ impl DiskHost {
             }
         });
         Ok(())
-    }
-
-    /// Starts fetching absent chunks in the background, unless that is under way.
-    pub fn start_hydration(self: &Rc<Self>) {
-        if self.volume.absent_chunks().is_empty() || self.hydrating.replace(true) {
-            return;
-        }
-        let host = Rc::clone(self);
-        self.place.env.spawn(async move {
-            host.hydrate().await;
-            host.hydrating.set(false);
-        });
-    }
-
-    async fn hydrate(&self) {
-        loop {
-            let absent = self.volume.absent_chunks();
-            if absent.is_empty() {
-                let durable = self.volume.checkpoint().await.is_ok();
-                // A rollback that came meanwhile counts on this task.
-                if !self.volume.absent_chunks().is_empty() {
-                    continue;
-                }
-                if durable {
-                    let _ = self.events.send(Event::Hydrated(self.disk.clone()));
-                }
-                return;
-            }
-            let step: Vec<u32> = absent.iter().take(HYDRATE_STEP).collect();
-            let fetches = stream::iter(step).map(|chunk| self.volume.hydrate(ChunkIndex(chunk)));
-            let mut fetches = fetches.buffer_unordered(HYDRATE_WIDTH);
-            let mut trouble = None;
-            while let Some(done) = fetches.next().await {
-                trouble = trouble.or(done.err());
-            }
-            let landed = self.volume.checkpoint().await;
-            if let Some(e) = trouble.or(landed.err()) {
-                if self.volume.info().poisoned.is_some() {
-                    return;
-                }
-                tracing::warn!(disk = %self.disk, error = %e, "filling the disk from its snapshot; trying again");
-                self.place.env.clock.sleep(Duration::from_secs(2)).await;
-            }
-        }
     }
 }

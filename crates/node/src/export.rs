@@ -1,6 +1,8 @@
 //! A volume as an NBD export.
 
+use crate::demand::Demand;
 use bytes::{Bytes, BytesMut};
+use std::rc::Rc;
 use tidemark_env::LocalFuture;
 use tidemark_nbd::proto::wire::BASE_ALLOCATION;
 use tidemark_nbd::proto::{Errno, ExportInfo, Extent};
@@ -27,6 +29,21 @@ impl VolumeExport {
         Self {
             info: describe(name, volume.size_bytes()),
             volume,
+            demand: None,
+        }
+    }
+
+    /// As [`VolumeExport::new`]; what clients read and write is noted.
+    pub(crate) fn watched(name: &str, demand: &Rc<Demand>, volume: Volume) -> Self {
+        Self {
+            demand: Some(Rc::clone(demand)),
+            ..Self::new(name, volume)
+        }
+    }
+
+    fn note_write(&self, offset: u64, len: u64) {
+        if let Some(demand) = &self.demand {
+            demand.writing(offset, len);
         }
     }
 }
@@ -37,6 +54,7 @@ pub struct VolumeExport {
     pub info: ExportInfo,
     /// What they read and write.
     pub volume: Volume,
+    demand: Option<Rc<Demand>>,
 }
 
 fn failed(error: VolumeError) -> ExportError {
@@ -70,11 +88,21 @@ impl Export for VolumeExport {
     }
 
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>> {
-        Box::pin(async move { self.volume.read(offset, u64::from(len)).await.map_err(failed) })
+        Box::pin(async move {
+            let _waiting = self
+                .demand
+                .as_deref()
+                .and_then(|demand| demand.reading(offset, len.into()));
+            self.volume.read(offset, u64::from(len)).await.map_err(failed)
+        })
     }
 
     fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
-        Box::pin(async move { self.volume.write(offset, joined(data), fua).await.map_err(failed) })
+        Box::pin(async move {
+            let data = joined(data);
+            self.note_write(offset, data.len() as u64);
+            self.volume.write(offset, data, fua).await.map_err(failed)
+        })
     }
 
     fn zero(
@@ -85,6 +113,7 @@ impl Export for VolumeExport {
         fua: bool,
     ) -> LocalFuture<'_, Result<(), ExportError>> {
         Box::pin(async move {
+            self.note_write(offset, len);
             self.volume
                 .zero(offset, len, may_punch, fua)
                 .await
@@ -93,7 +122,10 @@ impl Export for VolumeExport {
     }
 
     fn trim(&self, offset: u64, len: u64, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
-        Box::pin(async move { self.volume.trim(offset, len, fua).await.map_err(failed) })
+        Box::pin(async move {
+            self.note_write(offset, len);
+            self.volume.trim(offset, len, fua).await.map_err(failed)
+        })
     }
 
     fn flush(&self) -> LocalFuture<'_, Result<(), ExportError>> {

@@ -2,7 +2,7 @@
 //!
 //! [`Node`] is what the control plane holds: `Send`, cheap to clone, every method a message to a thread
 //! that owns the state ([`remote`]). One thread per volume owns the volume and serves its NBD
-//! connections (`disk`); one thread owns the vault (`vault`) and runs the captures (`capture`). A guest's I/O
+//! connections (`disk`) and fills it from its snapshot (`hydration`, in the order that `demand` recorded); one thread owns the vault (`vault`) and runs the captures (`capture`). A guest's I/O
 //! never waits for the vault's thread, except to read a chunk that is not local yet (`source`).
 //!
 //! What must stay true: (1) [`Node::mark`] returns only when the mark is durable; (2) a snapshot is
@@ -12,10 +12,12 @@
 //! Not here: names, states and rules of the ECS API (`control`), HTTP (`api`).
 
 mod capture;
+mod demand;
 mod disk;
 mod disk_keys;
 mod export;
 mod groups;
+mod hydration;
 mod leftovers;
 mod nbd;
 mod node;
@@ -34,7 +36,7 @@ pub use node::Node;
 pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
 pub use tidemark_vault::Secret;
 pub use types::{
-    CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, MarkRequest, Marked, NodeConfig,
-    NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress, SnapshotStatus, SnapshotSummary,
-    UNDELETE_WINDOW,
+    CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, HydrationChange, HydrationStatus,
+    MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress,
+    SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
 };

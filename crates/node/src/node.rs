@@ -1,10 +1,11 @@
 //! [`Node`]: which disks are open on which threads, and the requests of the control plane.
 //!
-//! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, and what
-//! nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
+//! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, how a disk is
+//! filled in `hydration`, and what nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
 
 mod collecting;
 mod groups;
+mod hydration;
 mod lifecycle;
 mod marks;
 mod scrubbing;
@@ -301,7 +302,10 @@ impl Disk {
     async fn end(&self) {
         let closed = self
             .remote
-            .call(|host| async move { host.volume.close().await })
+            .call(|host| async move {
+                host.demand.finish();
+                host.volume.close().await
+            })
             .await;
         if let Ok(Err(e)) = closed {
             tracing::warn!(error = %e, "closing a volume; its log is replayed at the next open");

@@ -5,7 +5,7 @@ use crate::scrub::ScrubConfig;
 use std::path::PathBuf;
 use std::time::Duration;
 use tidemark_env::real::IoChoice;
-use tidemark_units::{DiskId, Lsn, SnapshotId};
+use tidemark_units::{DiskId, Lsn, MIB, SnapshotId};
 use tidemark_vault::{
     CaptureOptions, Loss, Secret, SnapshotRecord, SnapshotStats, VaultError, VaultErrorKind,
 };
@@ -34,6 +34,8 @@ pub struct NodeConfig {
     pub pack_bytes: u64,
     /// How long a deleted snapshot can be brought back.
     pub undelete_window: Duration,
+    /// Most bytes of the vault's content in memory, for all disks together.
+    pub vault_cache_bytes: u64,
     /// How volumes use memory and space.
     pub volume: VolumeConfig,
     /// How the vault is scrubbed in the background.
@@ -41,6 +43,9 @@ pub struct NodeConfig {
 }
 
 impl NodeConfig {
+    /// What [`NodeConfig::vault_cache_bytes`] is unless somebody chooses.
+    pub const VAULT_CACHE_BYTES: u64 = 48 * MIB;
+
     /// A node with its volumes in one directory and its vault in another, no NBD socket, and no scrub.
     pub fn new(data_dir: PathBuf, vault_dir: PathBuf) -> Self {
         let capture = CaptureOptions::default();
@@ -53,6 +58,7 @@ impl NodeConfig {
             spool_bytes_max: capture.spool_quota_bytes,
             pack_bytes: capture.pack_bytes,
             undelete_window: UNDELETE_WINDOW,
+            vault_cache_bytes: Self::VAULT_CACHE_BYTES,
             volume: VolumeConfig::default(),
             scrub: ScrubConfig::OFF,
         }
@@ -129,6 +135,40 @@ pub struct DiskStatus {
     pub log_bytes: (u64, u64),
     /// Why the disk refuses service, if it does (for example a failed sync).
     pub poisoned: Option<String>,
+}
+
+/// How a disk is being filled from the snapshot that its content is from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HydrationStatus {
+    /// The snapshot, if it is known.
+    pub snapshot: Option<SnapshotId>,
+    /// Bytes that are not local yet, zeros among them; 0: the disk is complete.
+    pub absent_bytes: u64,
+    /// At most so many of them are data; the rest is zeros and takes no time.
+    pub data_bytes: u64,
+    /// Bytes of data fetched in the background since the disk was opened.
+    pub fetched_bytes: u64,
+    /// Bytes fetched in the background in a second, over the last ten.
+    pub bytes_per_second: u64,
+    /// Estimate of the seconds left, while there is one.
+    pub remaining_seconds: Option<u64>,
+    /// Nothing is fetched in the background. Reads of clients are served all the same.
+    pub paused: bool,
+    /// The most to be fetched in the background in a second.
+    pub bytes_per_second_max: Option<u64>,
+    /// Chunks that the boot trace named, which came first.
+    pub traced_chunks: u64,
+    /// What keeps it from getting on, for people; it is tried again.
+    pub trouble: Option<String>,
+}
+
+/// What to change about a disk's hydration; `None` leaves it as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HydrationChange {
+    /// Stop or go on fetching in the background.
+    pub paused: Option<bool>,
+    /// The most bytes to fetch in the background in a second; `Some(None)`: as many as possible.
+    pub bytes_per_second: Option<Option<u64>>,
 }
 
 /// What happened in the background.

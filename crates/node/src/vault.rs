@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_env::{DirBucket, DirLock, Env};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
-use tidemark_vault::{Reader, Root, SnapshotRecord, Vault, VaultOptions};
+use tidemark_vault::{BootTrace, Reader, Root, SnapshotRecord, Vault, VaultOptions};
 use tokio::sync::{Mutex, broadcast};
 
 /// Readers kept open: each holds only its place in a tree, the caches are the vault's.
@@ -105,7 +105,8 @@ impl VaultHost {
             secret: config.vault_secret.clone(),
             node: Some(name.clone()),
             ..VaultOptions::default()
-        };
+        }
+        .with_cache(config.vault_cache_bytes);
         let vault = Vault::open_known(env, bucket, format.as_deref(), options).await?;
         // It changes with the vault's key slots: the next start without the bucket opens with what opens it now.
         let now = vault.format()?;
@@ -163,6 +164,24 @@ impl VaultHost {
             Ok(record) => Ok(Some(record)),
             Err(e) if e.kind == tidemark_vault::VaultErrorKind::Missing => Ok(None),
             Err(e) => Err(e.into()),
+        }
+    }
+
+    /// What a disk with the snapshot's content is likely to be asked for first; empty when nobody knows.
+    pub async fn boot_trace(&self, snapshot: &SnapshotId) -> BootTrace {
+        let found = self.vault.boot_trace(snapshot).await;
+        found.unwrap_or_else(|error| {
+            tracing::debug!(%snapshot, %error, "no boot trace now; filling the disk in order");
+            BootTrace::default()
+        })
+    }
+
+    /// Keeps what a disk with the snapshot's content was asked for first; trouble is nobody's.
+    pub async fn keep_trace(&self, snapshot: &SnapshotId, trace: &BootTrace) {
+        match self.vault.keep_trace(snapshot, trace).await {
+            Ok(true) => tracing::info!(%snapshot, chunks = trace.chunks().len(), "boot trace kept"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%snapshot, %error, "a boot trace could not be kept"),
         }
     }
 }

@@ -4,6 +4,8 @@
 //! fetching already is waited for, not fetched again. A fetch is a task of its own: a caller that goes
 //! away takes nothing with it. What arrives is decoded and checked against its name, one thing at a
 //! time; when the hinted place does not have it, the packs' own footers are asked ([`crate::locate`]).
+//! A capture writes the nodes of a path one shortly before the other, the upper ones last: the read of an inner node
+//! brings the bytes before it, and the next step down often finds its node among them ([`Reach::Behind`]).
 //!
 //! Invariant: nothing leaves here, or enters the cache, that does not match its name.
 
@@ -23,9 +25,10 @@ use futures_util::FutureExt;
 use futures_util::future::{LocalBoxFuture, Shared, join_all};
 use futures_util::stream::{self, StreamExt};
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt::{Debug, Display};
 use std::hash::Hash;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_units::{CHUNK_BYTES, KIB, MIB};
@@ -117,6 +120,29 @@ const SPAN_ITEMS: usize = 128;
 /// Ranged GETs of one call at the same time.
 const WIDTH: usize = 8;
 
+/// How far before an inner node its read reaches: few inner nodes have more than 13 KiB.
+const BEHIND_BYTES: u64 = 64 * KIB;
+/// Reads of that kind whose bytes are kept.
+const NEARBY_MAX: usize = 8;
+
+/// Where the stored bytes of a thing may come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// From the bucket, now.
+    Exact,
+    /// Or from what an earlier read brought.
+    Near,
+    /// As `Near`; a read brings what lies before the thing, too.
+    Behind,
+}
+
+/// Bytes of a pack as they came from the bucket, unchecked.
+struct Nearby {
+    pack: PackId,
+    from: u64,
+    bytes: Bytes,
+}
+
 type Results<N> = Rc<HashMap<<N as Name>::Copy, Result<<N as Name>::Value>>>;
 type Running<N> = Shared<LocalBoxFuture<'static, Results<N>>>;
 
@@ -130,19 +156,32 @@ struct Cache<N: Name> {
     locator: Rc<Locator>,
     cache: RefCell<Lru<N::Copy, N::Value>>,
     running: RefCell<HashMap<N::Copy, Running<N>>>,
+    /// The latest reads that reached behind.
+    nearby: RefCell<VecDeque<Nearby>>,
 }
 
 impl<N: Name> Fetcher<N> {
     pub(crate) fn new(store: Store, locator: Rc<Locator>, cache_bytes: u64) -> Self {
-        let (cache, running) = (RefCell::new(Lru::new(cache_bytes)), RefCell::default());
         Self {
             shared: Rc::new(Cache {
                 store,
                 locator,
-                cache,
-                running,
+                cache: RefCell::new(Lru::new(cache_bytes)),
+                running: RefCell::default(),
+                nearby: RefCell::default(),
             }),
         }
+    }
+
+    /// Bytes of decoded things in memory, and the most that there may be.
+    pub(crate) fn cached_bytes(&self) -> (u64, u64) {
+        let cache = self.shared.cache.borrow();
+        (cache.weight(), cache.limit())
+    }
+
+    /// Things on their way.
+    pub(crate) fn running(&self) -> usize {
+        self.shared.running.borrow().len()
     }
 
     /// Whether it is in memory or on its way.
@@ -153,6 +192,11 @@ impl<N: Name> Fetcher<N> {
 
     /// One answer for each, in the same order.
     pub(crate) async fn get_many(&self, wanted: &[(N, Location)]) -> Vec<Result<N::Value>> {
+        self.get_within(wanted, Reach::Near).await
+    }
+
+    /// As [`Fetcher::get_many`]; `reach` says what a read that is needed brings.
+    pub(crate) async fn get_within(&self, wanted: &[(N, Location)], reach: Reach) -> Vec<Result<N::Value>> {
         let mut found: HashMap<N::Copy, Result<N::Value>> = HashMap::new();
         let mut running: Vec<Running<N>> = Vec::new();
         let mut missing: Vec<(N, Location)> = Vec::new();
@@ -170,7 +214,7 @@ impl<N: Name> Fetcher<N> {
                 missing.push((id, at));
             }
         }
-        let spans = stream::iter(into_spans(missing)).map(|span| self.start(span));
+        let spans = stream::iter(into_spans(missing)).map(|span| self.start(span, reach));
         let mut done: Vec<_> = spans.buffer_unordered(WIDTH).collect().await;
         done.extend(join_all(running).await);
         for results in done {
@@ -187,7 +231,8 @@ impl<N: Name> Fetcher<N> {
 
     /// As [`Fetcher::get_many`], but past the cache and only where the locations say.
     pub(crate) async fn get_exact(&self, wanted: &[(N, Location)]) -> Vec<Result<N::Value>> {
-        let spans = stream::iter(into_spans(wanted.to_vec())).map(|span| self.shared.fetch_hinted(span));
+        let spans = stream::iter(into_spans(wanted.to_vec()))
+            .map(|span| self.shared.fetch_hinted(span, Reach::Exact));
         let spans: Vec<_> = spans.buffer_unordered(WIDTH).collect().await;
         let found: HashMap<(N, Location), Result<N::Value>> = spans
             .into_iter()
@@ -209,10 +254,10 @@ impl<N: Name> Fetcher<N> {
     }
 
     /// Starts a fetch that runs to its end whoever waits for it.
-    fn start(&self, span: Vec<(N, Location)>) -> Running<N> {
+    fn start(&self, span: Vec<(N, Location)>, reach: Reach) -> Running<N> {
         let shared = self.shared.clone();
         let copies: Vec<N::Copy> = span.iter().map(|(id, at)| id.copy(at)).collect();
-        let running = async move { Rc::new(shared.fetch(span).await) }
+        let running = async move { Rc::new(shared.fetch(span, reach).await) }
             .boxed_local()
             .shared();
         for copy in copies {
@@ -244,16 +289,16 @@ fn into_spans<N>(mut missing: Vec<(N, Location)>) -> Vec<Vec<(N, Location)>> {
 }
 
 impl<N: Name> Cache<N> {
-    async fn fetch(&self, span: Vec<(N, Location)>) -> HashMap<N::Copy, Result<N::Value>> {
+    async fn fetch(&self, span: Vec<(N, Location)>, reach: Reach) -> HashMap<N::Copy, Result<N::Value>> {
         let mut results = HashMap::new();
         let shared = span.len() > 1;
-        for (id, (asked, tried), result) in self.fetch_forwarded(span).await {
+        for (id, (asked, tried), result) in self.fetch_forwarded(span, reach).await {
             let result = match result {
                 // Where the pack ends too soon, or on a bad spot of its medium, is no fault of the others in the span.
                 Err(error)
                     if shared && matches!(error.kind, VaultErrorKind::Other | VaultErrorKind::Corrupt) =>
                 {
-                    let alone = self.fetch_hinted(vec![(id, tried)]).await.pop();
+                    let alone = self.fetch_hinted(vec![(id, tried)], Reach::Exact).await.pop();
                     alone.map_or(Err(error), |(_, _, result)| result)
                 }
                 done => done,
@@ -282,6 +327,7 @@ impl<N: Name> Cache<N> {
     async fn fetch_forwarded(
         &self,
         span: Vec<(N, Location)>,
+        reach: Reach,
     ) -> Vec<(N, (Location, Location), Result<N::Value>)> {
         // Who asked for what moved: two old places may lead to one new one.
         let mut asked: HashMap<(N, Location), Vec<Location>> = HashMap::new();
@@ -289,7 +335,7 @@ impl<N: Name> Cache<N> {
         for _ in 0..FORWARDS_MAX {
             let mut moved = Vec::new();
             for span in trying {
-                for (id, at, result) in self.fetch_hinted(span).await {
+                for (id, at, result) in self.fetch_hinted(span, reach).await {
                     let first = asked.remove(&(id, at)).unwrap_or_else(|| vec![at]);
                     let is_missing = matches!(&result, Err(error) if error.kind == VaultErrorKind::Missing);
                     let next = match is_missing {
@@ -328,7 +374,11 @@ impl<N: Name> Cache<N> {
     }
 
     /// Fetches and checks a span where its locations say it is.
-    async fn fetch_hinted(&self, span: Vec<(N, Location)>) -> Vec<(N, Location, Result<N::Value>)> {
+    async fn fetch_hinted(
+        &self,
+        span: Vec<(N, Location)>,
+        reach: Reach,
+    ) -> Vec<(N, Location, Result<N::Value>)> {
         let Some(first) = span.first().map(|(_, at)| *at) else {
             return Vec::new();
         };
@@ -336,19 +386,7 @@ impl<N: Name> Cache<N> {
             u64::from(first.offset),
             span.iter().map(|(_, at)| at.end()).max().unwrap_or(0),
         );
-        let got = if to > PACK_BYTES_MAX {
-            let subject = format!("pack {}", first.pack);
-            Err(VaultError::corrupt(
-                "read pack",
-                subject,
-                format!("bytes {from}..{to} are impossible"),
-            ))
-        } else {
-            self.store
-                .get_range("read pack", &key::pack(N::KIND, first.pack), from, to)
-                .await
-        };
-        let bytes = match got {
+        let bytes = match self.stored_bytes(first.pack, from..to, reach).await {
             Ok(bytes) => bytes,
             Err(error) => {
                 let name = |id: N| error.clone().within(format!("{} {id}", N::WORD));
@@ -369,10 +407,50 @@ impl<N: Name> Cache<N> {
                     .map_err(|cause| VaultError::corrupt("read pack", subject(), cause)),
                 Err(error) => Err(error.within(subject())),
             };
+            if result.is_err() {
+                // A read may have gone wrong once: the next one asks the bucket again.
+                self.nearby.borrow_mut().retain(|near| near.pack != at.pack);
+            }
             decoded.push((id, at, result));
             self.store.env.tasks.yield_now().await;
         }
         decoded
+    }
+
+    /// The bytes of a pack in `range`: from the bucket, or from what was read of the pack just before.
+    async fn stored_bytes(&self, pack: PackId, range: Range<u64>, reach: Reach) -> Result<Bytes> {
+        let Range { start: from, end: to } = range;
+        if to > PACK_BYTES_MAX {
+            let cause = format!("bytes {from}..{to} are impossible");
+            return Err(VaultError::corrupt("read pack", format!("pack {pack}"), cause));
+        }
+        if reach != Reach::Exact {
+            let nearby = self.nearby.borrow();
+            let holds = |near: &&Nearby| {
+                near.pack == pack && near.from <= from && to <= near.from + near.bytes.len() as u64
+            };
+            if let Some(near) = nearby.iter().find(holds) {
+                return Ok(near
+                    .bytes
+                    .slice((from - near.from) as usize..(to - near.from) as usize));
+            }
+        }
+        let start = match reach {
+            Reach::Behind => from.saturating_sub(BEHIND_BYTES),
+            Reach::Exact | Reach::Near => from,
+        };
+        let key = key::pack(N::KIND, pack);
+        let bytes = self.store.get_range("read pack", &key, start, to).await?;
+        if reach == Reach::Behind {
+            let mut nearby = self.nearby.borrow_mut();
+            nearby.truncate(NEARBY_MAX - 1);
+            nearby.push_front(Nearby {
+                pack,
+                from: start,
+                bytes: bytes.clone(),
+            });
+        }
+        Ok(bytes.slice((from - start) as usize..))
     }
 
     /// Stored bytes as they were before they were encrypted. A disk's key is fetched when it is met first.
@@ -387,7 +465,7 @@ impl<N: Name> Cache<N> {
     /// Asks the packs' footers where it is; `error` says why the hint did not help.
     async fn fetch_elsewhere(&self, id: N, hint: Location, error: VaultError) -> Result<N::Value> {
         if error.kind == VaultErrorKind::Missing
-            && let Some((_, _, Ok(value))) = self.fetch_forwarded(vec![(id, hint)]).await.pop()
+            && let Some((_, _, Ok(value))) = self.fetch_forwarded(vec![(id, hint)], Reach::Exact).await.pop()
         {
             return Ok(value);
         }
@@ -397,7 +475,7 @@ impl<N: Name> Cache<N> {
                 .find(&self.store, N::KIND, id.bytes(), &hint, effort)
                 .await?
             {
-                if let Some((_, _, Ok(value))) = self.fetch_hinted(vec![(id, at)]).await.pop() {
+                if let Some((_, _, Ok(value))) = self.fetch_hinted(vec![(id, at)], Reach::Exact).await.pop() {
                     tracing::warn!(%id, hinted = %hint.pack, found = %at.pack, "{} is not where its parent says", N::WORD);
                     return Ok(value);
                 }
@@ -410,7 +488,6 @@ impl<N: Name> Cache<N> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::PackId;
 
     fn at(pack: u8, offset: u32, stored_len: u32) -> Location {
         Location {

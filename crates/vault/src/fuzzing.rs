@@ -16,6 +16,7 @@ use crate::head::{self, HeadEntry};
 use crate::id::{CaptureId, Nonce, PackId, VaultId};
 use crate::pack::{ENTRIES_MAX, Footer, PackKind};
 use crate::record::SnapshotRecord;
+use crate::trace::BootTrace;
 use crate::tree::{NODE_BYTES_MAX, Root, decode_node, encode_node, parse_node};
 use crate::{key, text};
 use bytes::Bytes;
@@ -147,6 +148,15 @@ fn check_text_object(object: &[u8]) {
             record
         );
     }
+    if let Ok(trace) = BootTrace::decode(&snapshot(), object) {
+        assert!(trace.chunks().len() <= BootTrace::CHUNKS_MAX);
+        let again = trace.encode(&snapshot()).expect("encodes");
+        assert_eq!(
+            BootTrace::decode(&snapshot(), &again).expect("our own encoding"),
+            trace
+        );
+        trace.is_scan();
+    }
     for seq in 0..4 {
         if let Ok(entry) = head::decode(&disk(), seq, object) {
             check_head_entry(seq, &entry);
@@ -249,6 +259,9 @@ pub fn bucket_key(bytes: &[u8]) {
     }
     if let Some(id) = key::parse_snapshot(text) {
         assert_eq!(key::snapshot(&id), text);
+    }
+    if let Some(id) = key::parse_trace(text) {
+        assert_eq!(key::trace(&id), text);
     }
     if let Ok(id) = text.parse::<PackId>() {
         assert_eq!(id.to_string(), text);

@@ -9,6 +9,7 @@ use crate::head::{self, HeadEntry};
 use crate::id::{CaptureId, ChunkId, NodeId, Nonce, PackId, VaultId};
 use crate::pack::{EntryKind, Footer, Location, PACK_BYTES_TARGET, PackBuilder, PackKind};
 use crate::record::{SnapshotRecord, SnapshotStats};
+use crate::trace::BootTrace;
 use crate::tree::{LeafEntry, NodeRef, Root, TreeNode, decode_node, encode_node};
 use bytes::Bytes;
 use tidemark_units::{DiskId, Lsn, SnapshotId};
@@ -237,6 +238,10 @@ fn text_objects_are_pinned() {
     };
     let object = record.encode().unwrap();
     assert_eq!(SnapshotRecord::decode(&snapshot, &object).unwrap(), record);
+    text.extend_from_slice(&object);
+    let trace = BootTrace::new([0, 1, 2, 4_294_967_295, 77, 78]);
+    let object = trace.encode(&snapshot).unwrap();
+    assert_eq!(BootTrace::decode(&snapshot, &object).unwrap(), trace);
     text.extend_from_slice(&object);
     let text = String::from_utf8(text).unwrap();
     assert_eq!(text, include_str!("../tests/golden/text-objects.txt"));

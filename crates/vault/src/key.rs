@@ -6,6 +6,8 @@ use tidemark_units::{DiskId, SnapshotId};
 
 /// The format object.
 pub(crate) const FORMAT: &str = "format";
+/// All boot traces.
+pub(crate) const TRACES: &str = "traces/";
 /// All snapshot records.
 pub(crate) const SNAPSHOTS: &str = "snapshots/";
 /// All head logs.
@@ -93,6 +95,16 @@ pub(crate) fn snapshot(id: &SnapshotId) -> String {
 /// The snapshot whose record `key` is.
 pub(crate) fn parse_snapshot(key: &str) -> Option<SnapshotId> {
     SnapshotId::new(key.strip_prefix(SNAPSHOTS)?).ok()
+}
+
+/// A snapshot's boot trace.
+pub(crate) fn trace(id: &SnapshotId) -> String {
+    format!("{TRACES}{id}")
+}
+
+/// The snapshot whose boot trace `key` is.
+pub(crate) fn parse_trace(key: &str) -> Option<SnapshotId> {
+    SnapshotId::new(key.strip_prefix(TRACES)?).ok()
 }
 
 /// A disk's head log.

@@ -1,4 +1,4 @@
-//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection.
+//! Snapshots in a bucket: chunks, packs, tree, heads, verification, collection, space.
 //!
 //! A snapshot maps every 64 KiB chunk of a disk to content that is named by its hash. Chunks are
 //! stored in packs ([`pack`]), the map is a Merkle tree ([`tree`]) whose unchanged parts snapshots
@@ -18,8 +18,9 @@
 //! give up:  w.abandon()
 //!
 //! read:     r = Reader::open(&vault, root);  r.read_chunk(i);  r.extents(..);  vault.diff(a, b)
+//! lazy:     r.prefetch(chunks)   vault.boot_trace(snapshot) / keep_trace(snapshot, trace): hints, nothing depends on them
 //! manage:   vault.snapshots() / snapshot(id) / delete_snapshot(disk, id, until) / undelete_snapshot(disk, id)
-//!           vault.collect(options)
+//!           vault.collect(options) / space(options)
 //! copy:     c = DiskCopier::open(&from, &to, disk);  c.begin(&CopyRequest::new(id), dir, options)?.run()
 //! look:     vault.listing(disk) / update_record_meta(id, fields)
 //! verify:   found = vault.inventory();  report = vault.verify_snapshots(&found.targets, sample, from, watch)
@@ -57,12 +58,15 @@ mod locate;
 mod lru;
 pub mod pack;
 mod packs;
+mod read_ahead;
 mod reader;
 mod record;
 mod record_meta;
 mod repair;
 mod signal;
+mod space;
 mod text;
+mod trace;
 pub mod tree;
 mod vault;
 mod verify;
@@ -84,6 +88,8 @@ pub use listing::{Listing, Unreadable};
 pub use reader::{Chunk, Reader};
 pub use record::{Origin, SnapshotRecord, SnapshotStats};
 pub use repair::{Donor, RepairReport};
+pub use space::{DeletionSpace, DiskSpace, PackGroup, PackSpace, SnapshotSpace, SpaceOptions, SpaceReport};
+pub use trace::BootTrace;
 pub use tree::Root;
 pub use vault::{Vault, VaultOptions};
 pub use verify::{

@@ -30,6 +30,16 @@ impl<K: Copy + Eq + Hash, V: Clone> Lru<K, V> {
         }
     }
 
+    /// The weight of all that is kept.
+    pub(crate) fn weight(&self) -> u64 {
+        self.weight
+    }
+
+    /// The most that weight may be.
+    pub(crate) fn limit(&self) -> u64 {
+        self.limit
+    }
+
     pub(crate) fn get(&mut self, key: &K) -> Option<V> {
         let slot = self.slots.get_mut(key)?;
         self.tick += 1;

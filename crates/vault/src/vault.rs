@@ -3,7 +3,7 @@
 //! A vault handle belongs to one thread and is cheap to clone; all clones share the caches, the head
 //! logs and the list of captures in flight.
 
-use crate::crypt::{BoxKind, Crypt, KdfCost, KeySet, Secret, Unlocked, nonce};
+use crate::crypt::{BoxKind, Crypt, KdfCost, KeySet, Learning, Secret, Unlocked, nonce};
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::fetch::Fetcher;
 use crate::format::Format;
@@ -36,6 +36,18 @@ pub struct VaultOptions {
     /// Who opens it: what this handle holds and captures is in this name. The same after a restart, and nobody else's;
     /// without one a handle gets a name of its own.
     pub node: Option<String>,
+}
+
+impl VaultOptions {
+    /// These options, with at most `bytes` of decoded nodes and chunks in memory: a third of them nodes.
+    #[must_use]
+    pub fn with_cache(self, bytes: u64) -> Self {
+        Self {
+            node_cache_bytes: bytes / 3,
+            chunk_cache_bytes: bytes - bytes / 3,
+            ..self
+        }
+    }
 }
 
 impl Default for VaultOptions {
@@ -270,6 +282,13 @@ impl Vault {
         &self.0.locator
     }
 
+    /// Bytes of decoded tree nodes and chunks in memory, and the most that there may be of both together.
+    pub fn cached_bytes(&self) -> (u64, u64) {
+        let ((nodes, nodes_max), (chunks, chunks_max)) =
+            (self.0.nodes.cached_bytes(), self.0.chunks.cached_bytes());
+        (nodes + chunks, nodes_max + chunks_max)
+    }
+
     /// The disk's head log, with what others have appended by now, durable.
     pub async fn head_log(&self, disk: &DiskId) -> Result<Rc<HeadLog>> {
         let log = self.known_head_log(disk);
@@ -307,6 +326,7 @@ pub(crate) struct Store {
     pub(crate) bucket: Rc<dyn Bucket>,
     pub(crate) vault: VaultId,
     pub(crate) crypt: Crypt,
+    pub(crate) learning: Learning,
 }
 
 /// How a put that demands an absent key ended.
@@ -342,6 +362,7 @@ impl Store {
             bucket,
             vault,
             crypt: Crypt::default(),
+            learning: Learning::default(),
         }
     }
 

@@ -4,9 +4,13 @@
 //! reads; what is known from an inner node alone (an empty or a full subtree) is not descended into.
 
 use crate::error::{Result, VaultError};
-use crate::tree::{LeafEntry, NodeRef, Root, TreeNode, chunks_of, cover, first_chunk, inner_slot, position};
+use crate::fetch::Reach;
+use crate::tree::{
+    FANOUT, LeafEntry, NodeRef, Root, TreeNode, chunks_of, cover, first_chunk, inner_slot, position,
+};
 use crate::vault::Vault;
 use roaring::RoaringBitmap;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use tidemark_env::LocalFuture;
@@ -68,7 +72,12 @@ impl Vault {
     /// Nodes by their references, each with its place (for errors), in the same order.
     pub(crate) async fn load(&self, wanted: &[(Place, NodeRef)]) -> Vec<Result<Arc<TreeNode>>> {
         let names: Vec<_> = wanted.iter().map(|(_, node)| (node.id, node.at)).collect();
-        let nodes = self.nodes().get_many(&names).await;
+        let reach = match wanted {
+            // A step down: the next one is likely to be stored just before.
+            [(place, _)] if place.level > 0 => Reach::Behind,
+            _ => Reach::Near,
+        };
+        let nodes = self.nodes().get_within(&names, reach).await;
         let named = |((place, _), node): (&(Place, NodeRef), Result<_>)| {
             node.map_err(|error: VaultError| error.within(place.name()))
         };
@@ -92,6 +101,50 @@ impl Vault {
             place = place.child(slot);
         }
         Ok(at)
+    }
+
+    /// The leaves at `positions` that are not all zeros, each with its position: those of one parent are fetched
+    /// together, in few reads. What cannot be had is left out: this is for those who look ahead.
+    pub(crate) async fn leaves_ahead(
+        &self,
+        root: &Root,
+        positions: impl IntoIterator<Item = u32>,
+    ) -> Vec<(u32, Arc<TreeNode>)> {
+        let mut parents: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+        for leaf in positions {
+            parents.entry(leaf / FANOUT).or_default().push(leaf);
+        }
+        let mut wanted: Vec<(Place, NodeRef)> = Vec::new();
+        for (parent, leaves) in parents {
+            let at = |position| Place { level: 0, position };
+            if root.depth() == 1 {
+                wanted.extend(root.top().map(|top| (at(0), *top)));
+                continue;
+            }
+            let above = self.node_above(root, 1, first_chunk(1, parent) as u32).await;
+            let Ok(Some(above)) = above else { continue };
+            let place = Place {
+                level: 1,
+                position: parent,
+            };
+            let Some(Ok(node)) = self.load(&[(place, above)]).await.pop() else {
+                continue;
+            };
+            let Ok(children) = children(place, &node) else {
+                continue;
+            };
+            let found = leaves
+                .into_iter()
+                .filter_map(|leaf| Some((at(leaf), children[inner_slot(leaf)]?)));
+            wanted.extend(found);
+        }
+        let loaded = self.load(&wanted).await;
+        let good = |((place, _), node): (&(Place, NodeRef), Result<Arc<TreeNode>>)| {
+            node.ok()
+                .filter(|node| leaf_entries(*place, node).is_ok())
+                .map(|node| (place.position, node))
+        };
+        wanted.iter().zip(loaded).filter_map(good).collect()
     }
 
     /// The leaf that holds chunk `index`, `None` when it is all zeros.

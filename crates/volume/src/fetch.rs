@@ -15,6 +15,7 @@ use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 use tidemark_env::mutant;
 use tidemark_units::{BLOCK_BYTES, BlockRange, ChunkIndex};
@@ -164,6 +165,72 @@ impl Volume {
     /// Chunks that are not all local.
     pub fn absent_chunks(&self) -> RoaringBitmap {
         self.inner.core.state.borrow().states.absent().clone()
+    }
+
+    /// The first chunk from `from` on that is not all local.
+    pub fn first_absent(&self, from: u32) -> Option<u32> {
+        self.inner
+            .core
+            .state
+            .borrow()
+            .states
+            .absent()
+            .range(from..)
+            .next()
+    }
+
+    /// How many chunks are not all local.
+    pub fn absent_count(&self) -> u64 {
+        self.inner.core.state.borrow().states.absent().len()
+    }
+
+    /// Makes those chunks of `range` present that are zeros in the source and have no local content, many at a time, and
+    /// says which others there are not present: [`Volume::hydrate`] these. As with that, a crash may undo it until the
+    /// next [`Volume::checkpoint`].
+    pub async fn hydrate_zeros(&self, range: Range<u32>) -> Result<RoaringBitmap> {
+        self.check_serving()?;
+        let (epoch, source) = (self.epoch(), self.source());
+        let Some(source) = source else {
+            let cause = "chunks are absent and there is no snapshot to fetch them from";
+            return Err(VolumeError::corrupt(cause));
+        };
+        let unavailable = |e: String| {
+            let what = format!("chunks {}..{} of {}: {e}", range.start, range.end, self.name());
+            VolumeError::new(VolumeErrorKind::Unavailable, what)
+        };
+        let stored = source.nonzero(range.clone()).await.map_err(unavailable)?;
+        let _landing = self.inner.landing.lock().await;
+        self.check_serving()?;
+        let mut zeros = RoaringBitmap::new();
+        let mut others = RoaringBitmap::new();
+        {
+            let state = self.inner.core.state.borrow();
+            for chunk in state.states.absent().range(range) {
+                // What a rollback has replaced the source of says nothing.
+                let is_zeros = state.epoch == epoch && !stored.contains(chunk);
+                match is_zeros && state.states.valid(ChunkIndex(chunk)) == 0 {
+                    true => zeros.insert(chunk),
+                    false => others.insert(chunk),
+                };
+            }
+        }
+        let end = self.size_bytes() / BLOCK_BYTES;
+        let mut left = zeros.iter().peekable();
+        while let Some(first) = left.next() {
+            let mut last = first;
+            while let Some(next) = left.next_if(|next| *next == last + 1) {
+                last = next;
+            }
+            let run = BlockRange {
+                start: ChunkIndex(first).blocks().start,
+                end: ChunkIndex(last).blocks().end.min(end),
+            };
+            // The states stand still: a checkpoint of chunks that are not present waits for the lock.
+            self.land_run(run, run.start, &None).await?;
+            let mut state = self.inner.core.state.borrow_mut();
+            (first..=last).for_each(|chunk| state.states.make_present(ChunkIndex(chunk)));
+        }
+        Ok(others)
     }
 
     /// Makes a chunk present; one that is so already is fine. What is made present survives a crash after

@@ -1,5 +1,6 @@
 //! `tidemark disk <verb>`.
 
+use super::hydration::{self, HydrationArgs};
 use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, note, print, tags, text};
 use crate::client::params;
 use crate::people::instance::INSTANCE;
@@ -62,7 +63,9 @@ Examples:
   tidemark snapshot create d-bp1... --wait
   tidemark instance stop i-bp1... --wait
   tidemark disk reset d-bp1... --snapshot s-bp1... --wait
-  tidemark disk create --snapshot s-bp1... --name copy";
+  tidemark disk create --snapshot s-bp1... --name copy
+  tidemark disk hydration d-bp1... --watch
+  tidemark disk hydration d-bp1... --limit 50M";
 
 /// `tidemark disk ...`
 #[derive(Debug, clap::Args)]
@@ -177,6 +180,8 @@ enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// How a disk is filled from its snapshot: show, watch, pause, resume, limit
+    Hydration(HydrationArgs),
     /// Print the NBD URI of a disk, for nbdcopy, qemu, fio, nbd-client
     Endpoint {
         /// The disk's id
@@ -273,6 +278,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
             }
             api.print_done(&format!("disk {disk} deleted"), &answer)
         }
+        Verb::Hydration(args) => hydration::run(&api, args),
         Verb::Endpoint { disk } => {
             let row = api.get(&DISK, disk)?;
             print(&endpoint(&api, disk)?)?;

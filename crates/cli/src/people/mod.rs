@@ -5,6 +5,7 @@
 //! own objects.
 
 pub mod disk;
+pub mod hydration;
 pub mod instance;
 pub mod progress;
 pub mod snapshot;
@@ -284,7 +285,7 @@ pub fn plain_table() -> Table {
     table
 }
 
-/// Rows below the columns' titles.
+/// Rows under their columns' titles.
 pub fn table(columns: &[Column], rows: &[Value]) -> String {
     let mut table = plain_table();
     table.set_header(columns.iter().map(|c| c.title.to_uppercase()));

@@ -67,6 +67,9 @@ pub struct UpArgs {
     /// Where the metadata service listens; it is not served yet
     #[arg(long, value_name = "HOST:PORT")]
     metadata_listen: Option<String>,
+    /// Most memory for what is read of snapshots, for all disks together [default: 48M]
+    #[arg(long, value_name = "SIZE")]
+    vault_cache: Option<String>,
     /// A TOML file with settings; flags win over it
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -93,6 +96,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         vault,
         listen,
         metadata_listen,
+        vault_cache,
         config,
         secret,
         undelete_window,
@@ -105,6 +109,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         vault,
         listen,
         metadata_listen,
+        vault_cache,
         config,
         secret,
         undelete_window,
@@ -175,6 +180,7 @@ async fn serve(
         vault_secret: secret,
         undelete_window: settings.undelete_window,
         scrub: settings.scrub,
+        vault_cache_bytes: settings.vault_cache_bytes,
         ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
     };
     let node = Node::start_with(config, bucket)

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tidemark_node::ScrubConfig;
+use tidemark_node::{NodeConfig, ScrubConfig};
 use tidemark_units::MIB;
 
 /// The API's address when none is named.
@@ -18,6 +18,8 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
 const DEFAULT_SCRUB_RATE: u64 = 8 * MIB;
 /// A round of the scrub a week.
 const DEFAULT_SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
+/// The least `--vault-cache`.
+const VAULT_CACHE_BYTES_MIN: u64 = 4 * MIB;
 /// Longest path of a unix socket: `sun_path` holds 108 bytes with its final zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
 
@@ -37,6 +39,7 @@ struct ConfigFile {
     undelete_window: Option<String>,
     scrub_rate: Option<String>,
     scrub_every: Option<String>,
+    vault_cache: Option<String>,
 }
 
 impl ConfigFile {
@@ -64,6 +67,8 @@ pub struct Given {
     pub metadata_listen: Option<String>,
     /// `--config`.
     pub config: Option<PathBuf>,
+    /// `--vault-cache`.
+    pub vault_cache: Option<String>,
     /// `--demo`.
     pub demo: bool,
     /// `--undelete-window`.
@@ -91,6 +96,8 @@ pub struct Settings {
     pub region: String,
     /// Its one zone.
     pub zone: String,
+    /// Most bytes of snapshots' content in memory.
+    pub vault_cache_bytes: u64,
     /// Whether the tour runs.
     pub demo: bool,
     /// How long a deleted snapshot can be brought back.
@@ -137,6 +144,10 @@ impl Settings {
             metadata_listen: given.metadata_listen.or(file.metadata_listen),
             zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
             region,
+            vault_cache_bytes: match given.vault_cache.or(file.vault_cache) {
+                Some(text) => vault_cache_bytes(&text)?,
+                None => NodeConfig::VAULT_CACHE_BYTES,
+            },
             demo: given.demo || file.demo.unwrap_or(false),
             undelete_window: match given.undelete_window.or(file.undelete_window) {
                 Some(text) => humantime::parse_duration(&text).with_context(|| {
@@ -230,6 +241,18 @@ fn scrub_every(text: &str) -> Result<Duration> {
             "{text:?} is no time between two rounds of the scrub; write for example 7d, 12h, 30m or 90s"
         ),
     }
+}
+
+/// What `--vault-cache` says. Less than what a few reads at once need would make each of them fetch the same again.
+fn vault_cache_bytes(text: &str) -> Result<u64> {
+    let bytes = size::parse(text).context("vault-cache is no size")?;
+    if bytes < VAULT_CACHE_BYTES_MIN {
+        bail!(
+            "vault-cache {text:?} is too small: {} at least",
+            size::human(VAULT_CACHE_BYTES_MIN)
+        );
+    }
+    Ok(bytes)
 }
 
 /// Where a client on this machine reaches a listener: "any address" is no destination.
@@ -328,6 +351,30 @@ mod tests {
             (default.bytes_per_second, default.every),
             (DEFAULT_SCRUB_RATE, DEFAULT_SCRUB_EVERY)
         );
+    }
+
+    #[test]
+    fn the_vault_s_cache_is_a_size() {
+        let cache = |text: &str| {
+            let vault_cache = Some(text.to_owned());
+            Settings::resolve(Given {
+                vault_cache,
+                ..Given::default()
+            })
+        };
+        assert_eq!(cache("256M").unwrap().vault_cache_bytes, 256 << 20);
+        assert_eq!(
+            Settings::resolve(Given::default()).unwrap().vault_cache_bytes,
+            48 << 20
+        );
+        for text in ["1M", "0", "much", ""] {
+            assert!(
+                format!("{:#}", cache(text).unwrap_err()).contains("vault-cache"),
+                "{text}"
+            );
+        }
+        let file = ConfigFile::parse("vault-cache = '64M'").unwrap();
+        assert_eq!(file.vault_cache.as_deref(), Some("64M"));
     }
 
     #[test]

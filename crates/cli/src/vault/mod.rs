@@ -2,6 +2,7 @@
 
 pub mod check;
 mod cp;
+pub mod du;
 pub mod key;
 mod ls;
 pub mod place;
@@ -80,6 +81,9 @@ enum Command {
     /// Copy snapshots from one vault to another, only what is new there
     #[command(after_help = cp::EXAMPLES)]
     Cp(cp::CpArgs),
+    /// Show where the space is: of each snapshot, each disk, and what deletions would free
+    #[command(after_help = du::EXAMPLES)]
+    Du(du::DuArgs),
     /// Passphrases and key files of an encrypted vault: list, add, remove, rotate
     #[command(subcommand, after_help = SECRETS)]
     Key(key::KeyCommand),
@@ -102,6 +106,7 @@ pub fn run(args: &VaultArgs) -> Result<ExitCode> {
         Command::Show(args) => return show::run(args),
         Command::Cp(args) => return cp::run(args),
         Command::Init { vault, secret } => key::init(vault, secret)?,
+        Command::Du(args) => du::run(args)?,
         Command::Key(command) => key::run(command)?,
     }
     Ok(ExitCode::SUCCESS)

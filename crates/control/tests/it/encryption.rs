@@ -67,7 +67,7 @@ async fn a_disk_its_snapshots_and_what_is_made_from_them_are_encrypted() {
     assert_eq!(keys(&world), 4);
     let (disks, snapshots) = listed(&world, "Encrypted=true").await;
     assert_eq!(disks, [closed_now, as_wished, by_default, closed.clone()]);
-    assert_eq!(snapshots, [closed_snapshot.clone()]);
+    assert_eq!(snapshots, std::slice::from_ref(&closed_snapshot));
     let (disks, _) = listed(&world, "Encrypted=false&DiskType=data").await;
     assert_eq!(disks, [still_plain, plain]);
     assert_eq!(listed(&world, "KMSKeyId=k-1").await, (Vec::new(), Vec::new()));

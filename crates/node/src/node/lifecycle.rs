@@ -5,6 +5,7 @@
 
 use super::{Disk, Node, lock};
 use crate::disk::DiskHost;
+use crate::hydration::Settings;
 use crate::remote::Remote;
 use crate::types::{NodeError, NodeErrorKind};
 use std::io;
@@ -67,6 +68,10 @@ impl Node {
         if lock(&shared.disks).contains_key(disk) {
             return Ok(());
         }
+        let filling = source.map(|snapshot| Settings {
+            snapshot: Some(snapshot.clone()),
+            ..Settings::default()
+        });
         let source = match source {
             Some(snapshot) => Some(self.adopt(disk, &[], snapshot, size_bytes).await?),
             None => None,
@@ -95,6 +100,9 @@ impl Node {
                     fs.remove_dir_all(&half).await?;
                 }
                 Volume::create(host.env(), &half, &options, &config).await?;
+                if let Some(filling) = &filling {
+                    filling.store(host.env(), &half).await?;
+                }
                 // Renamed last: after a crash there is a whole disk or none.
                 fs.rename(&half, &dir).await?;
                 Ok::<_, NodeError>(sync_parent(&**fs, &dir).await?)
@@ -136,6 +144,10 @@ impl Node {
             );
             return Err(NodeError::new(NodeErrorKind::Invalid, message));
         }
+        let of = record.disk.clone();
+        self.shared
+            .vault
+            .cast(move |host| async move { host.vault.expect_disk_key(&of).await });
         let (disk, id, roots) = (disk.clone(), snapshot.clone(), roots.to_vec());
         let adopted = self
             .shared

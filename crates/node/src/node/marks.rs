@@ -294,11 +294,14 @@ impl Node {
             .vault
             .call(move |host| async move { host.vault.diff(from.as_ref(), Some(&target)).await })
             .await??;
+        let id = snapshot.clone();
         let rolled = open.remote.call(move |host| async move {
             let source = host.source(&root);
+            host.demand.finish();
             host.volume
-                .rollback(parent.as_deref(), root, &differing, source)
+                .rollback(parent.as_deref(), root.clone(), &differing, source)
                 .await?;
+            host.adopted(id, &root).await;
             host.start_hydration();
             Ok::<_, tidemark_volume::VolumeError>(())
         });

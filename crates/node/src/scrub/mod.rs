@@ -148,7 +148,7 @@ impl Scrub {
         let vault = self.host.vault.id().to_string();
         let kept = match read_small(&*self.host.env().fs, &path).await {
             Ok(kept) => kept.map(|bytes| ScrubState::decode(&bytes)),
-            Err(error) => Some(Err(error.into())),
+            Err(error) => Some(Err(error)),
         };
         match kept {
             Some(Ok(state)) if state.vault == vault => state,

@@ -55,6 +55,8 @@ pub(crate) enum BoxKind {
     Record = 5,
     /// A disk's key.
     DiskKey = 6,
+    /// A snapshot's boot trace.
+    Trace = 7,
     /// A capture under way.
     Capture = 8,
     /// Where the content of a pack has gone.

@@ -11,6 +11,11 @@ use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::key;
 use crate::vault::{PutIfAbsent, Store, Vault};
 use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{LocalBoxFuture, Shared};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
 use std::sync::Arc;
 use tidemark_units::DiskId;
 use zeroize::Zeroizing;
@@ -18,6 +23,11 @@ use zeroize::Zeroizing;
 /// A disk's key as the bucket has it: encrypted. To be kept beside the disk, so that captures need no bucket to begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskKey(pub Bytes);
+
+type Learnt = Shared<LocalBoxFuture<'static, Result<Option<Arc<CipherKeys>>>>>;
+
+/// Disks' keys on their way: who wants one that is waits for it.
+pub(crate) type Learning = Rc<RefCell<HashMap<KeyId, Learnt>>>;
 
 impl Store {
     /// Takes in the disk key of this name, if the bucket has it.
@@ -28,10 +38,22 @@ impl Store {
         if let Some(known) = keys.find(id) {
             return Ok(Some(known));
         }
-        match self.get_opt("read disk key", &key::disk_key(id)).await? {
-            Some(object) => self.take_disk_key(id, &object).map(|(_, keys)| Some(keys)),
-            None => Ok(None),
-        }
+        let underway = self.learning.borrow().get(&id).cloned();
+        let learnt = underway.unwrap_or_else(|| {
+            let store = self.clone();
+            let learn = async move {
+                match store.get_opt("read disk key", &key::disk_key(id)).await? {
+                    Some(object) => store.take_disk_key(id, &object).map(|(_, keys)| Some(keys)),
+                    None => Ok(None),
+                }
+            };
+            let learnt = learn.boxed_local().shared();
+            self.learning.borrow_mut().insert(id, learnt.clone());
+            learnt
+        });
+        let learnt = learnt.await;
+        self.learning.borrow_mut().remove(&id);
+        learnt
     }
 
     /// Opens a disk key's object; also says whose it is.
@@ -98,6 +120,14 @@ impl Vault {
     pub fn learn_disk_key(&self, disk: &DiskId, kept: &DiskKey) -> Result<()> {
         let id = self.keyring("read disk key")?.disk_key_id(disk);
         self.store().take_disk_key(id, &kept.0).map(drop)
+    }
+
+    /// Fetches the key of a disk whose snapshot is about to be read, if it has one of its own: a first read that came to
+    /// know of it by its first node would have to wait for it. Trouble comes again with that read.
+    pub async fn expect_disk_key(&self, disk: &DiskId) {
+        if let Some(keys) = self.store().crypt.keyring() {
+            drop(self.store().learn_key(keys.disk_key_id(disk)).await);
+        }
     }
 
     /// What encrypts the captures of a disk: the vault's newest keys, or the disk's own if it must have some.

@@ -113,6 +113,11 @@ fn everything_encrypted_is_pinned() {
             Bytes::from_static(b"a record's object"),
         ),
         (BoxKind::DiskKey, key::disk_key(disk_key_id), disk_plain.into()),
+        (
+            BoxKind::Trace,
+            "traces/s-golden".into(),
+            Bytes::from_static(b"a trace's object"),
+        ),
     ];
     for (number, (kind, name, plain)) in (5..).zip(objects) {
         let object = crypt.encrypt_object(kind, &name, || [number; 12], plain.clone());

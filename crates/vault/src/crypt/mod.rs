@@ -26,6 +26,7 @@ mod slot;
 
 pub(crate) use cipher::{BOX_BYTES, BoxKind, BoxNonce, CipherKeys, DecryptError, KeyId, key_id_of, nonce};
 pub use disk::DiskKey;
+pub(crate) use disk::Learning;
 pub use kdf::KdfCost;
 pub(crate) use keyring::Keyring;
 pub(crate) use keyset::KeySet;

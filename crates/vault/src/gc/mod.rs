@@ -360,16 +360,35 @@ impl Vault {
         }
     }
 
-    /// Removes the records of purged snapshots, also those that an earlier run did not come to.
+    /// Removes the records of purged snapshots, and then their boot traces, also those that an earlier run did not come to.
     async fn remove_purged_records(&self, logs: &[Rc<HeadLog>]) -> Result<()> {
-        for object in self.store().list("list snapshots", key::SNAPSHOTS).await? {
-            let Some(id) = key::parse_snapshot(&object.key) else {
+        // In this order: a trace that is stored meanwhile finds its record gone, or is found here.
+        self.remove_purged(
+            "delete snapshot record",
+            key::SNAPSHOTS,
+            key::parse_snapshot,
+            logs,
+        )
+        .await?;
+        self.remove_purged("delete boot trace", key::TRACES, key::parse_trace, logs)
+            .await
+    }
+
+    async fn remove_purged(
+        &self,
+        step: &'static str,
+        prefix: &str,
+        parse: fn(&str) -> Option<SnapshotId>,
+        logs: &[Rc<HeadLog>],
+    ) -> Result<()> {
+        for object in self.store().list(step, prefix).await? {
+            let Some(id) = parse(&object.key) else {
                 continue;
             };
             let is_purged =
                 |log: &Rc<HeadLog>| matches!(log.snapshot(&id), Some((_, crate::head::Stage::Purged)));
             if logs.iter().any(is_purged) {
-                self.store().delete("delete snapshot record", &object.key).await?;
+                self.store().delete(step, &object.key).await?;
             }
         }
         Ok(())

@@ -168,6 +168,8 @@ pub struct Bad {
     pub one_in: Cell<u64>,
     /// Everything is Busy.
     pub down: Cell<bool>,
+    /// How long each operation takes, beside what the disks below take.
+    pub latency: Cell<Duration>,
     pub reads: Cell<u64>,
     pub read_bytes: Cell<u64>,
     pub puts: Rc<RefCell<Vec<String>>>,
@@ -186,6 +188,7 @@ impl Bad {
             sim: sim.clone(),
             one_in: Cell::new(0),
             down: Cell::new(false),
+            latency: Cell::new(Duration::ZERO),
             reads: Cell::new(0),
             read_bytes: Cell::new(0),
             puts: puts.clone(),
@@ -223,6 +226,9 @@ impl Bad {
         key: &str,
         op: impl Future<Output = std::result::Result<T, BucketError>>,
     ) -> std::result::Result<T, BucketError> {
+        if self.latency.get() > Duration::ZERO {
+            self.env.clock.sleep(self.latency.get()).await;
+        }
         let bad = self.one_in.get() > 0 && self.sim.below(self.one_in.get()) == 0;
         if self.down.get() || (bad && self.sim.below(2) == 0) {
             self.env.clock.sleep(Duration::from_millis(1)).await;

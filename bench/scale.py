@@ -1,0 +1,63 @@
+"""How the vault scales by structure: the harness of `crates/vault/benches/scale`, one process per case.
+
+What it prints are the tables of `docs/scale.md`. Requests are counted as a store over the network would see them.
+"""
+
+import json
+import pathlib
+import subprocess
+
+from report import progress, table
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+CASES = {
+    "sparse": ("A 64 TiB disk with 4,096 scattered chunks, then 256 more", {}, {"chunks": 256, "changes": 16}),
+    "dense": ("Scattered change on a disk that is full where it changes", {}, {"dense": 1}),
+    "chain": ("1,000 snapshots of a 1 TiB disk, 256 scattered chunks each", {}, {"dense": 1, "snapshots": 100}),
+    "million": ("A million scattered chunks in one capture of a 64 TiB disk", {}, {"chunks": 20_000}),
+}
+REQUESTS = ["put", "get", "size", "list", "delete"]
+
+
+def run(options, directory):
+    harness = build()
+    for case, (title, settings, quick) in CASES.items():
+        progress(title)
+        work = directory / case
+        work.mkdir()
+        words = [f"{name}={number}" for name, number in (quick if options.quick else settings).items()]
+        done = subprocess.run([harness, case, *words], cwd=work, capture_output=True, text=True, timeout=7200)
+        if done.returncode != 0:
+            raise RuntimeError(f"scale {case}: {done.stderr}")
+        show(title, [json.loads(line) for line in done.stdout.splitlines()])
+        subprocess.run(["rm", "-rf", str(work)], check=True)
+
+
+def build():
+    """The harness's executable."""
+    command = ["cargo", "bench", "--locked", "--quiet", "--package", "tidemark-vault", "--bench", "scale", "--no-run"]
+    built = subprocess.run([*command, "--message-format=json"], cwd=ROOT, check=True, capture_output=True, text=True)
+    found = [json.loads(line).get("executable") for line in built.stdout.splitlines() if line.startswith("{")]
+    (harness,) = [path for path in found if path]
+    return harness
+
+
+def show(title, steps):
+    rows, notes = [], []
+    for step in steps:
+        if step["step"] == "totals":
+            held = ", ".join(f"{name} {one['bytes']:,} B in {one['objects']:,}" for name, one in step["more"].items())
+            notes.append(f"In the bucket at the end: {held}. Peak of memory: {mib(step['peak'])}.")
+        elif step["step"] == "metadata":
+            more = step["more"]
+            rows[-1][-1] = f"{more['tree bytes']:,} B of tree, {more['per chunk']:,.0f} per chunk"
+        else:
+            requests = ", ".join(f"{step[name]:,} {name}" for name in REQUESTS if step[name])
+            more = ", ".join(f"{name}: {value}" for name, value in (step["more"] or {}).items())
+            rows.append([step["step"], step["at"], f"{step['seconds']:.3f} s", requests, mib(step["read"]), mib(step["written"]), mib(step["memory"]), more])
+    header = ["step", "at snapshot", "time", "requests", "read", "written", "memory after", ""]
+    table(title, header, rows, "\n".join(notes))
+
+
+def mib(count):
+    return f"{count / (1 << 20):,.2f} MiB"
