@@ -185,6 +185,10 @@ impl SnapshotCopy {
                 shared.in_target(&self.request.as_snapshot).await?,
                 Some((_, Stage::Exists))
             );
+            // Not left to the commit, which would read the tree of what is gone.
+            if !is_there && !shared.is_basis_there(writer.spec().parent.as_ref()).await? {
+                return Err(self.stale());
+            }
             let draft = RecordDraft {
                 created_ms: self.record.created_ms,
                 parent: self.parent_there().await?,
@@ -204,15 +208,22 @@ impl SnapshotCopy {
                 }
                 // Somebody appended in between; if it was this snapshot, the next look finds it.
                 Err(error) if error.kind == VaultErrorKind::Lost && losses < LOSSES_MAX => losses += 1,
-                Err(error) if error.kind == VaultErrorKind::Stale => {
-                    let subject = format!("snapshot {}", self.request.as_snapshot);
-                    let cause = "what it is relative to was deleted from the target; begin again";
-                    return Err(VaultError::new(VaultErrorKind::Stale, "copy", subject, cause));
+                Err(error) if error.kind == VaultErrorKind::Stale => return Err(self.stale()),
+                // It went while its tree was read.
+                Err(error) if error.kind == VaultErrorKind::Missing => {
+                    let is_there = shared.is_basis_there(writer.spec().parent.as_ref()).await?;
+                    return Err(if is_there { error } else { self.stale() });
                 }
                 Err(error) => return Err(error),
                 Ok(_) => return Ok(is_there),
             }
         }
+    }
+
+    fn stale(&self) -> VaultError {
+        let subject = format!("snapshot {}", self.request.as_snapshot);
+        let cause = "what it is relative to was deleted from the target; begin again";
+        VaultError::new(VaultErrorKind::Stale, "copy", subject, cause)
     }
 
     /// The snapshot that the source's record names as the parent, if the target has it.
