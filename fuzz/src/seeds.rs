@@ -57,6 +57,7 @@ fn vault() -> Vec<Seed> {
             pack[pack.len() - u32::from_le_bytes(*len) as usize..].to_vec(),
         ));
     }
+    seeds.push(("vault_forward", tidemark_vault::fuzzing::forward_content()));
     seeds.push(("vault_node", hex(golden!("leaf.hex"))));
     seeds.push(("vault_node", hex(golden!("inner.hex"))));
     seeds.push(("vault_root", hex(golden!("root.hex"))));

@@ -19,6 +19,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("vault_bucket_key", vault::bucket_key),
     ("vault_encrypted", vault::encrypted),
     ("vault_footer", vault::footer),
+    ("vault_forward", vault::hashed_forward),
     ("vault_node", vault::node),
     ("vault_root", vault::root),
     ("vault_stored_chunk", vault::stored_chunk),

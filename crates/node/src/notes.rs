@@ -72,7 +72,7 @@ impl VaultHost {
     }
 
     /// Removes the notes and the spools of a disk that was just opened, but for those of its `pending` marks: a crash
-    /// at the very end of a capture leaves them behind. What is in the bucket is left to the sweep.
+    /// at the very end of a capture leaves them behind. What is in the bucket is left to the collector.
     pub async fn drop_leftovers(&self, disk: &DiskId, pending: &[PendingMark]) -> Result<(), NodeError> {
         let fs = &self.env().fs;
         for entry in fs.list(&self.config.data_dir.join("marks")).await? {

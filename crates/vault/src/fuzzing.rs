@@ -12,9 +12,10 @@ use crate::capture::{
 use crate::codec::{self, Codec};
 use crate::crypt::{BoxKind, Crypt, KeySet, Keyring, Naming, Secret};
 use crate::format::Format;
+use crate::gc::forward::{Forward, Moved};
 use crate::head::{self, HeadEntry};
 use crate::id::{CaptureId, Nonce, PackId, VaultId};
-use crate::pack::{ENTRIES_MAX, Footer, PackKind};
+use crate::pack::{ENTRIES_MAX, Footer, Location, PackKind};
 use crate::record::SnapshotRecord;
 use crate::trace::BootTrace;
 use crate::tree::{NODE_BYTES_MAX, Root, decode_node, encode_node, parse_node};
@@ -186,6 +187,41 @@ fn check_head_entry(seq: u64, entry: &HeadEntry) {
         entry
     );
     head::live_snapshots(std::slice::from_ref(entry));
+}
+
+// A forward, at its own place.
+fn forward(bytes: &[u8]) {
+    let from = PackId([7; 16]);
+    if let Ok(forward) = Forward::decode(from, bytes) {
+        assert_eq!(
+            Forward::decode(from, &forward.encode()).expect("our own encoding"),
+            forward
+        );
+    }
+}
+
+/// What [`forward`] reads, with its hash made right: as somebody who can write to the bucket would.
+pub fn hashed_forward(bytes: &[u8]) {
+    let object = [bytes, blake3::hash(bytes).as_bytes()].concat();
+    forward(&object);
+}
+
+/// A forward of two rows without its hash, as a seed for [`hashed_forward`].
+pub fn forward_content() -> Vec<u8> {
+    let to = PackId([8; 16]);
+    let row = |n: u8| Moved {
+        id: [n; 32],
+        old_ordinal: n.into(),
+        at: Location {
+            pack: to,
+            offset: 32 + u32::from(n) * 100,
+            stored_len: 100,
+            ordinal: n.into(),
+            codec: Codec::Zstd,
+        },
+    };
+    let object = Forward::new(PackKind::Data, PackId([7; 16]), to, vec![row(0), row(1)]).encode();
+    object[..object.len() - 32].to_vec()
 }
 
 /// A capture file, as a seed for [`text_object`].

@@ -181,6 +181,8 @@ fn crash_story(seed: u64) {
                 .unwrap()
                 .is_none()
         );
+        // The first run may meet a registration that a death right after the commit left behind.
+        vault.collect(&CollectOptions::default()).await.unwrap();
         let once = vault.collect(&CollectOptions::default()).await.unwrap();
         let twice = vault.collect(&CollectOptions::default()).await.unwrap();
         assert_eq!((twice.freed_packs, twice.live_bytes), (0, once.live_bytes));
@@ -210,7 +212,7 @@ fn crash_story(seed: u64) {
 #[test]
 fn no_crash_loses_a_taken_chunk_or_a_snapshot() {
     // 149: killed right after the head entry had its name, then a power cut after the next life saw it.
-    for seed in (0..30).chain([149]).chain(ENCRYPTED..ENCRYPTED + 10) {
+    for seed in (0..30).chain([100, 149]).chain(ENCRYPTED..ENCRYPTED + 10) {
         crash_story(seed);
     }
 }

@@ -106,7 +106,7 @@ impl Ill {
             .unwrap();
     }
 
-    /// All is as it was, also for a sweep.
+    /// All is as it was, also for a collector.
     async fn assert_whole(&self, env: &Env, name: &str) {
         let (vault, _, report) = self.verified(env).await;
         assert!(report.damage.is_empty(), "{name}: {:?}", report.damage);

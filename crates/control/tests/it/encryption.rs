@@ -144,7 +144,7 @@ async fn a_vault_that_is_not_encrypted_has_no_encrypted_disks() {
     assert!(!disk(&world, &open).await.encrypted);
 }
 
-/// The node sweeps by itself some time after a deletion, and the key goes with the last thing that needs it.
+/// The node collects by itself some time after a deletion, and the key goes with the last thing that needs it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_goes_with_the_disk_and_its_last_snapshot() {
     let world = World::encrypted().await;

@@ -186,7 +186,7 @@ impl State {
     /// Of a copy, the record stays: another copy of the same snapshot may be about to commit with it.
     pub(super) async fn abandon(self: &Rc<Self>, is_copy: bool) -> Result<()> {
         self.close().await;
-        // Without the head log nobody knows whether a finish got through: the packs stay for the sweep.
+        // Without the head log nobody knows whether a finish got through: the packs stay for the collector.
         let fenced = self.fence().await;
         if matches!(fenced, Ok(false)) {
             return Err(VaultError::other(
@@ -229,7 +229,7 @@ impl State {
         Ok(!is_committed())
     }
 
-    /// Best effort: what stays is found by the sweep.
+    /// Best effort: what stays is found by the collector.
     async fn remove_from_bucket(&self, with_record: bool) {
         let store = self.vault.store();
         let mut keys: Vec<String> = self
@@ -254,7 +254,7 @@ impl State {
         let failed = removals.filter_map(|(done, key)| async move { done.err().map(|error| (key, error)) });
         let failed: Vec<_> = failed.collect().await;
         if let Some((key, error)) = failed.first() {
-            tracing::warn!(%key, %error, left = failed.len(), "an abandoned capture leaves packs for the sweep");
+            tracing::warn!(%key, %error, left = failed.len(), "an abandoned capture leaves packs for the collector");
         }
     }
 }

@@ -49,7 +49,7 @@ use crate::pack::PackKind;
 use crate::tree::{Root, TreeNode, leaf_slot};
 use crate::vault::Vault;
 use futures_util::stream::{self, StreamExt};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 use tidemark_env::mutant;
 use tidemark_units::{MIB, SnapshotId};
@@ -120,7 +120,7 @@ struct Found {
     packs: Vec<Listed>,
     /// Packs that have a forward.
     forwards: Vec<PackId>,
-    captures: HashSet<CaptureId>,
+    captures: BTreeSet<CaptureId>,
     marked: Marked,
     strangers: u64,
 }
@@ -225,7 +225,7 @@ impl Vault {
         for object in self.store().list("list forwards", key::FORWARDS).await? {
             forwards.extend(key::parse_forward(&object.key));
         }
-        let captures: HashSet<CaptureId> = self.registered_ids().await?.into_iter().collect();
+        let captures: BTreeSet<CaptureId> = self.registered_ids().await?.into_iter().collect();
         let listed = packs.iter().map(|listed| listed.pack).collect();
         let mut marked = Marked::new(listed, forwards.iter().copied());
         let mut known: HashSet<Vec<u8>> = HashSet::new();
@@ -345,7 +345,7 @@ impl Vault {
     }
 
     /// Removes what is left of captures that have ended. The head log says so: their packs are marked or garbage.
-    async fn forget_ended_captures(&self, captures: &HashSet<CaptureId>, logs: &[Rc<HeadLog>]) {
+    async fn forget_ended_captures(&self, captures: &BTreeSet<CaptureId>, logs: &[Rc<HeadLog>]) {
         for capture in captures {
             let Ok(Some(registered)) = self.store().registered(*capture).await else {
                 continue;

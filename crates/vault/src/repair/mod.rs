@@ -2,14 +2,14 @@
 //!
 //! A chunk's name is a hash of its plain bytes: whoever has these bytes has the chunk. Encoded again they take the very room
 //! that they had in their pack (the same library, the same level; a box is as long as another), so the pack is written
-//! again under its own key, with the same layout. Every tree and every index that points into it stays right, and a sweep
+//! again under its own key, with the same layout. Every tree and every index that points into it stays right, and a collector
 //! sees the pack that it has always seen ([decision 50](../../../docs/decisions/0050-packs-are-repaired-in-place.md)).
 //!
 //! What must stay true: (1) nothing is written that does not hash to the name it is written under, whatever a disk offers;
 //! (2) what could be read of a pack before can be read after: its good chunks stay byte for byte where they are, bad ones
 //! that nobody has stay as they are; (3) a pack that is gone comes back without the chunks that nobody has; (4) what was
 //! encrypted under a disk's key never comes back under another; (5) a pack of snapshots that were deleted meanwhile may
-//! come back: it is garbage, as after any crash, and the next sweep frees it.
+//! come back: it is garbage, as after any crash, and the next collection frees it.
 //! Not here: tree nodes (no disk has them), heads and records.
 
 mod layout;

@@ -1,7 +1,7 @@
 //! Windows: chunks gathered in the order of disks, read in the order of packs.
 //!
 //! What must stay true: what is noted as damaged was wanted by a snapshot that still existed *after* the failed read: a
-//! pack that a sweep freed in between is no damage. A thing that is not where the tree says is looked for elsewhere: one
+//! pack that a collector freed in between is no damage. A thing that is not where the tree says is looked for elsewhere: one
 //! whose pack is gone was moved, and is whole where it is; one whose pack is there is damaged, but not lost.
 
 use super::read::{Span, follow, read_span, spans};
