@@ -211,7 +211,7 @@ def test_copies_go_to_a_directory_and_to_a_bucket(place, tmp_path):
     service.stop()
 
 
-def test_a_deleted_copy_stays_away_unless_it_is_named(place, tmp_path):
+def test_a_deleted_copy_stays_away_until_it_is_brought_back(place, tmp_path):
     source, target = tmp_path / "vault", tmp_path / "copy"
     service = place(extra=["--vault", str(source)]).start()
     _, disk, made = filled(service, sizes=(MIB, MIB))
@@ -227,7 +227,11 @@ def test_a_deleted_copy_stays_away_unless_it_is_named(place, tmp_path):
     holder.stop()
     done = tidemark(*words)
     assert "1 copied" in done.stdout and "1 deleted there" in done.stdout and made[1][0] in done.stderr
-    assert "1 copied" in tidemark(*words, made[1][0]).stdout
+    named = tidemark(*words, made[1][0], check=False)
+    assert named.returncode == 1 and "tidemark snapshot undelete" in named.stderr
+    holder.start()
+    holder.cli("snapshot", "undelete", made[1][0])
+    holder.stop()
     assert {row["SnapshotId"] for row in as_json("vault", "ls", target)["Snapshots"]} == {name for name, _ in made}
     unknown = tidemark(*words, "s-none", check=False)
     assert unknown.returncode == 1 and "no snapshot s-none in SRC" in unknown.stderr
