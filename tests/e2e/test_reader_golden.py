@@ -52,7 +52,8 @@ def test_a_chunk_a_node_and_a_root_are_what_their_names_say():
 
 
 def test_text_objects_are_read_and_a_log_of_them_is_followed(tmp_path):
-    format, *rest, record = text_objects("text-objects.txt")
+    format, *rest = text_objects("text-objects.txt")
+    (record,) = [entry for entry in rest if entry.startswith(b'{"tidemark":"snapshot"')]
     entries = [entry for entry in rest if entry.startswith(b'{"tidemark":"head"')]
     keys = {f"d/d-golden/h/{number:020}": entry for number, entry in enumerate(entries)}
     vault = reader.Vault(vault_of(tmp_path, {"format": format, "snapshots/s-golden": record, **keys}))
