@@ -8,8 +8,8 @@ use crate::vault::VaultHost;
 use std::io;
 use std::path::PathBuf;
 use tidemark_env::fs::{create_dir_durable, write_atomic};
-use tidemark_units::DiskId;
-use tidemark_vault::CollectOptions;
+use tidemark_units::{DiskId, SnapshotId};
+use tidemark_vault::{CollectOptions, Root, SnapshotRecord};
 
 impl VaultHost {
     fn released_dir(&self) -> PathBuf {
@@ -33,6 +33,24 @@ impl VaultHost {
         }
     }
 
+    /// Makes sure that a snapshot's content stays for a volume of `disk` ([`tidemark_vault::Vault::adopt`]). If that fails and
+    /// there is no such volume, what was said for it is taken back later.
+    pub async fn adopt(
+        &self,
+        disk: &DiskId,
+        roots: &[Root],
+        snapshot: &SnapshotId,
+    ) -> Result<SnapshotRecord, NodeError> {
+        let _one = self.holding.lock().await;
+        self.forget_release(disk).await?;
+        let adopted = self.vault.adopt(disk, roots, snapshot).await;
+        let volume = self.config.data_dir.join("volumes").join(disk.as_str());
+        if adopted.is_err() && !self.env().fs.exists(&volume).await? {
+            self.note_release(disk).await?;
+        }
+        Ok(adopted?)
+    }
+
     /// Tells the vault of volumes that are gone.
     async fn release_removed(&self) -> Result<(), NodeError> {
         let (fs, dir) = (&*self.env().fs, self.released_dir());
@@ -43,7 +61,12 @@ impl VaultHost {
             let Ok(disk) = DiskId::new(&entry.name) else {
                 continue; // torn
             };
+            let _one = self.holding.lock().await;
             let volume = self.config.data_dir.join("volumes").join(disk.as_str());
+            // Since it was listed the disk may have begun to be made anew, and may depend on what it has adopted.
+            if !fs.exists(&dir.join(disk.as_str())).await? {
+                continue;
+            }
             if fs.exists(&volume).await? {
                 continue; // its removal was interrupted before it began
             }

@@ -39,6 +39,8 @@ pub struct VaultHost {
     pub own_keys: RefCell<BTreeSet<DiskId>>,
     /// One change of a group's record at a time.
     pub grouping: Mutex<()>,
+    /// A content is adopted, or a volume that is gone released, one at a time: what one says must not undo the other.
+    pub holding: Mutex<()>,
     /// Groups that failed and are being undone.
     pub voiding: RefCell<BTreeSet<GroupId>>,
     /// Who wants the vault verified and repaired now.
@@ -118,6 +120,7 @@ impl VaultHost {
             owned: RefCell::default(),
             own_keys: RefCell::default(),
             grouping: Mutex::new(()),
+            holding: Mutex::new(()),
             voiding: RefCell::default(),
             name,
             scrub_requests: ScrubRequests::default(),

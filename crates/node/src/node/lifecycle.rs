@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemark_env::Fs;
 use tidemark_units::{CHUNK_BYTES, DiskId, SnapshotId};
-use tidemark_vault::{Root, VaultErrorKind};
+use tidemark_vault::Root;
 use tidemark_volume::{CreateOptions, PendingMark, Volume};
 use tokio::sync::Mutex as AsyncMutex;
 
@@ -152,11 +152,11 @@ impl Node {
         let adopted = self
             .shared
             .vault
-            .call(move |host| async move { host.vault.adopt(&disk, &roots, &id).await });
+            .call(move |host| async move { host.adopt(&disk, &roots, &id).await });
         match adopted.await? {
             Ok(record) => Ok((record.root.to_bytes(), record.size_bytes)),
-            Err(e) if e.kind == VaultErrorKind::Missing => Err(missing()),
-            Err(e) => Err(e.into()),
+            Err(e) if e.kind == NodeErrorKind::Missing => Err(missing()),
+            Err(e) => Err(e),
         }
     }
 
