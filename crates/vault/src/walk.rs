@@ -243,8 +243,16 @@ impl Vault {
             Place::top_of(b)
         };
         let mut differing = RoaringBitmap::new();
-        self.compare(top, Side::of(a, top), Side::of(b, top), &mut differing)
-            .await?;
+        let mut due = vec![vec![Pair {
+            place: top,
+            a: Side::of(a, top),
+            b: Side::of(b, top),
+        }]];
+        while let Some(group) = due.pop() {
+            let below = self.compare(&group, &mut differing).await?;
+            // The first one last, so that it is next: at most one group of each level has its children here.
+            due.extend(below.chunks(COMPARED).rev().map(<[Pair]>::to_vec));
+        }
         let chunks = a.chunk_count().max(b.chunk_count());
         if chunks <= u64::from(u32::MAX) {
             differing.remove_range(chunks as u32..);
@@ -252,81 +260,65 @@ impl Vault {
         Ok(differing)
     }
 
-    fn compare<'a>(
-        &'a self,
-        place: Place,
-        a: Side,
-        b: Side,
-        differing: &'a mut RoaringBitmap,
-    ) -> LocalFuture<'a, Result<()>> {
-        Box::pin(async move {
-            if a == b {
-                return Ok(());
-            }
-            if place.level == 0 {
+    /// Compares places of one level, whose nodes are fetched together. Answers the pairs below that differ.
+    async fn compare(&self, group: &[Pair], differing: &mut RoaringBitmap) -> Result<Vec<Pair>> {
+        let differ: Vec<&Pair> = group.iter().filter(|pair| pair.a != pair.b).collect();
+        let wanted: Vec<(Place, NodeRef)> = differ
+            .iter()
+            .flat_map(|pair| [pair.a, pair.b].map(|side| (pair.place, side)))
+            .filter_map(|(place, side)| Some((place, side.node()?)))
+            .collect();
+        let mut loaded = self.load(&wanted).await.into_iter();
+        let mut below = Vec::new();
+        for pair in differ {
+            let mut side = |side: Side| match side.node() {
+                Some(_) => loaded.next().transpose(),
+                None => Ok(None),
+            };
+            let (a, b) = (side(pair.a)?, side(pair.b)?);
+            if pair.place.level == 0 {
                 let (a, b) = (
-                    self.side_entries(place, a).await?,
-                    self.side_entries(place, b).await?,
+                    entries_of(pair.place, a.as_deref())?,
+                    entries_of(pair.place, b.as_deref())?,
                 );
-                let id = |entry: Option<LeafEntry>| entry.map(|entry| entry.id);
-                for (index, (a, b)) in (first_chunk(0, place.position)..).zip(a.into_iter().zip(b)) {
+                let id = |entry: &Option<LeafEntry>| entry.map(|entry| entry.id);
+                for (index, (a, b)) in (first_chunk(0, pair.place.position)..).zip(a.iter().zip(&b)) {
                     if id(a) != id(b) {
                         insert(differing, index..index + 1);
                     }
                 }
-                return Ok(());
+                continue;
             }
-            let (a, b) = (
-                self.side_children(place, a).await?,
-                self.side_children(place, b).await?,
-            );
-            let pairs = || a.iter().zip(&b).enumerate().filter(|(_, (a, b))| a != b);
-            let wanted: Vec<(Place, NodeRef)> = pairs()
-                .flat_map(|(slot, (a, b))| [(slot, a), (slot, b)])
-                .filter_map(|(slot, side)| match side {
-                    Side::Node(node) if place.level == 1 => Some((place.child(slot), *node)),
-                    _ => None,
-                })
-                .collect();
-            drop(self.load(&wanted).await);
-            for (slot, (a, b)) in pairs() {
-                self.compare(place.child(slot), *a, *b, differing).await?;
-            }
-            Ok(())
-        })
-    }
-
-    async fn side_entries(&self, place: Place, side: Side) -> Result<Vec<Option<LeafEntry>>> {
-        match side {
-            Side::Node(node) => match self.load(&[(place, node)]).await.pop().transpose()? {
-                Some(loaded) => Ok(leaf_entries(place, &loaded)?.to_vec()),
-                None => Ok(TreeNode::empty_leaf().to_vec()),
-            },
-            Side::Zeros | Side::Above { .. } => Ok(TreeNode::empty_leaf().to_vec()),
+            let a = pair.a.below(pair.place, a.as_deref())?;
+            let b = pair.b.below(pair.place, b.as_deref())?;
+            let children = a.into_iter().zip(b).enumerate().filter(|(_, (a, b))| a != b);
+            below.extend(children.map(|(slot, (a, b))| Pair {
+                place: pair.place.child(slot),
+                a,
+                b,
+            }));
         }
+        Ok(below)
     }
+}
 
-    async fn side_children(&self, place: Place, side: Side) -> Result<Vec<Side>> {
-        let mut sides = vec![Side::Zeros; crate::tree::FANOUT as usize];
-        match side {
-            Side::Zeros => {}
-            Side::Above { level, top } => {
-                sides[0] = if level == place.level - 1 {
-                    Side::Node(top)
-                } else {
-                    Side::Above { level, top }
-                };
-            }
-            Side::Node(node) => {
-                if let Some(loaded) = self.load(&[(place, node)]).await.pop().transpose()? {
-                    for (side, child) in sides.iter_mut().zip(children(place, &loaded)?) {
-                        *side = child.map_or(Side::Zeros, Side::Node);
-                    }
-                }
-            }
-        }
-        Ok(sides)
+/// Pairs of nodes that are compared at once: their nodes are at most 24 KiB each.
+const COMPARED: usize = 256;
+
+/// The entries of a leaf; without one, zeros.
+fn entries_of(place: Place, leaf: Option<&TreeNode>) -> Result<Vec<Option<LeafEntry>>> {
+    match leaf {
+        Some(leaf) => leaf_entries(place, leaf).map(<[_]>::to_vec),
+        None => Ok(TreeNode::empty_leaf().to_vec()),
     }
+}
+
+/// A place in two trees.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    place: Place,
+    a: Side,
+    b: Side,
 }
 
 /// One of two trees under comparison, at some place.
@@ -352,6 +344,32 @@ impl PartialEq for Side {
 }
 
 impl Side {
+    /// The node there, if there is one.
+    fn node(self) -> Option<NodeRef> {
+        match self {
+            Side::Node(node) => Some(node),
+            Side::Zeros | Side::Above { .. } => None,
+        }
+    }
+
+    /// What is below `place`, slot by slot. `loaded` is the node there, if there is one.
+    fn below(self, place: Place, loaded: Option<&TreeNode>) -> Result<Vec<Side>> {
+        let mut sides = vec![Side::Zeros; FANOUT as usize];
+        if let Side::Above { level, top } = self {
+            sides[0] = if level == place.level - 1 {
+                Side::Node(top)
+            } else {
+                self
+            };
+        }
+        if let Some(loaded) = loaded {
+            for (side, child) in sides.iter_mut().zip(children(place, loaded)?) {
+                *side = child.map_or(Side::Zeros, Side::Node);
+            }
+        }
+        Ok(sides)
+    }
+
     fn of(root: &Root, top: Place) -> Side {
         let level = Place::top_of(root).level;
         match root.top() {
