@@ -7,7 +7,8 @@
 //!
 //! What must stay true: (1) nothing is written that does not hash to the name it is written under, whatever a disk offers;
 //! (2) what could be read of a pack before can be read after: its good chunks stay byte for byte where they are, bad ones
-//! that nobody has stay as they are; (3) a pack that is gone comes back without the chunks that nobody has; (4) what was
+//! that nobody has stay as they are, and a pack of which a part could not be *read* is written only when every one of its chunks
+//! is at hand: what a medium refuses now it may give tomorrow, or to better tools; (3) a pack that is gone comes back without the chunks that nobody has; (4) what was
 //! encrypted under a disk's key never comes back under another; (5) a pack of snapshots that were deleted meanwhile may
 //! come back: it is garbage, as after any crash, and the next collection frees it.
 //! Not here: tree nodes (no disk has them), heads and records.
@@ -28,9 +29,14 @@ use bytes::Bytes;
 use layout::{Body, DamagedPack, Remains, Row, damaged_packs, has_row, new_footer, rows};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::rc::Rc;
+use std::time::Duration;
 use tidemark_env::LocalFuture;
 use tidemark_units::{CHUNK_BYTES, DiskId};
 use zerocopy::IntoBytes;
+
+/// How often a part that a medium does not give is asked for.
+const READS_MAX: u32 = 3;
+const READ_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
 /// A disk that may still have what the vault lost.
 pub trait Donor {
@@ -133,17 +139,26 @@ impl Vault {
         })
     }
 
-    /// The object with zeros where it cannot be read.
+    /// The object with zeros where it cannot be read, also not a while later.
     async fn readable_part(&self, damaged: &DamagedPack) -> Result<Option<Bytes>> {
         let (store, step) = (self.store(), "read a pack to repair it");
         let size = store.size(step, &damaged.key).await?.min(PACK_BYTES_MAX);
         let mut object = vec![0; size as usize];
         let piece = CHUNK_BYTES / 16;
-        for from in (0..size).step_by(piece as usize) {
-            let to = (from + piece).min(size);
-            match store.get_range(step, &damaged.key, from, to).await {
-                Ok(bytes) => object[from as usize..to as usize].copy_from_slice(&bytes),
-                Err(error) => drop(self.as_damage(&damaged.key, error).await?),
+        let mut left: Vec<u64> = (0..size).step_by(piece as usize).collect();
+        for attempt in 0..READS_MAX {
+            if attempt > 0 && !left.is_empty() {
+                self.env().clock.sleep(READ_AGAIN_AFTER).await;
+            }
+            for from in std::mem::take(&mut left) {
+                let to = (from + piece).min(size);
+                match store.get_range(step, &damaged.key, from, to).await {
+                    Ok(bytes) => object[from as usize..to as usize].copy_from_slice(&bytes),
+                    Err(error) => {
+                        self.as_damage(&damaged.key, error).await?;
+                        left.push(from);
+                    }
+                }
             }
         }
         Ok(Some(object.into()))
@@ -223,6 +238,14 @@ impl Vault {
                 gone,
             )),
         };
+        if !remains.whole {
+            let unread = rows.keys().filter(|ordinal| !after.contains(ordinal)).count();
+            if remains.footer.is_none() || unread > 0 {
+                return Err(refuse(format!(
+                    "a part of it cannot be read now, with {unread} chunks that are nowhere else: it stays as it is"
+                )));
+            }
+        }
         let object = body.finish(footer, |plain| match &encrypter {
             None => plain,
             Some(keys) => {
