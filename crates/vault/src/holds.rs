@@ -70,7 +70,7 @@ impl Vault {
     }
 
     /// Makes sure that a snapshot's content stays for a volume of `disk`, this disk or another one's snapshot, and gives its record.
-    /// Besides it the volume goes on to need `roots`, which this node holds for it. [`VaultErrorKind::Missing`] if there is no such snapshot.
+    /// Besides it the volume goes on to need `roots`, as far as its disk's log needs them still. [`VaultErrorKind::Missing`] if there is no such snapshot.
     pub async fn adopt(
         &self,
         disk: &DiskId,
@@ -79,24 +79,37 @@ impl Vault {
     ) -> Result<SnapshotRecord> {
         let record = self.snapshot(snapshot).await?;
         let log = self.head_log(disk).await?;
-        let mut held = log.state().held_by(self.node());
-        held.extend_from_slice(roots);
-        held.push(record.root);
-        let mut kept: Vec<Root> = Vec::new();
-        for root in held {
-            if root.top().is_some() && !kept.contains(&root) {
-                kept.push(root);
+        loop {
+            let (held, kept) = {
+                let state = log.state();
+                let held = state.held_by(self.node());
+                // What nothing has kept until now may be gone: to ask for it again would make a promise that nobody can keep.
+                let wanted = roots.iter().filter(|root| state.needs(root));
+                let mut kept: Vec<Root> = Vec::new();
+                for root in held.iter().chain(wanted).chain([&record.root]) {
+                    if root.top().is_some() && !kept.contains(root) {
+                        kept.push(*root);
+                    }
+                }
+                (held, kept)
+            };
+            if same(&held, &kept) || mutant::on("vault-adopt-without-hold") {
+                break;
             }
-        }
-        if !same(&log.state().held_by(self.node()), &kept) && !mutant::on("vault-adopt-without-hold") {
             let entry = HeadEntry::Hold {
                 node: self.node().to_owned(),
-                roots: kept,
+                roots: kept.clone(),
             };
-            // What is held only grows: it takes no harm from entries of others in between.
-            let appended = log.append_unless(entry, |_| None).await;
-            match appended {
-                Ok(_) | Err(Refusal::Because(_)) => {}
+            // Entries of others in between may end what keeps one of them, and a commit of ours adds to what is held.
+            let why_not = |log: &HeadLog| {
+                let state = log.state();
+                let is_kept = |root: &Root| *root == record.root || state.needs(root);
+                let has_all = state.held_by(self.node()).iter().all(|root| kept.contains(root));
+                (!has_all || !kept.iter().all(is_kept)).then(String::new)
+            };
+            match log.append_unless(entry, why_not).await {
+                Ok(_) => break,
+                Err(Refusal::Because(_)) => {}
                 Err(Refusal::Failed(error)) => return Err(error),
             }
         }
