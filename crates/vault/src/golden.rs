@@ -182,6 +182,7 @@ fn text_objects_are_pinned() {
         HeadEntry::Snapshot {
             id: snapshot.clone(),
             root: root(),
+            copied: false,
         },
         HeadEntry::Drop {
             id: snapshot.clone(),

@@ -105,7 +105,11 @@ impl State {
         let (store, name) = (self.vault.store(), key::snapshot(id));
         let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
         store.put("write snapshot record", &name, vec![object]).await?;
-        let entry = HeadEntry::Snapshot { id: id.clone(), root };
+        let entry = HeadEntry::Snapshot {
+            id: id.clone(),
+            root,
+            copied: copy.is_some(),
+        };
         let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
         let refused = Cell::new(VaultErrorKind::Lost);
         let why_not = |head: &HeadLog| self.why_not_commit(head, &refused);

@@ -81,6 +81,11 @@ impl HeadLog {
         self.entries.borrow().len() as u64
     }
 
+    /// How many of the entries read so far are known to be durable.
+    pub(crate) fn settled_len(&self) -> u64 {
+        self.settled.get()
+    }
+
     /// Whether there is no entry.
     pub fn is_empty(&self) -> bool {
         self.len() == 0

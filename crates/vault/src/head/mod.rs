@@ -46,6 +46,9 @@ pub enum HeadEntry {
         id: SnapshotId,
         /// Its content.
         root: Root,
+        /// It came from another vault: no volume here goes on from it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        copied: bool,
     },
     /// The snapshot is deleted: it no longer exists, and can be brought back until it is purged.
     Drop {
@@ -65,7 +68,7 @@ pub enum HeadEntry {
         /// Its id.
         id: SnapshotId,
     },
-    /// The volume of this disk on `node` needs these contents, and no others but its last two snapshots after this.
+    /// The volume of this disk on `node` needs these contents, and no others but its own last two snapshots after this.
     Hold {
         /// Whose volume.
         node: String,

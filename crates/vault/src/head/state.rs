@@ -11,7 +11,7 @@
 //! The first entry that moves it wins; an entry that does not fit the state it meets means nothing.
 //!
 //! A content is *needed* while a snapshot that is not purged has it, or a volume holds it: by a hold entry of its node,
-//! or as one of the last two snapshots that were committed while its node owned the disk. (Two: a volume learns of a
+//! or as one of the last two snapshots that were taken, not copied from another vault, while its node owned the disk. (Two: a volume learns of a
 //! commit after the entry was made, and goes on from the snapshot before if it is stopped in between.) What is needed
 //! stays needed by an unbroken chain of entries: that is what the collector relies on ([`crate::gc`]).
 
@@ -84,13 +84,13 @@ impl HeadState {
         match entry {
             HeadEntry::Own { node, .. } => self.owner = Some(node.clone()),
             HeadEntry::Fence { .. } => self.owner = None,
-            HeadEntry::Snapshot { id, root } => {
+            HeadEntry::Snapshot { id, root, copied } => {
                 if self.places.contains_key(id) {
                     return;
                 }
                 self.places.insert(id.clone(), self.snapshots.len());
                 self.snapshots.push((id.clone(), *root, Stage::Exists));
-                if let Some(owner) = &self.owner {
+                if let Some(owner) = self.owner.as_ref().filter(|_| !copied) {
                     let recent = &mut self.held.entry(owner.clone()).or_default().recent;
                     recent.push(*root);
                     let over = recent.len().saturating_sub(RECENT_MAX);
@@ -227,6 +227,7 @@ mod tests {
         HeadEntry::Snapshot {
             id: id(&format!("s-{n}")),
             root: root(n),
+            copied: false,
         }
     }
 
@@ -306,6 +307,20 @@ mod tests {
         log.extend(gone(5));
         assert_eq!(needed(&log), [] as [u8; 0]);
         assert_eq!(HeadState::of(&log).holders(), []);
+    }
+
+    #[test]
+    fn copies_do_not_push_out_what_a_volume_goes_on_from() {
+        let copy = |n: u8| HeadEntry::Snapshot {
+            id: id(&format!("s-{n}")),
+            root: root(n),
+            copied: true,
+        };
+        let mut log = vec![own("a"), commit(1), copy(2), copy(3), copy(4)];
+        for n in 1..5 {
+            log.extend(gone(n));
+        }
+        assert_eq!(needed(&log), [1]);
     }
 
     #[test]
