@@ -303,6 +303,23 @@ impl Vault {
         Ok(log)
     }
 
+    /// Disks whose head logs are known, and how long these are at least: so much of them was durable once.
+    pub(crate) fn known_head_lengths(&self) -> Vec<(DiskId, u64)> {
+        let heads = self.0.heads.borrow();
+        heads
+            .iter()
+            .map(|(disk, log)| (disk.clone(), log.settled_len()))
+            .collect()
+    }
+
+    /// Fails unless the bucket still has the vault's format object.
+    pub(crate) async fn check_format(&self) -> Result<()> {
+        self.store()
+            .size("look for the vault", key::FORMAT)
+            .await
+            .map(drop)
+    }
+
     /// The disk's head log as far as it has been read; everybody on this thread shares one. Entries never change, so it
     /// is kept for the next time: a log of years would cost a request for each entry.
     pub(crate) fn known_head_log(&self, disk: &DiskId) -> Rc<HeadLog> {

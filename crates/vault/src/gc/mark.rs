@@ -192,7 +192,15 @@ impl Vault {
             };
             let forward = match known {
                 Some(forward) => Some(forward),
-                None => self.store().forward(at.pack).await?.map(Rc::new),
+                None => match self.store().forward(at.pack).await {
+                    Ok(forward) => forward.map(Rc::new),
+                    // It only saves looking for it in all footers, below.
+                    Err(error) if error.kind == VaultErrorKind::Corrupt => {
+                        tracing::warn!(%error, "a forward is damaged");
+                        None
+                    }
+                    Err(error) => return Err(error),
+                },
             };
             marked.forwards.insert(at.pack, forward.clone());
             let Some(next) = forward.and_then(|forward| forward.find(&id)) else {

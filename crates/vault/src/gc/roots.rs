@@ -18,6 +18,7 @@ impl Vault {
     /// Every disk's head log, with all entries that were there when this was called, durable. Any doubt is an error.
     pub(crate) async fn all_head_logs(&self) -> Result<Vec<Rc<HeadLog>>> {
         let step = "read head logs";
+        let known = self.known_head_lengths();
         let mut counts: BTreeMap<DiskId, u64> = BTreeMap::new();
         for object in self.store().list(step, key::DISKS).await? {
             let Some((disk, seq)) = key::parse_head(&object.key) else {
@@ -30,6 +31,14 @@ impl Vault {
                 return Err(VaultError::corrupt(step, key::head(&disk, *count), cause));
             }
             *count += 1;
+        }
+        // Logs only grow: a listing without what was there before is not to be believed, whatever else it says.
+        for (disk, length) in known {
+            let listed = counts.get(&disk).copied().unwrap_or_default();
+            if listed < length {
+                let cause = "the entry was there, and the listing lacks it";
+                return Err(VaultError::corrupt(step, key::head(&disk, listed), cause));
+            }
         }
         let logs = counts.into_iter().map(|(disk, count)| async move {
             let log = self.known_head_log(&disk);
