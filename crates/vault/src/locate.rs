@@ -74,15 +74,29 @@ pub(crate) enum Effort {
 }
 
 impl Locator {
-    /// Where the forward of the hinted pack, if there is one, says that `id` has gone.
+    /// Where the forward of the hinted pack, if there is one that can be read, says that `id` has gone.
     pub(crate) async fn forwarded(&self, store: &Store, id: &[u8; 32], hint: &Location) -> Option<Location> {
+        let read = self.try_forwarded(store, id, hint).await;
+        read.inspect_err(|error| tracing::warn!(%error, "a forward cannot be read"))
+            .ok()
+            .flatten()
+    }
+
+    /// As [`Locator::forwarded`]; a forward that is there and cannot be read is an error.
+    pub(crate) async fn try_forwarded(
+        &self,
+        store: &Store,
+        id: &[u8; 32],
+        hint: &Location,
+    ) -> Result<Option<Location>> {
         let known = self.forwards.borrow_mut().get(&hint.pack);
         let forward = match known {
             Some(forward) => forward,
             None => {
-                let read = store.forward(hint.pack).await;
-                let read = read.inspect_err(|error| tracing::warn!(%error, "a forward cannot be read"));
-                let forward = Rc::new(read.ok().flatten()?);
+                let Some(forward) = store.forward(hint.pack).await? else {
+                    return Ok(None);
+                };
+                let forward = Rc::new(forward);
                 let bytes = forward.memory_bytes();
                 self.forwards
                     .borrow_mut()
@@ -90,7 +104,7 @@ impl Locator {
                 forward
             }
         };
-        forward.find(id)
+        Ok(forward.find(id))
     }
 
     /// Places other than `hint` where packs' footers say that `id` is stored.

@@ -82,6 +82,9 @@ pub fn advice(loss: &Loss) -> &'static str {
         }
         (LossKind::Frame, _) if is_data(loss) => "nothing is lost; `tidemark verify --repair` puts it right",
         (LossKind::Frame, _) => "nothing is lost; bring the object back from a copy of the vault",
+        (LossKind::Forward, _) => {
+            "nothing is lost: what it leads to is found by reading all footers; bring the object back from a copy of the vault"
+        }
         (LossKind::Head, _) => {
             "bring the object back from a copy of the vault; until then nothing is deleted or snapshotted on this disk"
         }

@@ -16,7 +16,7 @@ use crate::tree::{LeafEntry, TreeNode, chunks_of};
 use crate::vault::Vault;
 use crate::walk::Place;
 use futures_util::stream::{self, StreamExt};
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 use tidemark_env::LocalFuture;
@@ -49,6 +49,8 @@ pub(crate) struct Window<'a> {
     leaves: u64,
     /// Packs whose frames were checked.
     frames: HashSet<PackId>,
+    /// Packs whose forwards were noted as damaged.
+    forwards: HashSet<PackId>,
     /// Finds whose snapshots have not been asked for again yet.
     doubtful: Vec<Damage>,
     report: VerifyReport,
@@ -70,6 +72,7 @@ impl<'a> Window<'a> {
             wanted: Vec::new(),
             leaves: 0,
             frames: HashSet::new(),
+            forwards: HashSet::new(),
             doubtful: Vec::new(),
             report: VerifyReport::default(),
         }
@@ -133,13 +136,16 @@ impl<'a> Window<'a> {
                 }
             }
         }
-        let packs: BTreeSet<PackId> = wanted.iter().map(|w| w.at.pack).collect();
+        let mut packs: BTreeSet<PackId> = wanted.iter().map(|w| w.at.pack).collect();
         let failed = failed
             .into_iter()
             .map(|((id, at), error)| (id, at, error))
             .collect();
-        let mut lost = Vec::new();
-        for (id, asked, at, read) in follow(self.vault, watch, failed, drop::<bytes::Bytes>).await {
+        let (mut lost, mut unreadable) = (Vec::new(), BTreeMap::new());
+        let followed = follow(self.vault, watch, failed, drop::<bytes::Bytes>, &mut unreadable).await;
+        self.note_forwards(unreadable).await?;
+        for (id, asked, at, read) in followed {
+            packs.insert(at.pack);
             let Err(error) = read else {
                 self.report.chunks += 1;
                 self.report.bytes += CHUNK_BYTES;
@@ -203,6 +209,26 @@ impl<'a> Window<'a> {
                 .await
                 .map(|_| Some((true, error))),
         }
+    }
+
+    /// Notes forwards that are there and cannot be read. What they lead to is found in another, slower way.
+    async fn note_forwards(&mut self, unreadable: BTreeMap<PackId, VaultError>) -> Result<()> {
+        for (pack, error) in unreadable {
+            let object = key::forward(pack);
+            let error = self.vault.as_damage(&object, error).await?;
+            if self.forwards.insert(pack) {
+                self.report.note(Damage {
+                    object,
+                    part: Part::Forward,
+                    at: None,
+                    chunks: 0..0,
+                    hits: Arc::from([]),
+                    lost: false,
+                    error,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Checks, once, a pack's header and footer. A pack that is not there is told of by what it should have.
@@ -339,11 +365,15 @@ impl Sink for Window<'_> {
                 .filter_map(|((id, at), node)| Some((*id, *at, node.as_ref().err()?.clone())))
                 .collect();
             let mut places: HashMap<_, Location> = HashMap::new();
-            for (id, asked, place, node) in follow(self.vault, watch, failed, |node| node).await {
+            let mut unreadable = BTreeMap::new();
+            let followed = follow(self.vault, watch, failed, |node| node, &mut unreadable).await;
+            self.note_forwards(unreadable).await?;
+            for (id, asked, place, node) in followed {
                 places.insert((id, asked), place);
                 found.insert((id, asked), node);
             }
-            let packs: BTreeSet<PackId> = wanted.iter().map(|(_, m)| m.node.at.pack).collect();
+            let packs = wanted.iter().map(|(_, m)| m.node.at.pack);
+            let packs: BTreeSet<PackId> = packs.chain(places.values().map(|at| at.pack)).collect();
             let mut nodes = Vec::with_capacity(wanted.len());
             for (place, member) in wanted {
                 let (id, at) = (member.node.id, member.node.at);

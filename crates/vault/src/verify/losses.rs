@@ -25,6 +25,8 @@ pub enum LossKind {
     Chunks,
     /// A pack's header or footer.
     Frame,
+    /// What tells where a rewritten pack's content has gone.
+    Forward,
 }
 
 /// What damage to one object does to one disk.
@@ -71,6 +73,7 @@ impl Damage {
             Part::Record(_) => LossKind::Record,
             Part::Stranger => LossKind::Stranger,
             Part::Frame => LossKind::Frame,
+            Part::Forward => LossKind::Forward,
             Part::Node(_) => LossKind::Nodes,
             Part::Chunk(_) => LossKind::Chunks,
         }

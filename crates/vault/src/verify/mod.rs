@@ -66,6 +66,8 @@ pub enum Part {
     Stranger,
     /// A pack's header or footer. Only needed to find what is not where the trees say.
     Frame,
+    /// What tells where a rewritten pack's content has gone. Only needed to find it soon.
+    Forward,
     /// A tree node of this level; 0 is a leaf.
     Node(u8),
     /// A chunk.

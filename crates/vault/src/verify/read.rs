@@ -7,14 +7,14 @@ use super::Watch;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::fetch::Name;
 use crate::gc::FORWARDS_MAX;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, PackId};
 use crate::key;
 use crate::locate::Effort;
 use crate::pack::{EntryKind, Location, PACK_BYTES_MAX, PackKind};
 use crate::vault::{Store, Vault};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
 use tidemark_units::{KIB, MIB};
 
@@ -139,12 +139,13 @@ pub(super) async fn read_span<N: Name, T: Send + 'static>(
 }
 
 /// Where failed things are after all whose packs were rewritten: forwards are followed. With each thing the place that it was
-/// asked at, the place that counts, and what is there.
+/// asked at, the place that counts, and what is there. Forwards that are there and cannot be read go to `unreadable`, by pack.
 pub(super) async fn follow<N: Name, T: Clone + Send + 'static>(
     vault: &Vault,
     watch: &dyn Watch,
     failed: Vec<(N, Location, VaultError)>,
     keep: fn(N::Value) -> T,
+    unreadable: &mut BTreeMap<PackId, VaultError>,
 ) -> Vec<(N, Location, Location, Result<T>)> {
     let (store, locator) = (vault.store(), vault.locator());
     let mut done = Vec::new();
@@ -156,7 +157,13 @@ pub(super) async fn follow<N: Name, T: Clone + Send + 'static>(
         let mut moved: Vec<(N, Location, Location)> = Vec::new();
         for (id, asked, place, error) in std::mem::take(&mut open) {
             let to = match error.kind {
-                VaultErrorKind::Missing => locator.forwarded(store, &id.bytes(), &place).await,
+                VaultErrorKind::Missing => {
+                    let to = locator.try_forwarded(store, &id.bytes(), &place).await;
+                    to.unwrap_or_else(|error| {
+                        unreadable.insert(place.pack, error);
+                        None
+                    })
+                }
                 _ => None,
             };
             match to {

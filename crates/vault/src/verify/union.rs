@@ -158,6 +158,12 @@ impl<S: Sink> Walk<'_, S> {
             .collect()
     }
 
+    fn has_shallower(&self, level: u8) -> bool {
+        self.roots
+            .iter()
+            .any(|root| root.top().is_some() && root.depth() - 1 < level)
+    }
+
     /// Visits places of one level, in order; `part` of all lies before them.
     fn enter(&mut self, places: Vec<Below>, part: f64) -> LocalFuture<'_, Result<Option<u64>>> {
         Box::pin(async move {
@@ -208,7 +214,9 @@ impl<S: Sink> Walk<'_, S> {
                 there.extend(self.tops(child.level));
             }
             let end = first_chunk(child.level, child.position) + cover(child.level);
-            if !there.is_empty() && end > self.from {
+            // Also when nothing is there: a shallower tree has its top somewhere below.
+            let leads = child.position == 0 && self.has_shallower(child.level);
+            if (leads || !there.is_empty()) && end > self.from {
                 let weight: u64 = there.iter().map(|member| member.node.chunks).sum();
                 below.push((child, there, weight as f64));
             }
