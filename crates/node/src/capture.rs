@@ -345,6 +345,10 @@ impl VaultHost {
                         return Err(End::Stale(e.to_string()));
                     }
                     if lost || !patient && tries >= TRIES_MAX {
+                        // An entry of ours whose fate was unknown may have got there in the meantime.
+                        if let Ok(Some(committed)) = self.already_committed(disk, pending).await {
+                            return self.commit(remote, pending, committed).await;
+                        }
                         return Err(End::Failed(e.to_string()));
                     }
                     self.wait_out(remote, snapshot, e.to_string(), tries).await?;

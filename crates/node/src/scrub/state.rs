@@ -39,6 +39,9 @@ pub struct ScrubState {
     /// Open damage that is not listed.
     #[serde(default)]
     pub unlisted: u64,
+    /// Of that, what was met in this round.
+    #[serde(default)]
+    pub unlisted_now: u64,
 }
 
 /// How far a round is.
@@ -180,7 +183,10 @@ impl ScrubState {
                     since_ms: now_ms,
                     round,
                 }),
-                false => self.unlisted += 1,
+                false => {
+                    self.unlisted_now += 1;
+                    self.unlisted = self.unlisted.max(self.unlisted_now);
+                }
             }
         }
         new
@@ -191,7 +197,7 @@ impl ScrubState {
         let Some(round) = self.running.take() else { return };
         let this = self.rounds;
         self.open.retain(|open| open.round == this);
-        self.unlisted = 0;
+        self.unlisted = std::mem::take(&mut self.unlisted_now);
         self.rounds += 1;
         self.last = Some(WholeRound {
             begun_ms: round.begun_ms,
