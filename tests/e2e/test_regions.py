@@ -93,7 +93,7 @@ def test_a_disk_of_a_copy_has_the_same_bytes_in_the_other_region(two):
     cloud, far = two
     regions = cloud.call("DescribeRegions")["Regions"]["Region"]
     assert [row["RegionId"] for row in regions] == [REGION, FAR]
-    _, disk = cloud.attached_disk(1)
+    instance, disk = cloud.attached_disk(1)
     content = written(cloud, disk, seed=1)
     first = cloud.take_snapshot(disk)
     copied = copy(cloud, first, DestinationSnapshotName="far-copy", Tag=[{"Key": "of", "Value": "tide"}])
@@ -106,9 +106,11 @@ def test_a_disk_of_a_copy_has_the_same_bytes_in_the_other_region(two):
     restored = far.attached_disk(copied)
     with far.client(restored) as client:
         assert client.read_all(0, SIZE) == content
+    cloud.stop_instance(instance)
     with pytest.raises(clients.EcsError) as refused:
-        cloud.call("ResetDisk", RegionId=FAR, DiskId=disk, SnapshotId=copied)
-    assert refused.value.code == "InvalidDiskId.NotFound"
+        cloud.call("ResetDisk", DiskId=disk, SnapshotId=copied)
+    assert refused.value.code == "InvalidParameter.Mismatch", "a copy rolls its source back nowhere"
+    cloud.start_instance(instance)
     with pytest.raises(clients.EcsError) as refused:
         cloud.call("CreateDisk", RegionId=FAR, ZoneId=ZONE, Size=20, DiskCategory="cloud_essd")
     assert refused.value.code == "InvalidZoneId.NotFound"
