@@ -21,6 +21,7 @@ mod jobs;
 mod keys;
 mod rebuild;
 mod record_meta;
+mod regions;
 mod rules;
 pub mod states;
 mod store;
@@ -28,7 +29,7 @@ mod views;
 mod words;
 
 pub use clock::Clock;
-pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
+pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits, RegionConfig};
 pub use control::{Caller, Control};
 pub use error::ControlError;
 pub use keys::AccessKey;

@@ -134,6 +134,8 @@ words! {
     SnapshotCause {
         /// The action.
         CreateSnapshot = "CreateSnapshot",
+        /// The action, or a policy.
+        CopySnapshot = "CopySnapshot",
         /// The vault has it, and the catalogue is made again from there.
         Rebuilt = "rebuilt",
         /// The mark could not be made, or a crash came before it.
@@ -270,6 +272,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
         resource: "snapshot",
         table: table! {
             None, C::CreateSnapshot => Some(Progressing);
+            None, C::CopySnapshot => Some(Progressing);
             None, C::Rebuilt => Some(Accomplished);
             Some(Progressing), C::NotMarked => None;
             Some(Progressing), C::Captured => Some(Accomplished);

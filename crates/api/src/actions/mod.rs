@@ -78,6 +78,8 @@ macro_rules! row {
 
 const ACTIONS: &[Action] = &[
     row!("AttachDisk", attach_disk),
+    row!("CancelTask", cancel_task),
+    row!("CopySnapshot", copy_snapshot),
     row!("CreateDisk", create_disk),
     row!("CreateSnapshot", create_snapshot),
     row!("DeleteDisk", delete_disk),
@@ -94,10 +96,13 @@ const ACTIONS: &[Action] = &[
         run: |call| Box::pin(describe_regions::run(call)),
     },
     row!("DescribeSnapshots", describe_snapshots, listing),
+    row!("DescribeTaskAttribute", describe_task_attribute),
+    row!("DescribeTasks", describe_tasks),
     row!("DescribeZones", describe_zones),
     row!("DetachDisk", detach_disk),
     row!("ListTagResources", list_tag_resources),
     row!("ModifyDiskHydration", modify_disk_hydration),
+    row!("ModifyDiskSpec", modify_disk_spec),
     row!("ModifySnapshotAttribute", modify_snapshot_attribute),
     row!("RebootInstance", reboot_instance),
     row!("ResetDisk", reset_disk),

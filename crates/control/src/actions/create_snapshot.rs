@@ -47,7 +47,9 @@ impl Control {
     ) -> Result<Response, ApiError> {
         self.note_past_connections(&request.disk_id).await?;
         self.settle_snapshots(&request.disk_id).await?;
-        let (id, link) = (self.new_id(Kind::Snapshot), self.new_id(Kind::SnapshotLink));
+        let region = self.region_of_disk(&request.disk_id).await?;
+        let id = self.new_id(Kind::Snapshot, &region);
+        let link = self.new_id(Kind::SnapshotLink, &region);
         let lane = self.hold_lane(&id);
         let control = self.clone();
         let insert = move |t: &mut dyn Transaction| insert(t, &control, &caller, &request, id, &link);
@@ -71,6 +73,13 @@ impl Control {
         Ok(response)
     }
 
+    /// The region of a disk, for ids of its snapshots; of one that is not there, the home region's code is as good.
+    async fn region_of_disk(&self, disk: &str) -> Result<String, StoreError> {
+        let id = disk.to_owned();
+        let row = self.store().read(move |t| DiskRow::get(t, id)).await?;
+        Ok(row.map_or_else(|| self.home_region().id.clone(), |row| row.region))
+    }
+
     async fn mark(&self, row: &SnapshotRow, meta: serde_json::Value) -> Result<Marked, NodeError> {
         let invalid = |e: tidemark_units::IdError| NodeError {
             kind: NodeErrorKind::Invalid,
@@ -78,7 +87,11 @@ impl Control {
         };
         let disk = DiskId::new(row.source_disk_id.as_str()).map_err(invalid)?;
         let snapshot = SnapshotId::new(row.id.as_str()).map_err(invalid)?;
-        self.node().mark(&disk, MarkRequest { snapshot, meta }).await
+        let node = self.node_of(&row.region).map_err(|error| NodeError {
+            kind: NodeErrorKind::Other,
+            message: error.to_string(),
+        })?;
+        node.mark(&disk, MarkRequest { snapshot, meta }).await
     }
 
     /// A disk that was never attached may still have been written to, through its export.
@@ -92,7 +105,7 @@ impl Control {
             return Ok(());
         };
         if self
-            .node()
+            .node_of(&row.region)?
             .disk_status(&id)
             .await
             .is_ok_and(|status| status.ever_connected)
@@ -113,7 +126,7 @@ impl Control {
             let Some(id) = SnapshotId::new(row.id.as_str()).ok().filter(|_| row.marked) else {
                 continue;
             };
-            match self.node().snapshot_status(&id).await {
+            match self.node_of(&row.region)?.snapshot_status(&id).await {
                 Ok(tidemark_node::SnapshotStatus::Unknown) | Err(_) => {}
                 Ok(capture) => settle(self, &row, capture).await.map(drop)?,
             }
@@ -150,7 +163,7 @@ fn insert(
         marked: false,
         percent: 0,
         failure: String::new(),
-        link_id: snapshots::link(t, &disk.id, link)?,
+        link_id: snapshots::link(t, &disk.id, &disk.region, link)?,
         source_disk_id: disk.id.clone(),
         source_disk_kind: disk.kind,
         source_disk_size_gib: disk.size_gib,
@@ -169,6 +182,9 @@ fn insert(
         modified_ms: now,
         expires_ms: rules::expiry(now, request.retention_days),
         encrypted: disk.encrypted,
+        region: disk.region.clone(),
+        source_snapshot_id: String::new(),
+        source_region_id: String::new(),
         id,
     };
     row.insert(t)?;
@@ -178,7 +194,7 @@ fn insert(
         snapshot_id: row.id.clone(),
     };
     Token::remember(token.as_ref(), t, &row.id, &response, true, now)?;
-    let meta = record_meta::of_new(control.config(), &row, &request.tags, &disk);
+    let meta = record_meta::of_new(&row, &request.tags, &disk);
     Ok(Begun::New(Box::new(row), meta))
 }
 
@@ -219,7 +235,7 @@ fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Re
         return Err(ApiError::new(403, code, message));
     }
     let most = limits.manual_snapshots_per_disk;
-    if snapshots::count(t, &disk.id, SnapshotType::User)? >= most {
+    if snapshots::count(t, &disk.id, &disk.region, SnapshotType::User)? >= most {
         let message = format!("The disk {} has {most} manual snapshots already.", disk.id);
         return Err(ApiError::new(403, "QuotaExceed.Snapshot", message));
     }

@@ -5,6 +5,8 @@
 //! A new action is a new file and one line here.
 
 mod attach_disk;
+mod cancel_task;
+pub(crate) mod copy_snapshot;
 mod create_disk;
 mod create_snapshot;
 mod delete_disk;
@@ -17,10 +19,13 @@ mod describe_instance_status;
 mod describe_instances;
 mod describe_regions;
 mod describe_snapshots;
+mod describe_task_attribute;
+mod describe_tasks;
 mod describe_zones;
 mod detach_disk;
 mod list_tag_resources;
 mod modify_disk_hydration;
+mod modify_disk_spec;
 mod modify_snapshot_attribute;
 mod reboot_instance;
 mod reset_disk;

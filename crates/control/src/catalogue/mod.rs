@@ -11,8 +11,10 @@ pub(crate) mod keys;
 mod listing;
 pub(crate) mod nonces;
 mod record;
+pub(crate) mod regions;
 pub(crate) mod snapshots;
 pub(crate) mod tags;
+pub(crate) mod tasks;
 pub(crate) mod tokens;
 
 pub(crate) use listing::Conditions;

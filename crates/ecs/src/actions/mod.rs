@@ -5,6 +5,8 @@
 //! formats. A new action is a new file here and one line below.
 
 pub mod attach_disk;
+pub mod cancel_task;
+pub mod copy_snapshot;
 pub mod create_disk;
 pub mod create_snapshot;
 pub mod delete_disk;
@@ -17,10 +19,13 @@ pub mod describe_instance_status;
 pub mod describe_instances;
 pub mod describe_regions;
 pub mod describe_snapshots;
+pub mod describe_task_attribute;
+pub mod describe_tasks;
 pub mod describe_zones;
 pub mod detach_disk;
 pub mod list_tag_resources;
 pub mod modify_disk_hydration;
+pub mod modify_disk_spec;
 pub mod modify_snapshot_attribute;
 pub mod reboot_instance;
 pub mod reset_disk;

@@ -10,6 +10,7 @@ pub(crate) mod list;
 mod region;
 mod snapshot;
 mod tag;
+mod task;
 
 pub use disk::{Attachment, DataSource, Disk, DiskLock};
 pub use instance::{
@@ -19,3 +20,4 @@ pub use instance::{
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
 pub use tag::{Tag, TagResource};
+pub use task::{OperationProgress, RelatedItem, Task};
