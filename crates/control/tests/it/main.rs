@@ -1,10 +1,13 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
 mod data;
+mod disks;
 mod encryption;
 mod guest;
+mod images;
 mod instances;
 mod lists;
+mod offer;
 mod records;
 mod refusals;
 mod restart;
