@@ -43,12 +43,14 @@ Examples:
 enum Command {
     /// Start the service
     Up(up::UpArgs),
-    /// Disks: list, show, create, attach, detach, reset, delete, endpoint
+    /// Disks: list, show, create, attach, detach, resize, reset, reinit, delete, endpoint
     Disk(people::disk::DiskArgs),
     /// Snapshots: list, show, create, copy, wait, modify, delete, endpoint
     Snapshot(people::snapshot::SnapshotArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),
+    /// Images: list, show, create, delete
+    Image(people::image::ImageArgs),
     /// Call any action of the ECS API, with the output of the reference client
     #[command(override_usage = "tidemark ecs <ACTION> [--Name value]... [FLAGS]")]
     Ecs {
@@ -84,6 +86,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Disk(args) => people::disk::run(&args)?,
         Command::Snapshot(args) => people::snapshot::run(&args)?,
         Command::Instance(args) => people::instance::run(&args)?,
+        Command::Image(args) => people::image::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),

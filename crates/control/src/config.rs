@@ -86,6 +86,8 @@ pub struct Limits {
     pub concurrent_snapshots_per_disk: u64,
     /// Data disks of one instance, beside its system disk.
     pub data_disks_per_instance: u64,
+    /// Images of one account.
+    pub images: u64,
     /// Tags of one resource.
     pub tags_per_resource: u64,
 }
@@ -96,6 +98,7 @@ impl Default for Limits {
             manual_snapshots_per_disk: 256,
             concurrent_snapshots_per_disk: 1,
             data_disks_per_instance: 16,
+            images: 100,
             tags_per_resource: 20,
         }
     }

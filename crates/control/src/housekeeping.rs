@@ -3,6 +3,7 @@
 use crate::Control;
 use crate::actions::delete_instance;
 use crate::catalogue::disks::DiskRow;
+use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::{nonces, tasks, tokens};
@@ -78,8 +79,8 @@ fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
-        if rules::in_transfer(t, &row.id)?.is_some() {
-            continue; // the next round
+        if rules::in_transfer(t, &row.id)?.is_some() || images::feeds(t, &row.id)?.is_some() {
+            continue; // the next round; an image needs it for as long as there is the image
         }
         tracing::info!(snapshot = %row.id, "its time is over");
         rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;

@@ -17,6 +17,7 @@ mod control;
 mod error;
 mod events;
 mod housekeeping;
+mod image_view;
 mod jobs;
 mod keys;
 mod rebuild;

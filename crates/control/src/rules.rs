@@ -4,6 +4,7 @@
 //! existence, lock and state, quota.
 
 use crate::catalogue::disks::DiskRow;
+use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::snapshots::SnapshotRow;
@@ -221,7 +222,8 @@ impl Token {
 /// one: until it has, the node needs the snapshot itself, and not only its data.
 pub(crate) fn in_transfer(t: &mut dyn Transaction, snapshot: &str) -> Result<Option<String>, StoreError> {
     let making = "SELECT id FROM disks WHERE source_snapshot_id = $1 AND status = 'Creating' LIMIT 1";
-    let resetting = "SELECT subject FROM jobs WHERE kind = 'reset_disk' AND arguments = $1 LIMIT 1";
+    let resetting = "SELECT subject FROM jobs WHERE kind IN ('reset_disk', 'reinit_disk') \
+                     AND (arguments = $1 OR arguments = $1 || ' start') LIMIT 1";
     let copying = "SELECT id FROM snapshots WHERE source_snapshot_id = $1 AND status = 'progressing' LIMIT 1";
     for (what, sql) in [("disk", making), ("disk", resetting), ("snapshot", copying)] {
         if let Some(row) = t.query_one(sql, &[snapshot.into()])? {
@@ -229,6 +231,11 @@ pub(crate) fn in_transfer(t: &mut dyn Transaction, snapshot: &str) -> Result<Opt
         }
     }
     Ok(None)
+}
+
+/// Whether the disk is about to get larger: until it has, what its size is depends on the moment.
+pub(crate) fn is_growing(t: &mut dyn Transaction, disk: &str) -> Result<bool, StoreError> {
+    Ok(jobs::newest(t, JobKind::ResizeDisk, disk)? > 0)
 }
 
 /// Takes a snapshot off the lists and starts its removal; cancels one in creation.
@@ -263,6 +270,10 @@ pub(crate) fn remove_automatic_snapshots(
     let rest = "WHERE source_disk_id = $1 AND region = $2 AND source_snapshot_id = '' \
                 AND snapshot_type = 'timer' AND status <> 'deleting'";
     for row in SnapshotRow::select(t, rest, &[(&disk.id).into(), (&disk.region).into()])? {
+        // An image outlives what its snapshots were taken from.
+        if images::feeds(t, &row.id)?.is_some() {
+            continue;
+        }
         remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
     }
     Ok(())

@@ -1,8 +1,8 @@
 //! The state machines of all resources: which states there are, and who may cause which transition.
 //!
-//! Every status that is ever written comes out of one of the three tables below, through
+//! Every status that is ever written comes out of one of the tables below, through
 //! [`Machine::next`]; there is no other way to change one. `None` stands for "does not exist": the left
-//! one for before, the right one for gone. Sources: ecs-api.md 3.7 (instance), 3.4 (disk), 3.1 (snapshot).
+//! one for before, the right one for gone. Sources: ecs-api.md 3.7 (instance), 3.4 (disk), 3.1 (snapshot), 3.6 (image).
 //! Not here: the other conditions of an action (quotas, related resources) and its error codes.
 
 use crate::store::{StoreError, StoreErrorKind};
@@ -60,10 +60,48 @@ words! {
 }
 
 words! {
+    /// An image's state.
+    ImageStatus {
+        /// Its snapshots are being made.
+        Creating = "Creating",
+        /// Instances can be made of it.
+        Available = "Available",
+        /// One of its snapshots was not to be.
+        CreateFailed = "CreateFailed",
+        /// Whole, and not to be used for new instances.
+        Deprecated = "Deprecated",
+    }
+}
+
+words! {
+    /// Who changes an image's state.
+    ImageCause {
+        /// The action.
+        CreateImage = "CreateImage",
+        /// All its snapshots are complete.
+        Ready = "ready",
+        /// One of its snapshots failed or was cancelled.
+        Failed = "failed",
+        /// A crash came before all its snapshots were marked, so nobody knows of it.
+        NotMarked = "not marked",
+        /// ModifyImageAttribute, Status=Deprecated.
+        Deprecate = "Deprecated",
+        /// ModifyImageAttribute, Status=Available.
+        Restore = "Available again",
+        /// The action.
+        DeleteImage = "DeleteImage",
+    }
+}
+
+words! {
     /// Who changes an instance's state.
     InstanceCause {
         /// The action.
         RunInstances = "RunInstances",
+        /// The action.
+        CreateInstance = "CreateInstance",
+        /// Its disks are there, and nobody has asked to start it.
+        Created = "created",
         /// Its disks are there.
         DisksReady = "disks ready",
         /// A disk could not be made.
@@ -114,6 +152,12 @@ words! {
         Detached = "detached",
         /// The action.
         ResetDisk = "ResetDisk",
+        /// The action.
+        ReInitDisk = "ReInitDisk",
+        /// The action: the disk that comes.
+        ReplaceSystemDisk = "ReplaceSystemDisk",
+        /// Another disk has taken its place.
+        Replaced = "replaced",
         /// Rolled back, or not, on an attached disk.
         ResetDoneInUse = "reset ended while attached",
         /// Rolled back, or not, on an unattached disk.
@@ -218,6 +262,8 @@ pub static INSTANCE: Machine<InstanceStatus, InstanceCause> = {
         resource: "instance",
         table: table! {
             None, C::RunInstances => Some(Pending);
+            None, C::CreateInstance => Some(Pending);
+            Some(Pending), C::Created => Some(Stopped);
             Some(Pending), C::DisksReady => Some(Starting);
             Some(Pending), C::RunFailed => None;
             Some(Stopped), C::StartInstance => Some(Starting);
@@ -244,6 +290,7 @@ pub static DISK: Machine<DiskStatus, DiskCause> = {
         table: table! {
             None, C::CreateDisk => Some(Creating);
             None, C::RunInstances => Some(Creating);
+            None, C::ReplaceSystemDisk => Some(Creating);
             Some(Creating), C::Created => Some(Available);
             Some(Creating), C::CreatedAttached => Some(InUse);
             Some(Creating), C::CreateFailed => None;
@@ -253,13 +300,37 @@ pub static DISK: Machine<DiskStatus, DiskCause> = {
             Some(InUse), C::DetachDisk => Some(Detaching);
             Some(Detaching), C::Detached => Some(Available);
             Some(InUse), C::ResetDisk => Some(ReIniting);
+            Some(InUse), C::ReInitDisk => Some(ReIniting);
             Some(Available), C::ResetDisk => Some(ReIniting);
             Some(ReIniting), C::ResetDoneInUse => Some(InUse);
             Some(ReIniting), C::ResetDoneAvailable => Some(Available);
             Some(InUse), C::ReleasedWithInstance => Some(Deleting);
+            Some(InUse), C::Replaced => Some(Deleting);
             Some(InUse), C::KeptAfterInstance => Some(Detaching);
             Some(Available), C::DeleteDisk => Some(Deleting);
             Some(Deleting), C::Deleted => None;
+        },
+    }
+};
+
+/// Images (ecs-api.md 3.6).
+pub static IMAGE: Machine<ImageStatus, ImageCause> = {
+    use ImageCause as C;
+    use ImageStatus::*;
+    Machine {
+        resource: "image",
+        table: table! {
+            None, C::CreateImage => Some(Creating);
+            Some(Creating), C::Ready => Some(Available);
+            Some(Creating), C::Failed => Some(CreateFailed);
+            Some(Creating), C::NotMarked => None;
+            Some(Available), C::Deprecate => Some(Deprecated);
+            Some(Deprecated), C::Deprecate => Some(Deprecated);
+            Some(Deprecated), C::Restore => Some(Available);
+            Some(Available), C::Restore => Some(Available);
+            Some(Available), C::DeleteImage => None;
+            Some(CreateFailed), C::DeleteImage => None;
+            Some(Deprecated), C::DeleteImage => None;
         },
     }
 };
@@ -313,11 +384,14 @@ mod tests {
             &DISK,
             DiskStatus::ALL,
             DiskCause::ALL,
-            &[CreateDisk, AttachDisk, DetachDisk, ResetDisk, DeleteDisk],
+            &[
+                CreateDisk, AttachDisk, DetachDisk, ResetDisk, ReInitDisk, DeleteDisk,
+            ],
             &[
                 ("Available", "AttachDisk"),
                 ("In_use", "DetachDisk"),
                 ("In_use", "ResetDisk"),
+                ("In_use", "ReInitDisk"),
                 ("Available", "ResetDisk"),
                 ("Available", "DeleteDisk"),
             ],
@@ -378,6 +452,7 @@ mod tests {
         walk(&INSTANCE, InstanceStatus::ALL);
         walk(&DISK, DiskStatus::ALL);
         walk(&SNAPSHOT, SnapshotStatus::ALL);
+        walk(&IMAGE, ImageStatus::ALL);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use crate::Control;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
+use crate::catalogue::images::{self, ImageRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
@@ -110,6 +111,8 @@ pub(crate) struct InstanceView {
     pub(crate) attributes: Attributes,
     tags: Vec<Tag>,
     data_disks: u64,
+    /// As the image has it that the instance was made of, if that is still there.
+    os_type: String,
 }
 
 impl InstanceView {
@@ -118,11 +121,18 @@ impl InstanceView {
         let own = disks::of_instance(t, &row.id)?;
         let data_disks = own.iter().filter(|disk| disk.kind == DiskKind::Data).count() as u64;
         let attributes = row.read_attributes()?;
+        let os_type = match row.image_id.as_str() {
+            EXTERNAL_IMAGE => "linux".to_owned(),
+            image => ImageRow::get(t, image)?
+                .map(|image| image.os_type)
+                .unwrap_or_default(),
+        };
         Ok(Self {
             row,
             attributes,
             tags,
             data_disks,
+            os_type,
         })
     }
 
@@ -136,6 +146,7 @@ impl InstanceView {
             row,
             attributes,
             tags,
+            os_type,
             ..
         } = self;
         let stopped = row.status == InstanceStatus::Stopped;
@@ -154,11 +165,7 @@ impl InstanceView {
             serial_number: attributes.serial_number,
             resource_group_id: row.resource_group,
             instance_type_family: row.instance_type.clone(),
-            os_type: if row.image_id == EXTERNAL_IMAGE {
-                "linux".into()
-            } else {
-                String::new()
-            },
+            os_type,
             image_id: row.image_id,
             instance_type: row.instance_type,
             key_pair_name: row.key_pair,
@@ -201,19 +208,24 @@ impl InstanceView {
 pub(crate) struct SnapshotView {
     pub(crate) row: SnapshotRow,
     tags: Vec<Tag>,
-    used: bool,
+    usage: &'static str,
 }
 
 impl SnapshotView {
     pub(crate) fn read(t: &mut dyn Transaction, row: SnapshotRow) -> Result<Self, StoreError> {
         let tags = tags::of(t, ResourceType::Snapshot, &row.id)?;
-        let used = disks::any_from(t, &row.id)?;
-        Ok(Self { row, tags, used })
+        let usage = match (images::feeds(t, &row.id)?.is_some(), disks::any_from(t, &row.id)?) {
+            (true, true) => "image_disk",
+            (true, false) => "image",
+            (false, true) => "disk",
+            (false, false) => "none",
+        };
+        Ok(Self { row, tags, usage })
     }
 
     /// `percent` and `remaining` (seconds) count while it is in creation.
     pub(crate) fn show(self, percent: i64, remaining: u64) -> Snapshot {
-        let SnapshotView { row, tags, used } = self;
+        let SnapshotView { row, tags, usage } = self;
         let accomplished = row.status == SnapshotStatus::Accomplished;
         let progressing = row.status == SnapshotStatus::Progressing;
         let percent = if accomplished { 100 } else { percent.min(99) };
@@ -238,7 +250,7 @@ impl SnapshotView {
                 SnapshotType::User => "user".into(),
                 SnapshotType::Timer => "timer".into(),
             },
-            usage: if used { "disk" } else { "none" }.into(),
+            usage: usage.into(),
             creation_time: time::seconds(at(row.created_ms)),
             last_modified_time: time::seconds(at(row.modified_ms)),
             retention_days: row.retention_days,

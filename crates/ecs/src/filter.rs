@@ -59,6 +59,11 @@ impl Filters {
                 "CreationEndTime" => &mut filters.created.end,
                 "ExpiredStartTime" => &mut filters.expired.start,
                 "ExpiredEndTime" => &mut filters.expired.end,
+                "NetworkType" if ["vpc", "classic"].contains(&value) => continue,
+                "NetworkType" => {
+                    let message = format!("The value {value:?} of filter {key} is neither vpc nor classic.");
+                    return Err(ApiError::new(400, "InvalidFilterValue.NetworkType", message));
+                }
                 _ => return Err(unknown()),
             };
             let time = time::parse_minutes_or_seconds(value).ok_or_else(|| {
@@ -78,6 +83,9 @@ impl Filters {
 
 /// The keys of most lists.
 pub const CREATION: &[&str] = &["CreationStartTime", "CreationEndTime"];
+
+/// The keys of DescribeImages. Every image fits both kinds of network.
+pub const OF_IMAGES: &[&str] = &["CreationStartTime", "CreationEndTime", "NetworkType"];
 
 /// The keys of DescribeInstances.
 pub const CREATION_AND_EXPIRY: &[&str] = &[

@@ -371,13 +371,19 @@ impl DiskHost {
     /// The disk has the content of `snapshot` from now on, at `root`.
     pub async fn adopted(&self, snapshot: SnapshotId, root: &[u8]) {
         self.demand.record(snapshot.clone(), root);
+        self.content_is_of(Some(snapshot)).await;
+    }
+
+    /// The disk is all zeros from now on: there is nothing to learn from what is read of it.
+    pub async fn emptied(&self) {
+        self.content_is_of(None).await;
+    }
+
+    async fn content_is_of(&self, snapshot: Option<SnapshotId>) {
         self.hydration.contents.set(self.hydration.contents.get() + 1);
         self.hydration.fetched.set(0);
         self.hydration.samples.borrow_mut().clear();
-        let named = self
-            .hydration
-            .set(|settings| settings.snapshot = Some(snapshot))
-            .await;
+        let named = self.hydration.set(|settings| settings.snapshot = snapshot).await;
         if let Err(e) = named {
             tracing::warn!(disk = %self.disk, error = %e, "hydration.json could not be written; the boot trace of an older snapshot may be used");
         }

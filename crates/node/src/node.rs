@@ -1,13 +1,14 @@
 //! [`Node`]: which disks are open on which threads, and the requests of the control plane.
 //!
 //! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, how a disk is
-//! filled in `hydration`, and what nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
+//! filled in `hydration`, its growth and its return to another content in `resizing`, and what nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
 
 mod collecting;
 mod groups;
 mod hydration;
 mod lifecycle;
 mod marks;
+mod resizing;
 mod scrubbing;
 
 use crate::copying::VaultAccess;
@@ -25,7 +26,7 @@ use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
@@ -68,7 +69,7 @@ pub struct Shared {
 /// An open disk.
 struct Disk {
     remote: Remote<DiskHost>,
-    size_bytes: u64,
+    size_bytes: AtomicU64,
     exported: AtomicBool,
     /// Mark, rollback, delete: one at a time.
     changing: AsyncMutex<()>,
@@ -130,7 +131,7 @@ impl Shared {
     pub fn exported(&self) -> Vec<(DiskId, u64)> {
         let disks = lock(&self.disks);
         let exported = disks.iter().filter(|(_, d)| d.exported.load(Ordering::Acquire));
-        let mut all: Vec<_> = exported.map(|(id, d)| (id.clone(), d.size_bytes)).collect();
+        let mut all: Vec<_> = exported.map(|(id, d)| (id.clone(), d.size_bytes())).collect();
         all.sort();
         all
     }
@@ -140,7 +141,7 @@ impl Shared {
         let disks = lock(&self.disks);
         disks
             .get(disk)
-            .map(|d| (d.exported.load(Ordering::Acquire), d.size_bytes))
+            .map(|d| (d.exported.load(Ordering::Acquire), d.size_bytes()))
     }
 }
 
@@ -314,6 +315,10 @@ impl Node {
 }
 
 impl Disk {
+    fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Acquire)
+    }
+
     /// Closes the volume and waits for the end of its thread.
     async fn end(&self) {
         let closed = self

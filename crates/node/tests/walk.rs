@@ -206,3 +206,74 @@ fn at_once() -> tidemark_node::CollectOptions {
         ..Default::default()
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_grows_under_its_client_and_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    let larger = DISK_BYTES + 8 * MIB;
+    let node = Node::start(config(dir)).await.unwrap();
+    let (d1, d2, s1, s2) = (disk("d-1"), disk("d-2"), snapshot("s-1"), snapshot("s-2"));
+    node.create_disk(&d1, DISK_BYTES, None).await.unwrap();
+    node.set_exported(&d1, true).await.unwrap();
+    let first = image(1);
+    std::fs::write(dir.join("in.raw"), &first).unwrap();
+    nbdcopy(dir, "in.raw", "nbd:d-1").await;
+    mark(&node, &d1, &s1).await;
+    accomplished(&node, &s1).await;
+
+    // Larger while it is exported; whoever connects now sees it.
+    node.grow_disk(&d1, larger).await.unwrap();
+    let refused = node.grow_disk(&d1, DISK_BYTES).await.unwrap_err();
+    assert_eq!(refused.kind, NodeErrorKind::Invalid);
+    let grown = content(dir, "d-1").await;
+    assert_eq!(grown.len() as u64, larger);
+    assert_eq!(&grown[..DISK_BYTES as usize], &first[..]);
+    assert!(grown[DISK_BYTES as usize..].iter().all(|b| *b == 0));
+    let mut second = vec![0x77; larger as usize];
+    second[..MIB as usize].copy_from_slice(&first[..MIB as usize]);
+    std::fs::write(dir.join("in.raw"), &second).unwrap();
+    nbdcopy(dir, "in.raw", "nbd:d-1").await;
+    mark(&node, &d1, &s2).await;
+    let full = accomplished(&node, &s2).await;
+    assert_eq!(full.disk_bytes, larger);
+    assert_eq!(content(dir, "s-2").await, second);
+    assert_eq!(
+        content(dir, "s-1").await,
+        first,
+        "an older snapshot keeps its size"
+    );
+
+    // Made anew from another disk's snapshot, and as zeros; refused while clients may write.
+    node.create_disk(&d2, larger, None).await.unwrap();
+    node.set_exported(&d2, true).await.unwrap();
+    nbdcopy(dir, "in.raw", "nbd:d-2").await;
+    let refused = node.reinit_disk(&d2, Some(&s1)).await.unwrap_err();
+    assert_eq!(refused.kind, NodeErrorKind::Busy);
+    node.set_exported(&d2, false).await.unwrap();
+    node.reinit_disk(&d2, Some(&s1)).await.unwrap();
+    node.set_exported(&d2, true).await.unwrap();
+    let anew = content(dir, "d-2").await;
+    assert_eq!(&anew[..DISK_BYTES as usize], &first[..]);
+    assert!(anew[DISK_BYTES as usize..].iter().all(|b| *b == 0));
+    node.set_exported(&d1, false).await.unwrap();
+    node.reinit_disk(&d1, None).await.unwrap();
+    node.set_exported(&d1, true).await.unwrap();
+    assert!(content(dir, "d-1").await.iter().all(|b| *b == 0));
+    // What it was has no hold on the vault any more, and its next snapshot holds only what came since.
+    node.collect(&at_once()).await.unwrap();
+    nbdcopy(dir, "in.raw", "nbd:d-1").await;
+    let s3 = snapshot("s-3");
+    mark(&node, &d1, &s3).await;
+    accomplished(&node, &s3).await;
+    node.shutdown().await;
+    let node = Node::start(config(dir)).await.unwrap();
+    for d in [&d1, &d2] {
+        node.open_disk(d).await.unwrap();
+        node.set_exported(d, true).await.unwrap();
+    }
+    assert_eq!(content(dir, "s-3").await, second);
+    assert_eq!(content(dir, "d-1").await, second);
+    assert_eq!(content(dir, "d-2").await, anew);
+    node.shutdown().await;
+}

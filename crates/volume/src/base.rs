@@ -6,6 +6,7 @@
 
 use crate::error::{Result, VolumeError};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
@@ -17,7 +18,7 @@ const SHARD_BYTES: u64 = TIB;
 
 /// The base of one volume.
 pub struct Base {
-    shards: Vec<Rc<dyn File>>,
+    shards: RefCell<Vec<Rc<dyn File>>>,
 }
 
 /// A run of bytes within one shard.
@@ -79,18 +80,45 @@ impl Base {
             }
             shards.push(file);
         }
-        Ok(Self { shards })
+        Ok(Self {
+            shards: RefCell::new(shards),
+        })
+    }
+
+    /// Makes the files those of a disk of `size_bytes`, durable; what is new reads as zeros. What an interrupted attempt left is
+    /// taken as it is.
+    pub async fn grow(&self, env: &Env, dir: &Path, size_bytes: u64) -> Result<()> {
+        let failed = |e: io::Error| VolumeError::io("making the base longer", &e);
+        let dir = dir.join("base");
+        let mut shards = Vec::new();
+        for part in parts(0, size_bytes) {
+            let path = dir.join(format!("{:04}.raw", part.shard));
+            let known = self.shards.borrow().get(part.shard).cloned();
+            let file = match known {
+                Some(file) => file,
+                None => env.fs.open(&path, OpenMode::Create).await.map_err(failed)?,
+            };
+            if file.size().await.map_err(failed)? < part.len {
+                file.set_size(part.len).await.map_err(failed)?;
+            }
+            // Also what was found: its maker may have been killed before its sync.
+            file.sync().await.map_err(failed)?;
+            shards.push(file);
+        }
+        env.fs.sync_dir(&dir).await.map_err(failed)?;
+        *self.shards.borrow_mut() = shards;
+        Ok(())
+    }
+
+    fn shard(&self, part: &Part) -> Rc<dyn File> {
+        Rc::clone(&self.shards.borrow()[part.shard])
     }
 
     /// Exactly `len` bytes from `offset`, in one or (across shards) more pieces.
     pub async fn read(&self, offset: u64, len: u64) -> io::Result<Vec<Bytes>> {
         let mut out = Vec::with_capacity(1);
         for part in parts(offset, len) {
-            out.push(
-                self.shards[part.shard]
-                    .read_at(part.offset, part.len as usize)
-                    .await?,
-            );
+            out.push(self.shard(&part).read_at(part.offset, part.len as usize).await?);
         }
         Ok(out)
     }
@@ -101,11 +129,11 @@ impl Base {
         let mut parts = parts(offset, len).peekable();
         let Some(first) = parts.next() else { return Ok(()) };
         if parts.peek().is_none() {
-            return self.shards[first.shard].write_at(first.offset, data).await;
+            return self.shard(&first).write_at(first.offset, data).await;
         }
         let mut rest = data.into_iter().collect::<std::collections::VecDeque<_>>();
         for part in std::iter::once(first).chain(parts) {
-            self.shards[part.shard]
+            self.shard(&part)
                 .write_at(part.offset, take_front(&mut rest, part.len))
                 .await?;
         }
@@ -115,7 +143,7 @@ impl Base {
     /// Gives the range's space back; it reads as zeros.
     pub async fn punch(&self, offset: u64, len: u64) -> io::Result<()> {
         for part in parts(offset, len) {
-            self.shards[part.shard].punch(part.offset, part.len).await?;
+            self.shard(&part).punch(part.offset, part.len).await?;
         }
         Ok(())
     }
@@ -123,14 +151,15 @@ impl Base {
     /// Takes space for the range; holes in it keep reading as zeros.
     pub async fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         for part in parts(offset, len) {
-            self.shards[part.shard].allocate(part.offset, part.len).await?;
+            self.shard(&part).allocate(part.offset, part.len).await?;
         }
         Ok(())
     }
 
     /// Makes all completed writes durable.
     pub async fn sync(&self) -> io::Result<()> {
-        for shard in &self.shards {
+        let shards = self.shards.borrow().clone();
+        for shard in shards {
             shard.sync().await?;
         }
         Ok(())
@@ -139,7 +168,8 @@ impl Base {
     /// The first range in `from..limit` that may hold data, or `None`.
     pub async fn next_data(&self, from: u64, limit: u64) -> io::Result<Option<(u64, u64)>> {
         for part in parts(from, limit.saturating_sub(from)) {
-            let found = self.shards[part.shard]
+            let found = self
+                .shard(&part)
                 .next_data(part.offset, part.offset + part.len)
                 .await?;
             if let Some((start, end)) = found {

@@ -25,6 +25,7 @@ mod fetch;
 #[doc(hidden)]
 pub mod fuzzing;
 mod group;
+mod grow;
 mod index;
 mod io;
 mod layers;

@@ -230,7 +230,7 @@ impl Volume {
             if mutant::on("volume-rollback-keeps-changed") {
                 gone = differing.clone();
             }
-            let chunks_end = inner.identity.size_bytes.div_ceil(tidemark_units::CHUNK_BYTES) as u32;
+            let chunks_end = self.size_bytes().div_ceil(tidemark_units::CHUNK_BYTES) as u32;
             gone.remove_range(chunks_end..);
             state.states.make_absent(&gone);
             state.durable_states.make_absent(&gone);

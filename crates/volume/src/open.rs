@@ -20,7 +20,7 @@ use crate::notes::Note;
 use crate::reserve::Reserve;
 use crate::source::ChunkSource;
 use crate::superblock::{SIZE_BYTES_MAX, Superblock};
-use crate::volume::{Core, Identity, Inner, Volume};
+use crate::volume::{Claimed, Core, Identity, Inner, Volume};
 use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::cell::{Cell, RefCell};
@@ -236,9 +236,12 @@ impl Volume {
                 identity: Identity {
                     volume: superblock.volume,
                     name: superblock.name,
-                    size_bytes: superblock.size_bytes,
                     segment_bytes: superblock.segment_bytes,
-                    segments_max: superblock.segments_max,
+                },
+                size_bytes: Cell::new(superblock.size_bytes),
+                claimed: Claimed {
+                    bytes: Cell::new(superblock.size_bytes),
+                    segments_max: Cell::new(superblock.segments_max),
                 },
                 log,
                 base,

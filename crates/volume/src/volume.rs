@@ -36,6 +36,9 @@ pub(crate) struct Inner {
     pub dir: PathBuf,
     pub config: VolumeConfig,
     pub identity: Identity,
+    /// The disk's size: what requests may reach. Only ever grows.
+    pub size_bytes: Cell<u64>,
+    pub claimed: Claimed,
     pub log: Log,
     pub base: Base,
     pub reserve: Reserve,
@@ -62,9 +65,14 @@ pub(crate) struct Inner {
 pub(crate) struct Identity {
     pub volume: [u8; 16],
     pub name: String,
-    pub size_bytes: u64,
     pub segment_bytes: u64,
-    pub segments_max: u32,
+}
+
+/// What the next superblock says of the disk's size; ahead of [`Inner::size_bytes`] while the disk grows.
+pub(crate) struct Claimed {
+    pub bytes: Cell<u64>,
+    /// The most segments of the log's ring, from the next opening on.
+    pub segments_max: Cell<u32>,
 }
 
 /// The state that records are applied to.
@@ -202,7 +210,7 @@ pub struct VolumeInfo {
 impl Volume {
     /// Size of the disk in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.inner.identity.size_bytes
+        self.inner.size_bytes.get()
     }
 
     /// The name it was created with.
@@ -217,7 +225,7 @@ impl Volume {
         let changed = state.tracker.open_checkpointed() | state.layers.chunks_of(open);
         VolumeInfo {
             name: self.inner.identity.name.clone(),
-            size_bytes: self.inner.identity.size_bytes,
+            size_bytes: self.size_bytes(),
             last_lsn: state.layers.last(),
             checkpoint_lsn: state.checkpoint,
             log_bytes: self.inner.log.usage(),
@@ -266,9 +274,9 @@ impl Volume {
             Superblock {
                 volume: inner.identity.volume,
                 name: inner.identity.name.clone(),
-                size_bytes: inner.identity.size_bytes,
+                size_bytes: inner.claimed.bytes.get(),
                 segment_bytes: inner.identity.segment_bytes,
-                segments_max: inner.identity.segments_max,
+                segments_max: inner.claimed.segments_max.get(),
                 // Not counted before it is written: another attempt after a failure must not touch the slot that is valid.
                 generation: state.generation + 1,
                 epoch: state.epoch,

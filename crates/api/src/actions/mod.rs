@@ -3,6 +3,7 @@
 
 mod describe_regions;
 mod get_caller_identity;
+mod not_offered;
 
 use serde::Serialize;
 use std::pin::Pin;
@@ -77,39 +78,74 @@ macro_rules! row {
 }
 
 const ACTIONS: &[Action] = &[
+    row!("AddTags", add_tags),
     row!("AttachDisk", attach_disk),
     row!("CancelTask", cancel_task),
     row!("CopySnapshot", copy_snapshot),
     row!("CreateDisk", create_disk),
+    row!("CreateImage", create_image),
+    row!("CreateInstance", create_instance),
     row!("CreateSnapshot", create_snapshot),
     row!("DeleteDisk", delete_disk),
+    row!("DeleteImage", delete_image),
     row!("DeleteInstance", delete_instance),
+    row!("DeleteInstances", delete_instances),
     row!("DeleteSnapshot", delete_snapshot),
+    row!("DescribeAccountAttributes", describe_account_attributes),
+    row!("DescribeAvailableResource", describe_available_resource),
     row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
     row!("DescribeDiskHydration", describe_disk_hydration),
     row!("DescribeDisks", describe_disks, listing),
+    row!("DescribeImageFromFamily", describe_image_from_family),
+    row!("DescribeImageSharePermission", describe_image_share_permission),
+    row!(
+        "DescribeImageSupportInstanceTypes",
+        describe_image_support_instance_types
+    ),
+    row!("DescribeImages", describe_images, listing),
+    row!("DescribeInstanceAttribute", describe_instance_attribute),
     row!("DescribeInstanceStatus", describe_instance_status),
+    row!("DescribeInstanceTypeFamilies", describe_instance_type_families),
+    row!("DescribeInstanceTypes", describe_instance_types),
     row!("DescribeInstances", describe_instances, listing),
     Action {
         name: "DescribeRegions",
         version: API_VERSION,
         run: |call| Box::pin(describe_regions::run(call)),
     },
+    row!("DescribeResourceByTags", describe_resource_by_tags),
+    row!("DescribeSecurityGroups", describe_security_groups),
     row!("DescribeSnapshots", describe_snapshots, listing),
     row!("DescribeTaskAttribute", describe_task_attribute),
     row!("DescribeTasks", describe_tasks),
+    row!("DescribeTags", describe_tags),
+    row!("DescribeUserData", describe_user_data),
+    row!("DescribeVSwitches", describe_v_switches),
+    row!("DescribeVpcs", describe_vpcs),
     row!("DescribeZones", describe_zones),
     row!("DetachDisk", detach_disk),
     row!("ListTagResources", list_tag_resources),
+    row!("ModifyDiskAttribute", modify_disk_attribute),
     row!("ModifyDiskHydration", modify_disk_hydration),
     row!("ModifyDiskSpec", modify_disk_spec),
+    row!("ModifyImageAttribute", modify_image_attribute),
+    row!("ModifyImageSharePermission", modify_image_share_permission),
+    row!("ModifyInstanceAttribute", modify_instance_attribute),
+    row!("ModifyInstanceAutoReleaseTime", modify_instance_auto_release_time),
     row!("ModifySnapshotAttribute", modify_snapshot_attribute),
+    row!("ReInitDisk", re_init_disk),
     row!("RebootInstance", reboot_instance),
+    row!("RebootInstances", reboot_instances),
+    row!("RemoveTags", remove_tags),
+    row!("ReplaceSystemDisk", replace_system_disk),
     row!("ResetDisk", reset_disk),
+    row!("ResizeDisk", resize_disk),
     row!("RunInstances", run_instances),
     row!("StartInstance", start_instance),
+    row!("StartInstances", start_instances),
     row!("StartVaultScrub", start_vault_scrub),
     row!("StopInstance", stop_instance),
+    row!("StopInstances", stop_instances),
     row!("TagResources", tag_resources),
     row!("UndeleteSnapshot", undelete_snapshot),
     row!("UntagResources", untag_resources),
@@ -121,7 +157,7 @@ const ACTIONS: &[Action] = &[
 ];
 
 /// The action of that name and version. Absent: 400 `MissingParameter`; a version that nobody has:
-/// 400 `InvalidParameter`; an unknown name: 404 `InvalidAction.NotFound`.
+/// 400 `InvalidParameter`; a name that is known and not offered: the reason why; an unknown name: 404 `InvalidAction.NotFound`.
 pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, ApiError> {
     let name = name.ok_or_else(|| ApiError::missing_parameter("Action"))?;
     let version = version.ok_or_else(|| ApiError::missing_parameter("Version"))?;
@@ -136,7 +172,7 @@ pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, Api
         .find(|action| action.name == name && action.version == version);
     found
         .map(|action| action.run)
-        .ok_or_else(|| ApiError::action_not_found(name))
+        .ok_or_else(|| not_offered::refusal(name).unwrap_or_else(|| ApiError::action_not_found(name)))
 }
 
 #[cfg(test)]

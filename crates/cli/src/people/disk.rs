@@ -64,6 +64,8 @@ Examples:
   tidemark instance stop i-bp1... --wait
   tidemark disk reset d-bp1... --snapshot s-bp1... --wait
   tidemark disk create --snapshot s-bp1... --name copy
+  tidemark disk resize d-bp1... --size 16G
+  tidemark disk reinit d-bp1... --wait
   tidemark disk hydration d-bp1... --watch
   tidemark disk hydration d-bp1... --limit 50M";
 
@@ -171,6 +173,26 @@ enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Make a disk larger; it never shrinks, and partitions on it are the guest's affair
+    Resize {
+        /// The disk's id
+        disk: String,
+        /// Its new size, in whole GiB: 16G, 1T, 40
+        #[arg(long, value_parser = size::gib)]
+        size: u64,
+    },
+    /// Make a disk anew: empty, or with the content of the image or snapshot that it was made from; its instance
+    /// must be Stopped, and everything written since is lost
+    Reinit {
+        /// The disk's id
+        disk: String,
+        /// Start the instance afterwards
+        #[arg(long)]
+        start: bool,
+        /// Wait until it is done
+        #[arg(long)]
+        wait: bool,
+    },
     /// Delete a disk; its snapshots stay
     #[command(visible_alias = "rm")]
     Delete {
@@ -270,6 +292,18 @@ pub fn run(args: &DiskArgs) -> Result<()> {
             let before = text(&api.get(&DISK, disk)?, "Status");
             api.call("ResetDisk", &params([("DiskId", disk), ("SnapshotId", snapshot)]))?;
             settled(&api, disk, wait.then_some(before.as_str()))
+        }
+        Verb::Resize { disk, size } => {
+            let size = size.to_string();
+            api.call("ResizeDisk", &params([("DiskId", disk), ("NewSize", &size)]))?;
+            note("clients that are connected see the new size when they connect again")?;
+            settled(&api, disk, None)
+        }
+        Verb::Reinit { disk, start, wait } => {
+            let start = start.to_string();
+            let parameters = params([("DiskId", disk), ("AutoStartInstance", &start)]);
+            api.call("ReInitDisk", &parameters)?;
+            settled(&api, disk, wait.then_some("In_use"))
         }
         Verb::Delete { disk, wait } => {
             let answer = api.call("DeleteDisk", &params([("DiskId", disk)]))?;

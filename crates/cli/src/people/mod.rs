@@ -6,6 +6,7 @@
 
 pub mod disk;
 pub mod hydration;
+pub mod image;
 pub mod instance;
 pub mod progress;
 pub mod snapshot;

@@ -150,6 +150,7 @@ fn word(kind: LossKind) -> &'static str {
         LossKind::Nodes => "tree nodes",
         LossKind::Chunks => "chunks",
         LossKind::Frame => "headers and footers of packs",
+        LossKind::Forward => "forwards of rewritten packs",
     }
 }
 

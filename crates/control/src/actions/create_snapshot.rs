@@ -24,7 +24,7 @@ use tidemark_node::{MarkRequest, Marked, NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, SnapshotId};
 
 /// A snapshot that is in the catalogue and not marked yet, or the answer that was given before.
-enum Begun {
+pub(super) enum Begun {
     New(Box<SnapshotRow>, serde_json::Value),
     Again(Response),
 }
@@ -80,7 +80,7 @@ impl Control {
         Ok(row.map_or_else(|| self.home_region().id.clone(), |row| row.region))
     }
 
-    async fn mark(&self, row: &SnapshotRow, meta: serde_json::Value) -> Result<Marked, NodeError> {
+    pub(super) async fn mark(&self, row: &SnapshotRow, meta: serde_json::Value) -> Result<Marked, NodeError> {
         let invalid = |e: tidemark_units::IdError| NodeError {
             kind: NodeErrorKind::Invalid,
             message: e.to_string(),
@@ -95,7 +95,7 @@ impl Control {
     }
 
     /// A disk that was never attached may still have been written to, through its export.
-    async fn note_past_connections(&self, disk: &str) -> Result<(), StoreError> {
+    pub(super) async fn note_past_connections(&self, disk: &str) -> Result<(), StoreError> {
         let id = disk.to_owned();
         let row = self.store().read(move |t| DiskRow::get(t, id)).await?;
         let Some(row) = row.filter(|row| !row.ever_attached) else {
@@ -135,7 +135,7 @@ impl Control {
     }
 }
 
-fn insert(
+pub(super) fn insert(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,
@@ -210,6 +210,10 @@ fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Resu
             return Err(rules::wrong_instance_state(400, &instance, "Running or Stopped"));
         }
     }
+    if rules::is_growing(t, &disk.id)? {
+        let message = format!("The disk {} is being resized.", disk.id);
+        return Err(ApiError::new(403, "IncorrectDiskStatus", message));
+    }
     if !disk.ever_attached {
         let message = format!(
             "The disk {} has never been attached, so its content is unchanged.",
@@ -243,7 +247,7 @@ fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Re
 }
 
 /// The creation time is the instant of the mark.
-fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
+pub(super) fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
     if let Some(mut row) = SnapshotRow::get(t, id)? {
         row.marked = true;
         row.created_ms = marked.unix_millis;
@@ -255,7 +259,7 @@ fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), St
 }
 
 /// The mark failed: nothing of the request stays.
-fn take_back(t: &mut dyn Transaction, row: SnapshotRow) -> Result<(), StoreError> {
+pub(super) fn take_back(t: &mut dyn Transaction, row: SnapshotRow) -> Result<(), StoreError> {
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
     jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
     // DeleteSnapshot may have been quicker; then its job sees to the rest.
@@ -280,7 +284,7 @@ pub(super) fn unfinished(t: &mut dyn Transaction, disk: &str, code: &'static str
 }
 
 /// Why the node could not mark, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Missing | NodeErrorKind::Busy | NodeErrorKind::Corrupt | NodeErrorKind::Poisoned => {
             node_refusal(

@@ -23,7 +23,7 @@ impl Control {
     }
 }
 
-fn delete(
+pub(super) fn delete(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,

@@ -1,6 +1,6 @@
 //! DeleteSnapshot: deletes a snapshot; cancels one in creation.
 
-use crate::catalogue::disks;
+use crate::catalogue::{disks, images};
 use crate::rules;
 use crate::states::SnapshotCause;
 use crate::store::Transaction;
@@ -32,6 +32,13 @@ fn delete(
     if let Some(user) = rules::in_transfer(t, &row.id)? {
         let message = format!("{user} is being made from the snapshot {}.", row.id);
         return Err(ApiError::new(403, "Operation.Conflict", message));
+    }
+    if let Some(image) = images::feeds(t, &row.id)? {
+        let message = format!(
+            "The image {image} needs the snapshot {}; delete the image first. Force does not help.",
+            row.id
+        );
+        return Err(ApiError::new(403, "SnapshotCreatedImage", message));
     }
     if !request.force && disks::any_from(t, &row.id)? {
         let message = format!(

@@ -121,10 +121,16 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     all.equals_if("resource_group", request.resource_group_id.as_ref());
     match request.usage.as_deref() {
         None => {}
-        Some("disk") => all.term(&format!("EXISTS ({USED})"), []),
-        Some("none") => all.term(&format!("NOT EXISTS ({USED})"), []),
-        // Images are not made yet, so none can use a snapshot.
-        Some(_) => all.nothing(),
+        Some(usage) => {
+            for (word, users) in [("disk", DISKS), ("image", IMAGES)] {
+                let not = if usage.split('_').any(|used| used == word) {
+                    ""
+                } else {
+                    "NOT "
+                };
+                all.term(&format!("{not}EXISTS ({users})"), []);
+            }
+        }
     }
     if request.encrypted {
         all.equals("encrypted", true);
@@ -138,5 +144,6 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     all
 }
 
-const USED: &str =
+const IMAGES: &str = "SELECT 1 FROM image_disks WHERE image_disks.snapshot_id = snapshots.id";
+const DISKS: &str =
     "SELECT 1 FROM disks WHERE disks.source_snapshot_id = snapshots.id AND disks.status <> 'Deleting'";

@@ -20,7 +20,7 @@ impl Control {
     }
 }
 
-fn reboot(
+pub(super) fn reboot(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,

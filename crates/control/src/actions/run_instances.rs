@@ -1,11 +1,11 @@
-//! RunInstances: creates and starts 1 to 100 external instances, each with its disks.
+//! RunInstances: creates and starts 1 to 100 external instances, each with its disks: those of its image, and those asked for.
 //!
 //! An external instance is a machine that we do not run, yet it gets a system disk of ours as any
 //! instance does (40 GiB unless asked otherwise, sparse): clients list it, snapshot it, boot from it.
 //! Networks are not managed here: ids of switches and groups are kept as labels.
 
 use super::attach_disk::SYSTEM_DEVICE;
-use super::create_disk::usable_source;
+use super::image_rules::{self, FromImage};
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
@@ -13,7 +13,7 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::control::random;
 use crate::error::node_refusal;
-use crate::rules::{self, EXTERNAL_IMAGE, EXTERNAL_IMAGE_FAMILY, EXTERNAL_TYPE, Token};
+use crate::rules::{self, EXTERNAL_TYPE, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause, InstanceStatus};
 use crate::store::Transaction;
 use crate::{Caller, Control, RegionConfig};
@@ -25,8 +25,10 @@ use tidemark_node::{NodeError, NodeErrorKind};
 
 /// Size of a system disk that nobody asked a size for, in GiB.
 const SYSTEM_GIB: u64 = 40;
+/// Data disks that an instance can be made with.
+const DATA_DISKS_MOST: usize = 16;
 /// Where an instance without a group of its own belongs.
-const DEFAULT_SECURITY_GROUP: &str = "sg-default";
+pub(super) const DEFAULT_SECURITY_GROUP: &str = "sg-default";
 
 impl Control {
     /// Answers when the instances are listed; they are Running soon after. When so many fail at once
@@ -36,7 +38,9 @@ impl Control {
         let token = Token::new(caller, "RunInstances", given, &request, "LastTokenProcessing")?;
         let least = request.min_amount as usize;
         let (control, caller) = (self.clone(), caller.clone());
-        let work = move |t: &mut dyn Transaction| insert_all(t, &control, &caller, &request, token.as_ref());
+        let work = move |t: &mut dyn Transaction| {
+            insert_all(t, &control, &caller, &request, token.as_ref(), Then::Run)
+        };
         let (mut response, jobs) = self.store().write(work).await?;
         self.jobs().wake();
         let ids: Vec<i64> = jobs.iter().map(|(job, _)| *job).collect();
@@ -80,12 +84,22 @@ impl Control {
     }
 }
 
-fn insert_all(
+/// What is to become of new instances.
+#[derive(Clone, Copy, PartialEq)]
+pub(super) enum Then {
+    /// Start them.
+    Run,
+    /// Leave them stopped.
+    Stop,
+}
+
+pub(super) fn insert_all(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,
     request: &Request,
     token: Option<&Token>,
+    then: Then,
 ) -> Result<(Response, Vec<(i64, String)>), ApiError> {
     let now = control.now_ms();
     if let Some(response) = Token::replay(token, t, now)? {
@@ -93,16 +107,20 @@ fn insert_all(
     }
     let region = control.region(Some(&request.region_id))?;
     let resource_group = check(control, region, request)?;
-    let system_encrypted = rules::encrypted(
-        control,
-        &region.id,
-        "SystemDisk.Encrypted",
-        request.system_disk.encrypted,
-        None,
-    )?;
+    let family = request.image_family.as_deref();
+    let image = image_rules::for_instance(t, caller, &region.id, request.image_id.as_deref(), family)?;
+    let system = decide_system(control, region, request, &image)?;
     let mut decided = Vec::new();
-    for disk in &request.data_disks {
-        decided.push(decide(t, control, caller, region, disk)?);
+    for disk in image.data_disks(&request.data_disks) {
+        decided.push(decide(t, control, caller, region, &image, disk)?);
+    }
+    if decided.len() > DATA_DISKS_MOST {
+        let message = format!(
+            "{} data disks are asked for, those of the image {} among them, where {DATA_DISKS_MOST} are allowed.",
+            decided.len(),
+            image.id
+        );
+        return Err(ApiError::new(400, "InstanceDiskNumber.LimitExceed", message));
     }
     if request.dry_run {
         return Err(ApiError::dry_run());
@@ -112,7 +130,14 @@ fn insert_all(
     };
     let mut started = Vec::new();
     for number in 1..=request.amount {
-        let instance = instance_row(t, control, caller, region, request, &resource_group, number)?;
+        let instance = InstanceRow {
+            status: INSTANCE.birth(match then {
+                Then::Run => InstanceCause::RunInstances,
+                Then::Stop => InstanceCause::CreateInstance,
+            })?,
+            image_id: image.id.clone(),
+            ..instance_row(t, control, caller, region, request, &resource_group, number)?
+        };
         instance.insert(t)?;
         tags::set(
             t,
@@ -121,8 +146,12 @@ fn insert_all(
             &instance.id,
             &request.tags,
         )?;
-        insert_disks(t, control, request, &instance, system_encrypted, &decided)?;
-        let job = jobs::add(t, JobKind::RunInstance, &instance.id, &instance.id, "", now)?;
+        insert_disks(t, control, request, &instance, &system, &decided)?;
+        let kind = match then {
+            Then::Run => JobKind::RunInstance,
+            Then::Stop => JobKind::CreateInstance,
+        };
+        let job = jobs::add(t, kind, &instance.id, &instance.id, "", now)?;
         response.instance_id_sets.push(instance.id.clone());
         started.push((job, instance.id));
     }
@@ -146,20 +175,6 @@ fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<
             message,
         ));
     }
-    if let Some(image) = request
-        .image_id
-        .as_deref()
-        .filter(|image| *image != EXTERNAL_IMAGE)
-    {
-        return Err(ApiError::image_not_found(image));
-    }
-    if let Some(family) = request
-        .image_family
-        .as_deref()
-        .filter(|family| *family != EXTERNAL_IMAGE_FAMILY)
-    {
-        return Err(ApiError::image_not_found(family));
-    }
     let policies = request
         .data_disks
         .iter()
@@ -179,11 +194,68 @@ fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<
     Ok(resource_group)
 }
 
-/// What a data disk's snapshot has a say in.
+/// What the image and a data disk's snapshot have a say in.
 struct Decided {
+    disk: DataDisk,
     /// GiB: as wished, and at least the snapshot's.
     size: u64,
     encrypted: bool,
+}
+
+/// What the image has a say in.
+struct DecidedSystem {
+    snapshot_id: String,
+    /// GiB: as wished, and at least the image's.
+    size: u64,
+    encrypted: bool,
+}
+
+fn decide_system(
+    control: &Control,
+    region: &RegionConfig,
+    request: &Request,
+    image: &FromImage,
+) -> Result<DecidedSystem, ApiError> {
+    let wished = &request.system_disk;
+    let level = wished.performance_level.as_deref();
+    let (least, most) = (
+        image.system_gib(),
+        category(&wished.category).map_or(u64::MAX, |category| *category.system_sizes(level).end()),
+    );
+    let refuse = |status, code, why: String| {
+        let message = format!(
+            "The parameter \"SystemDisk.Size\" is not valid: the image {} {why}.",
+            image.id
+        );
+        Err(ApiError::new(status, code, message))
+    };
+    let size = match wished.size {
+        Some(size) if size < least => {
+            let why = format!("needs {least} GiB, not {size}");
+            return refuse(404, "InvalidSystemDiskSize.LessThanImageSize", why);
+        }
+        Some(size) => size,
+        None => system_size(&wished.category, level).max(least),
+    };
+    if size > most {
+        let why = format!(
+            "needs {least} GiB, and a disk of category {} has at most {most}",
+            wished.category
+        );
+        return refuse(400, "InvalidSystemDiskSize.ValueNotSupported", why);
+    }
+    let snapshot = image.system_snapshot();
+    Ok(DecidedSystem {
+        snapshot_id: snapshot.map(|snapshot| snapshot.id.clone()).unwrap_or_default(),
+        size,
+        encrypted: rules::encrypted(
+            control,
+            &region.id,
+            "SystemDisk.Encrypted",
+            wished.encrypted,
+            snapshot,
+        )?,
+    })
 }
 
 fn decide(
@@ -191,19 +263,21 @@ fn decide(
     control: &Control,
     caller: &Caller,
     region: &RegionConfig,
-    disk: &DataDisk,
+    image: &FromImage,
+    disk: DataDisk,
 ) -> Result<Decided, ApiError> {
-    let source = match &disk.snapshot_id {
-        None => None,
-        Some(id) => Some(
-            usable_source(t, caller, &region.id, id).map_err(|error| match error.status {
-                404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
-                _ => error,
-            })?,
-        ),
-    };
+    let source =
+        match &disk.snapshot_id {
+            None => None,
+            Some(id) => Some(image.source(t, caller, &region.id, id).map_err(
+                |error| match error.status {
+                    404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
+                    _ => error,
+                },
+            )?),
+        };
     Ok(Decided {
-        size: data_disk_size(disk, source.as_ref())?,
+        size: data_disk_size(&disk, source.as_ref())?,
         encrypted: rules::encrypted(
             control,
             &region.id,
@@ -211,6 +285,7 @@ fn decide(
             disk.encrypted,
             source.as_ref(),
         )?,
+        disk,
     })
 }
 
@@ -290,7 +365,7 @@ fn instance_row(
         description: request.description.clone().unwrap_or_default(),
         status: INSTANCE.birth(InstanceCause::RunInstances)?,
         instance_type: request.instance_type.clone(),
-        image_id: EXTERNAL_IMAGE.into(),
+        image_id: String::new(),
         region: region.id.clone(),
         zone: request
             .zone_id
@@ -316,13 +391,12 @@ fn insert_disks(
     control: &Control,
     request: &Request,
     instance: &InstanceRow,
-    system_encrypted: bool,
+    decided_system: &DecidedSystem,
     decided: &[Decided],
 ) -> Result<(), ApiError> {
-    let wished: Vec<_> = request
-        .data_disks
+    let wished: Vec<_> = decided
         .iter()
-        .filter_map(|disk| disk.device.clone())
+        .filter_map(|decided| decided.disk.device.clone())
         .collect();
     let mut free = ('b'..='z')
         .map(|letter| format!("/dev/xvd{letter}"))
@@ -334,18 +408,18 @@ fn insert_disks(
         kind: DiskKind::System,
         category: system.category.clone(),
         performance_level: system.performance_level.clone().unwrap_or_default(),
-        size_gib: gib(system
-            .size
-            .unwrap_or_else(|| system_size(&system.category, system.performance_level.as_deref()))),
+        size_gib: gib(decided_system.size),
         device: SYSTEM_DEVICE.into(),
         delete_with_instance: true,
+        source_snapshot_id: decided_system.snapshot_id.clone(),
         image_id: instance.image_id.clone(),
         origin_instance_id: instance.id.clone(),
-        encrypted: system_encrypted,
+        encrypted: decided_system.encrypted,
         ..blank(t, control, instance)?
     };
     insert_disk(t, request, &row)?;
-    for (disk, decided) in request.data_disks.iter().zip(decided) {
+    for decided in decided {
+        let disk = &decided.disk;
         let device = disk.device.clone().or_else(|| free.next());
         let none_free = || {
             ApiError::new(
@@ -446,7 +520,7 @@ fn uuid(mut bytes: [u8; 16]) -> String {
 }
 
 /// Why the node could not make a disk, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Full => node_refusal(403, "OperationDenied.NoStock", "The storage has no room", error),
         NodeErrorKind::Missing | NodeErrorKind::Corrupt => node_refusal(

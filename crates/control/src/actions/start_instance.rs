@@ -35,7 +35,7 @@ impl Control {
     }
 }
 
-fn start(
+pub(super) fn start(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,

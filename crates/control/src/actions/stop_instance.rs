@@ -23,7 +23,7 @@ impl Control {
     }
 }
 
-fn stop(
+pub(super) fn stop(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,

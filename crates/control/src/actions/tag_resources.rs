@@ -1,5 +1,6 @@
 //! TagResources: sets tags on resources; all of them, or none.
 
+use super::image_rules;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::rules;
 use crate::store::{StoreError, Transaction};
@@ -48,7 +49,7 @@ pub(super) fn note_change(
 ) -> Result<(), StoreError> {
     match kind {
         ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
-        ResourceType::Instance | ResourceType::Disk => Ok(()),
+        ResourceType::Instance | ResourceType::Disk | ResourceType::Image => Ok(()),
     }
 }
 
@@ -72,6 +73,7 @@ pub(super) fn all_exist(
             ResourceType::Instance => rules::instance(t, caller, id).map(drop),
             ResourceType::Disk => rules::disk(t, caller, id).map(drop),
             ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
+            ResourceType::Image => image_rules::own(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

@@ -23,6 +23,16 @@ words! {
         DeleteDisk = "delete_disk",
         /// Roll a disk back; the argument is the snapshot.
         ResetDisk = "reset_disk",
+        /// Make a disk larger; the argument is its new size in GiB.
+        ResizeDisk = "resize_disk",
+        /// Give a disk the content that it was made with; the argument is the snapshot, or nothing, and [`THEN_START`].
+        ReInitDisk = "reinit_disk",
+        /// Make the disk that takes the place of an instance's system disk.
+        ReplaceSystemDisk = "replace_system_disk",
+        /// Make a new instance's disks and leave it stopped.
+        CreateInstance = "create_instance",
+        /// Follow the snapshots of an image to their ends.
+        CompleteImage = "complete_image",
         /// Follow a capture to its end.
         CompleteSnapshot = "complete_snapshot",
         /// Have a copy made, and follow it to its end.
@@ -33,6 +43,9 @@ words! {
         UpdateRecord = "update_record",
     }
 }
+
+/// Ends the argument of a job after which the disk's instance is to be started.
+pub(crate) const THEN_START: &str = " start";
 
 record! {
     /// A job that is not finished.

@@ -5,6 +5,7 @@
 //! Not here: which transitions are allowed (`states`), what an action may do (`actions`).
 
 pub(crate) mod disks;
+pub(crate) mod images;
 pub(crate) mod instances;
 pub(crate) mod jobs;
 pub(crate) mod keys;

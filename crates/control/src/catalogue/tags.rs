@@ -13,6 +13,8 @@ words! {
         Disk = "disk",
         /// A snapshot.
         Snapshot = "snapshot",
+        /// An image.
+        Image = "image",
     }
 }
 
@@ -23,6 +25,7 @@ impl ResourceType {
             ResourceType::Instance => "instances",
             ResourceType::Disk => "disks",
             ResourceType::Snapshot => "snapshots",
+            ResourceType::Image => "images",
         }
     }
 }

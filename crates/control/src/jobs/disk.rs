@@ -5,12 +5,13 @@
 
 use super::{JobError, Step, is_final};
 use crate::Control;
-use crate::catalogue::disks::DiskRow;
+use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::instances::InstanceRow;
-use crate::catalogue::jobs::{self, JobRow};
+use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
-use crate::states::{DiskCause, DiskStatus, InstanceStatus};
+use crate::rules;
+use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
 use tidemark_node::{NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, GIB, SnapshotId};
@@ -187,6 +188,118 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
     // A snapshot that was cancelled while this disk was not open can go now.
     control.jobs().hurry();
     Ok(done)
+}
+
+/// What a ClientToken of ResizeDisk stands for: not the disk, which has a token of its own from its making.
+pub(crate) fn growth(disk: &str, gib: i64) -> String {
+    format!("{disk} to {gib} GiB")
+}
+
+/// Makes the volume larger; then the row says so.
+pub(super) async fn resize(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let gib: i64 = job
+        .arguments
+        .parse()
+        .map_err(|_| JobError::Unusable(job.id, format!("{:?} is no size", job.arguments)))?;
+    let bytes = gib.unsigned_abs().saturating_mul(GIB);
+    let mut failure = None;
+    let subject = job.subject.clone();
+    let Some(disk) = control.store().read(move |t| DiskRow::get(t, subject)).await? else {
+        let id = job.id;
+        control.store().write(move |t| jobs::finish(t, id)).await?;
+        return Ok(Step::Done);
+    };
+    let node = control.node_of(&disk.region)?;
+    match node.grow_disk(&disk_id(job, &disk.id)?, bytes).await {
+        Ok(()) => {}
+        // A cancelled capture is still being put away.
+        Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
+        Err(error) if is_final(&error, job) => failure = Some(error),
+        Err(error) => return Err(error.into()),
+    }
+    let (id, subject, grown) = (job.id, job.subject.clone(), failure.is_none());
+    let change = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+        // Whatever state it is in by now: its status is not this job's affair.
+        if let Some(mut disk) = DiskRow::get(t, &subject)?.filter(|disk| grown && disk.size_gib < gib) {
+            disk.size_gib = gib;
+            disk.save(t)?;
+        }
+        if !grown {
+            tokens::take_back(t, &growth(&subject, gib))?;
+        }
+        jobs::finish(t, id)
+    };
+    control.store().write(change).await?;
+    Ok(failure.map_or(Step::Done, Step::Failed))
+}
+
+/// ReIniting → In_use, with the content that the disk was made with.
+pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let (source, start) = match job.arguments.strip_suffix(jobs::THEN_START) {
+        Some(source) => (source, true),
+        None => (job.arguments.as_str(), false),
+    };
+    let mut failure = None;
+    if let Some(row) = subject(control, job, DiskStatus::ReIniting).await? {
+        withdraw(control, job, &row).await?;
+        let disk = disk_id(job, &row.id)?;
+        let source = match source {
+            "" => None,
+            id => Some(snapshot_id(job, id)?),
+        };
+        let node = control.node_of(&row.region)?;
+        match node.reinit_disk(&disk, source.as_ref()).await {
+            Ok(()) => {}
+            Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
+            Err(error) if is_final(&error, job) => failure = Some(error),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let (start, now) = (start && failure.is_none(), control.now_ms());
+    conclude(control, job, DiskStatus::ReIniting, move |t, mut disk| {
+        let instance = InstanceRow::get(t, disk.instance_id.clone().unwrap_or_default())?;
+        disk.status_before = String::new();
+        disk.step(t, DiskCause::ResetDoneInUse)?;
+        match instance {
+            Some(mut instance) if start && instance.status == InstanceStatus::Stopped => {
+                instance.step(t, InstanceCause::StartInstance)?;
+                jobs::add(t, JobKind::StartInstance, &instance.id, &instance.id, "", now).map(drop)
+            }
+            _ => Ok(()),
+        }
+    })
+    .await?;
+    Ok(failure.map_or(Step::Done, Step::Failed))
+}
+
+/// Creating → In_use; the system disk that was there goes. When the new one cannot be made, the old one stays.
+pub(super) async fn replace(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    if let Some(disk) = subject(control, job, DiskStatus::Creating).await?
+        && let Some(error) = make_volume(control, job, &disk).await?
+    {
+        conclude(control, job, DiskStatus::Creating, take_back).await?;
+        return Ok(Step::Failed(error));
+    }
+    let now = control.now_ms();
+    conclude(control, job, DiskStatus::Creating, move |t, mut disk| {
+        let instance = disk.instance_id.clone().unwrap_or_default();
+        for mut old in disks::of_instance(t, &instance)? {
+            if old.kind == DiskKind::System && old.id != disk.id {
+                rules::remove_automatic_snapshots(t, &old, now)?;
+                old.instance_id = None;
+                old.step(t, DiskCause::Replaced)?;
+                jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now)?;
+            }
+        }
+        if let Some(mut instance) = InstanceRow::get(t, &instance)? {
+            instance.image_id.clone_from(&disk.image_id);
+            instance.save(t)?;
+        }
+        disk.attached_ms = Some(now);
+        disk.ever_attached = true;
+        disk.step(t, DiskCause::CreatedAttached).map(drop)
+    })
+    .await
 }
 
 /// ReIniting → the state before.

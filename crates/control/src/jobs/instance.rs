@@ -46,12 +46,31 @@ async fn change(
     control.store().write(work).await
 }
 
+/// Pending → Stopped; Pending → gone when a disk cannot be made.
+pub(super) async fn create(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    match make_disks(control, job, InstanceCause::Created).await? {
+        Some(failed) => Ok(failed),
+        None => {
+            change(control, job, InstanceStatus::Stopped, true, |_, _| Ok(())).await?;
+            Ok(Step::Done)
+        }
+    }
+}
+
 /// Pending → Starting → Running; Pending → gone when a disk cannot be made.
 pub(super) async fn run(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    match make_disks(control, job, InstanceCause::DisksReady).await? {
+        Some(failed) => Ok(failed),
+        None => start(control, job).await,
+    }
+}
+
+/// Makes the disks of an instance that is Pending, and moves it on by `ready`. What it came to, if they could not be made.
+async fn make_disks(control: &Control, job: &JobRow, ready: InstanceCause) -> Result<Option<Step>, JobError> {
     if let Some(own) = subject(control, job, InstanceStatus::Pending).await? {
         for disk in own.iter().filter(|disk| disk.status == DiskStatus::Creating) {
             if let Some(error) = make_volume(control, job, disk).await? {
-                return give_up(control, job, own, error).await;
+                return give_up(control, job, own, error).await.map(Some);
             }
         }
         let now = control.now_ms();
@@ -66,12 +85,12 @@ pub(super) async fn run(control: &Control, job: &JobRow) -> Result<Step, JobErro
                     disk.ever_attached = true;
                     disk.step(t, DiskCause::CreatedAttached)?;
                 }
-                instance.step(t, InstanceCause::DisksReady).map(drop)
+                instance.step(t, ready).map(drop)
             },
         )
         .await?;
     }
-    start(control, job).await
+    Ok(None)
 }
 
 async fn give_up(

@@ -10,7 +10,8 @@
 //! and keeps the reason for the action that may still be waiting.
 //! Not here: which jobs an action starts (`actions`), the captures themselves (`node`).
 
-mod disk;
+pub(crate) mod disk;
+pub(crate) mod image;
 mod instance;
 pub(crate) mod snapshot;
 
@@ -224,6 +225,11 @@ async fn attempt(control: &Control, job: &JobRow) {
         JobKind::DetachDisk => disk::detach(control, job).await,
         JobKind::DeleteDisk => disk::delete(control, job).await,
         JobKind::ResetDisk => disk::reset(control, job).await,
+        JobKind::ResizeDisk => disk::resize(control, job).await,
+        JobKind::ReInitDisk => disk::reinit(control, job).await,
+        JobKind::ReplaceSystemDisk => disk::replace(control, job).await,
+        JobKind::CreateInstance => instance::create(control, job).await,
+        JobKind::CompleteImage => image::complete(control, job).await,
         JobKind::RunInstance => instance::run(control, job).await,
         JobKind::StartInstance => instance::start(control, job).await,
         JobKind::StopInstance => instance::stop(control, job).await,

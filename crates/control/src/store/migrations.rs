@@ -22,4 +22,8 @@ pub(super) const ALL: &[Migration] = &[
         version: 3,
         sql: include_str!("../../migrations/0003_regions.sql"),
     },
+    Migration {
+        version: 4,
+        sql: include_str!("../../migrations/0004_images.sql"),
+    },
 ];

@@ -2,10 +2,13 @@
 
 mod copies;
 mod data;
+mod disks;
 mod encryption;
 mod guest;
+mod images;
 mod instances;
 mod lists;
+mod offer;
 mod records;
 mod refusals;
 mod regions;

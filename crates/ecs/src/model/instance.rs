@@ -171,3 +171,16 @@ pub struct InstanceStatus {
     pub instance_id: String,
     pub status: String,
 }
+
+/// One row of StartInstances, StopInstances, RebootInstances.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct InstanceResponse {
+    pub instance_id: String,
+    /// `200`, or the code of the refusal.
+    pub code: String,
+    pub message: String,
+    pub previous_status: String,
+    pub current_status: String,
+}

@@ -5,19 +5,26 @@
 //! and only fields that the contract calls optional are left out.
 
 mod disk;
+mod image;
 mod instance;
 pub(crate) mod list;
+mod offer;
 mod region;
 mod snapshot;
 mod tag;
 mod task;
 
 pub use disk::{Attachment, DataSource, Disk, DiskLock};
+pub use image::{DiskDeviceMapping, Image, ImageFeatures, ImageShare};
 pub use instance::{
-    EipAddress, Instance, InstanceLock, InstanceStatus, MetadataOptions, NetworkInterface, PrivateIpSet,
-    VpcAttributes,
+    EipAddress, Instance, InstanceLock, InstanceResponse, InstanceStatus, MetadataOptions, NetworkInterface,
+    PrivateIpSet, VpcAttributes,
+};
+pub use offer::{
+    AccountAttribute, AttributeValue, AvailableKind, AvailableZone, InstanceType, InstanceTypeFamily,
+    SecurityGroup, SupportedResource, VSwitch, Vpc,
 };
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
-pub use tag::{Tag, TagResource};
+pub use tag::{CountedTag, Tag, TagCounts, TagResource, TaggedResource};
 pub use task::{OperationProgress, RelatedItem, Task};

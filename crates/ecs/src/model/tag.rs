@@ -24,3 +24,36 @@ pub struct TagResource {
     pub tag_key: String,
     pub tag_value: String,
 }
+
+/// One row of DescribeTags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct CountedTag {
+    pub tag_key: String,
+    pub tag_value: String,
+    pub resource_type_count: TagCounts,
+}
+
+/// How many resources of each type carry a tag.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct TagCounts {
+    pub instance: i64,
+    pub disk: i64,
+    pub snapshot: i64,
+    pub image: i64,
+    #[serde(rename = "Securitygroup")]
+    pub security_group: i64,
+}
+
+/// One row of DescribeResourceByTags.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct TaggedResource {
+    pub resource_id: String,
+    pub resource_type: String,
+    pub region_id: String,
+}

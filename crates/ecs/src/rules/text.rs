@@ -22,6 +22,16 @@ fn starts_with_url(text: &str) -> bool {
 
 /// A resource name: 2 to 128 characters, a letter first, then letters, digits, `:` `_` `.` `-`.
 pub fn name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    match name_of_any_start(params, field, refusal)? {
+        Some(name) if !name.starts_with(char::is_alphabetic) => {
+            Err(refuse(params, field, refusal, "it must start with a letter"))
+        }
+        name => Ok(name),
+    }
+}
+
+/// As [`name`], whatever its first character is.
+pub fn name_of_any_start(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
     let Some(name) = params.get(field) else {
         return Ok(None);
     };
@@ -32,9 +42,6 @@ pub fn name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<Str
     if starts_with_url(name) {
         return fail("it must not start with http:// or https://");
     }
-    if !name.starts_with(char::is_alphabetic) {
-        return fail("it must start with a letter");
-    }
     match name
         .chars()
         .find(|c| !c.is_alphanumeric() && !":_.-".contains(*c))
@@ -43,6 +50,20 @@ pub fn name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<Str
             "{odd:?} is not allowed; use letters, digits, colon, underscore, dot, dash"
         )),
         None => Ok(Some(name.to_owned())),
+    }
+}
+
+/// An image's name or family: as [`name`], and not starting with `acs:` or `aliyun`, which are the vendor's.
+pub fn image_name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    let name = name(params, field, refusal)?;
+    match name.as_deref() {
+        Some(text) if text.starts_with("acs:") || text.starts_with("aliyun") => Err(refuse(
+            params,
+            field,
+            refusal,
+            "it must not start with \"acs:\" or \"aliyun\"",
+        )),
+        _ => Ok(name),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::remote::Remote;
 use crate::types::{NodeError, NodeErrorKind};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemark_env::Fs;
@@ -239,7 +239,7 @@ impl Node {
             .cast(move |host| async move { host.resume_captures(id, for_captures, found) });
         let opened = Disk {
             remote,
-            size_bytes,
+            size_bytes: AtomicU64::new(size_bytes),
             exported: AtomicBool::new(false),
             changing: AsyncMutex::new(()),
             thread: Mutex::new(Some(thread)),

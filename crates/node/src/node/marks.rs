@@ -289,7 +289,7 @@ impl Node {
             .call(|host| async move { (host.volume.roots(), host.volume.parent()) })
             .await?;
         let (root, _) = self
-            .adopt(disk, &decoded(&needed)?, snapshot, open.size_bytes)
+            .adopt(disk, &decoded(&needed)?, snapshot, open.size_bytes())
             .await?;
         let target = Root::from_bytes(&root)?;
         let from = parent.as_deref().map(Root::from_bytes).transpose()?;

@@ -196,7 +196,7 @@ fn charge_type(params: &Params) -> Result<(), ApiError> {
     Ok(())
 }
 
-fn user_data(params: &Params) -> Result<Option<String>, ApiError> {
+pub(super) fn user_data(params: &Params) -> Result<Option<String>, ApiError> {
     let Some(text) = params.get("UserData") else {
         return Ok(None);
     };
@@ -272,7 +272,7 @@ fn private_address(params: &Params, amount: u32) -> Result<Option<Ipv4Addr>, Api
     })
 }
 
-fn auto_release(params: &Params) -> Result<Option<Timestamp>, ApiError> {
+pub(super) fn auto_release(params: &Params) -> Result<Option<Timestamp>, ApiError> {
     let Some(text) = params.get("AutoReleaseTime") else {
         return Ok(None);
     };

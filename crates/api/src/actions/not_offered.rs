@@ -1,0 +1,102 @@
+//! Actions of the contract that are deliberately not offered, and why: a name that is known is not "not found".
+//!
+//! What is not here and not served is unknown: 404 `InvalidAction.NotFound`, as the contract has it for what lies outside its scope.
+
+use tidemark_ecs::ApiError;
+
+/// A name, the status and code of its answer, and the reason.
+struct NotOffered {
+    name: &'static str,
+    status: u16,
+    code: &'static str,
+    why: &'static str,
+}
+
+const fn unsupported(name: &'static str, why: &'static str) -> NotOffered {
+    NotOffered {
+        name,
+        status: 400,
+        code: "UnsupportedOperation",
+        why,
+    }
+}
+
+const fn billing(name: &'static str) -> NotOffered {
+    NotOffered {
+        name,
+        status: 403,
+        code: "ChargeTypeViolation",
+        why: "nothing is billed here: everything is PostPaid, and that cannot be changed",
+    }
+}
+
+const NOT_RUN: &str = "instances are machines that are not run here; ask whoever runs them";
+const NO_NETWORK: &str =
+    "networks are not managed here; ids of switches, groups and addresses are labels on instances";
+const NO_KEY_PAIRS: &str = "key pairs are not managed here; the name of one is a label on an instance";
+const NO_AGENT: &str = "there is no agent in the guests";
+
+const ALL: &[NotOffered] = &[
+    unsupported(
+        "CloneDisks",
+        "a disk is made from a snapshot, which takes an instant: CreateSnapshot, then CreateDisk with SnapshotId",
+    ),
+    unsupported(
+        "ModifyDiskSpec",
+        "a category is a label that is chosen when a disk is made; one engine serves them all",
+    ),
+    unsupported("ModifyInstanceSpec", "there is one instance type"),
+    unsupported("ModifyInstanceVpcAttribute", NO_NETWORK),
+    unsupported("GetInstanceConsoleOutput", NOT_RUN),
+    unsupported("GetInstanceScreenshot", NOT_RUN),
+    unsupported("DescribeInstanceVncUrl", NOT_RUN),
+    unsupported(
+        "ImportImage",
+        "write the image to a system disk over NBD, snapshot that, then CreateImage",
+    ),
+    unsupported(
+        "ExportImage",
+        "every snapshot of an image is an NBD export: copy it from there",
+    ),
+    unsupported("CreateSecurityGroup", NO_NETWORK),
+    unsupported("AllocatePublicIpAddress", NO_NETWORK),
+    unsupported("CreateKeyPair", NO_KEY_PAIRS),
+    unsupported("ImportKeyPair", NO_KEY_PAIRS),
+    unsupported("AttachKeyPair", NO_KEY_PAIRS),
+    unsupported("DetachKeyPair", NO_KEY_PAIRS),
+    unsupported("DeleteKeyPairs", NO_KEY_PAIRS),
+    unsupported("RunCommand", NO_AGENT),
+    unsupported("DescribeInvocationResults", NO_AGENT),
+    billing("ModifyDiskChargeType"),
+    billing("ModifyInstanceChargeType"),
+    billing("RenewInstance"),
+];
+
+/// The answer to an action that is known and not offered.
+pub(super) fn refusal(name: &str) -> Option<ApiError> {
+    let found = ALL.iter().find(|row| row.name == name)?;
+    let message = format!("The action {name} is not offered: {}.", found.why);
+    Some(ApiError::new(found.status, found.code, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_has_a_reason_and_none_is_served() {
+        for (at, row) in ALL.iter().enumerate() {
+            assert!(row.why.len() > 10, "{}", row.name);
+            assert!(
+                ALL[..at].iter().all(|other| other.name != row.name),
+                "{}",
+                row.name
+            );
+            let served = super::super::ACTIONS.iter().any(|action| action.name == row.name);
+            assert!(!served, "{} is served", row.name);
+        }
+        let refusal = refusal("ImportImage").expect("known");
+        assert_eq!((refusal.status, &*refusal.code), (400, "UnsupportedOperation"));
+        assert!(refusal.message.contains("NBD"), "{}", refusal.message);
+    }
+}

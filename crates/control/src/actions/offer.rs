@@ -1,0 +1,204 @@
+//! DescribeInstanceTypes, DescribeInstanceTypeFamilies, DescribeImageSupportInstanceTypes, DescribeAvailableResource,
+//! DescribeAccountAttributes: what is on offer, from the tables that decide about it.
+
+use super::image_rules;
+use crate::rules::EXTERNAL_TYPE;
+use crate::store::Transaction;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::{
+    describe_account_attributes, describe_available_resource, describe_image_support_instance_types,
+    describe_instance_type_families, describe_instance_types,
+};
+use tidemark_ecs::model::{
+    AccountAttribute, AttributeValue, AvailableKind, AvailableZone, InstanceType, InstanceTypeFamily,
+    SupportedResource,
+};
+use tidemark_ecs::rules::Category;
+use tidemark_ecs::rules::disk::CATEGORIES;
+
+const AVAILABLE: &str = "Available";
+const WITH_STOCK: &str = "WithStock";
+
+impl Control {
+    /// The one type: a machine that we do not run, so nothing is known of its processors and its memory.
+    fn external_type(&self) -> InstanceType {
+        InstanceType {
+            instance_type_id: EXTERNAL_TYPE.into(),
+            instance_type_family: EXTERNAL_TYPE.into(),
+            instance_family_level: "EntryLevel".into(),
+            disk_quantity: self.limits().data_disks_per_instance + 1,
+            cpu_architecture: "X86".into(),
+            ..InstanceType::default()
+        }
+    }
+
+    /// All that match.
+    pub async fn describe_instance_types(
+        &self,
+        _caller: &Caller,
+        request: describe_instance_types::Request,
+    ) -> Result<describe_instance_types::Response, ApiError> {
+        let (types, family) = (&request.instance_types, &request.instance_type_family);
+        let fits = (types.is_empty() || types.iter().any(|wanted| wanted == EXTERNAL_TYPE))
+            && family.as_deref().is_none_or(|family| family == EXTERNAL_TYPE);
+        Ok(describe_instance_types::Response {
+            instance_types: fits.then(|| self.external_type()).into_iter().collect(),
+            next_token: String::new(),
+        })
+    }
+
+    /// The one family.
+    pub async fn describe_instance_type_families(
+        &self,
+        _caller: &Caller,
+        request: describe_instance_type_families::Request,
+    ) -> Result<describe_instance_type_families::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        let family = InstanceTypeFamily {
+            instance_type_family_id: EXTERNAL_TYPE.into(),
+            generation: String::new(),
+        };
+        let fits = request.generation.is_none();
+        Ok(describe_instance_type_families::Response {
+            instance_type_families: fits.then_some(family).into_iter().collect(),
+        })
+    }
+
+    /// Every image runs on every type.
+    pub async fn describe_image_support_instance_types(
+        &self,
+        caller: &Caller,
+        request: describe_image_support_instance_types::Request,
+    ) -> Result<describe_image_support_instance_types::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        let (caller, region, id) = (
+            caller.clone(),
+            request.region_id.clone(),
+            request.image_id.clone(),
+        );
+        let read = move |t: &mut dyn Transaction| {
+            image_rules::for_instance(t, &caller, &region, Some(&id), None).map(drop)
+        };
+        self.store().read(read).await?;
+        Ok(describe_image_support_instance_types::Response {
+            region_id: request.region_id,
+            image_id: request.image_id,
+            instance_types: vec![self.external_type()],
+        })
+    }
+
+    /// Of each zone, what was asked about.
+    pub async fn describe_available_resource(
+        &self,
+        _caller: &Caller,
+        request: describe_available_resource::Request,
+    ) -> Result<describe_available_resource::Response, ApiError> {
+        let region = self.region(Some(&request.region_id))?;
+        self.check_zone(region, request.zone_id.as_deref(), 404)?;
+        let is_type_offered = request
+            .instance_type
+            .as_deref()
+            .is_none_or(|kind| kind == EXTERNAL_TYPE);
+        let asked = |zone: &&String| request.zone_id.as_ref().is_none_or(|asked| asked == *zone);
+        let zones = region.zones.iter().filter(asked).map(|zone| AvailableZone {
+            region_id: region.id.clone(),
+            zone_id: zone.clone(),
+            status: AVAILABLE.into(),
+            status_category: WITH_STOCK.into(),
+            available_resources: vec![AvailableKind {
+                kind: request.destination_resource.clone(),
+                supported_resources: of_kind(zone, &request),
+            }],
+        });
+        let is_offered = |zone: &AvailableZone| {
+            let resources = &zone.available_resources;
+            resources.iter().any(|kind| !kind.supported_resources.is_empty())
+        };
+        let available_zones = match request.prepaid || !is_type_offered {
+            true => Vec::new(),
+            false => zones.filter(is_offered).collect(),
+        };
+        Ok(describe_available_resource::Response { available_zones })
+    }
+
+    /// Quotas, as they are configured.
+    pub async fn describe_account_attributes(
+        &self,
+        _caller: &Caller,
+        request: describe_account_attributes::Request,
+    ) -> Result<describe_account_attributes::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        let limits = self.limits();
+        let attributes = [
+            ("instance-network-type", "vpc".to_owned()),
+            ("max-images", limits.images.to_string()),
+            (
+                "max-data-disks-per-instance",
+                limits.data_disks_per_instance.to_string(),
+            ),
+            (
+                "max-manual-snapshots-per-disk",
+                limits.manual_snapshots_per_disk.to_string(),
+            ),
+            ("max-tags-per-resource", limits.tags_per_resource.to_string()),
+        ];
+        let names = &request.attribute_names;
+        let asked = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+        let items = attributes.into_iter().filter(|(name, _)| asked(name));
+        Ok(describe_account_attributes::Response {
+            account_attribute_items: items.map(|(name, value)| attribute(name, value)).collect(),
+        })
+    }
+}
+
+fn attribute(name: &str, value: String) -> AccountAttribute {
+    AccountAttribute {
+        attribute_name: name.into(),
+        attribute_values: vec![AttributeValue {
+            value,
+            ..AttributeValue::default()
+        }],
+    }
+}
+
+fn of_kind(zone: &str, request: &describe_available_resource::Request) -> Vec<SupportedResource> {
+    let wanted = |category: &Category| {
+        let asked = [&request.system_disk_category, &request.data_disk_category];
+        let asked = match request.destination_resource.as_str() {
+            "SystemDisk" => asked[0],
+            _ => asked[1],
+        };
+        asked.as_deref().is_none_or(|name| name == category.name)
+    };
+    let disks = |sizes: fn(&Category) -> std::ops::RangeInclusive<u64>| {
+        let offered = CATEGORIES.iter().filter(|category| wanted(category));
+        offered
+            .map(|category| SupportedResource {
+                min: Some(*sizes(category).start()),
+                max: Some(*sizes(category).end()),
+                unit: Some("GiB".into()),
+                ..value(category.name)
+            })
+            .collect()
+    };
+    match request.destination_resource.as_str() {
+        "Zone" => vec![value(zone)],
+        "IoOptimized" => vec![value("optimized")],
+        "InstanceType" => vec![value(EXTERNAL_TYPE)],
+        "Network" => vec![value("vpc")],
+        "SystemDisk" => disks(|category| category.system_sizes(None)),
+        "DataDisk" => disks(|category| category.data_sizes(None)),
+        // Dedicated hosts.
+        _ => Vec::new(),
+    }
+}
+
+fn value(name: &str) -> SupportedResource {
+    SupportedResource {
+        value: name.into(),
+        status: AVAILABLE.into(),
+        status_category: WITH_STOCK.into(),
+        ..SupportedResource::default()
+    }
+}

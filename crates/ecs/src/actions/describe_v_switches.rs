@@ -1,0 +1,44 @@
+//! DescribeVSwitches: the one switch of the one network.
+
+use crate::model::{VSwitch, list};
+use crate::page::{PageInfo, PageRequest};
+use crate::{ApiError, Params};
+use serde::Serialize;
+
+/// What is asked for; `None` means no filter.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct Request {
+    pub region_id: Option<String>,
+    /// Empty: all.
+    pub ids: Vec<String>,
+    pub vpc_id: Option<String>,
+    pub zone_id: Option<String>,
+    pub is_default: Option<bool>,
+    pub page: PageRequest,
+}
+
+impl Request {
+    /// Reads and checks the parameters.
+    pub fn parse(params: &Params) -> Result<Self, ApiError> {
+        Ok(Self {
+            region_id: params.text("RegionId"),
+            ids: params.text("VSwitchId").into_iter().collect(),
+            vpc_id: params.text("VpcId"),
+            zone_id: params.text("ZoneId"),
+            is_default: params.boolean("IsDefault")?,
+            page: PageRequest::parse(params, 100, 100)?,
+        })
+    }
+}
+
+/// One page.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "PascalCase")]
+#[allow(missing_docs, reason = "the field names are the contract's own")]
+pub struct Response {
+    #[serde(rename = "VSwitches", with = "list::vswitch")]
+    pub vswitches: Vec<VSwitch>,
+    #[serde(flatten)]
+    pub page: PageInfo,
+}

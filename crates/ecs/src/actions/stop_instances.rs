@@ -1,0 +1,3 @@
+//! StopInstances: see [`start_instances`](super::start_instances).
+
+pub use super::start_instances::{Request, Response};
