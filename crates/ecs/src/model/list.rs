@@ -28,6 +28,13 @@ macro_rules! lists {
 
 lists! {
     attachment => "Attachment",
+    data_point => "DataPoint",
+    meter_item => "MeterItem",
+    operation_progress => "OperationProgress",
+    related_item => "RelatedItem",
+    snapshot_group => "SnapshotGroup",
+    snapshot_link => "SnapshotLink",
+    snapshot_package => "SnapshotPackage",
     mount_instance => "MountInstance",
     deleted_snapshot => "DeletedSnapshot",
     disk => "Disk",

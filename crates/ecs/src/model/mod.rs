@@ -9,6 +9,9 @@ mod instance;
 pub(crate) mod list;
 mod region;
 mod snapshot;
+mod snapshot_group;
+mod snapshot_link;
+mod snapshot_lock;
 mod tag;
 
 pub use disk::{Attachment, DataSource, Disk, DiskLock};
@@ -18,4 +21,7 @@ pub use instance::{
 };
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
+pub use snapshot_group::{GroupMember, GroupTag, OperationProgress, RelatedItem, SnapshotGroup};
+pub use snapshot_link::{DataPoint, SnapshotLink};
+pub use snapshot_lock::LockedSnapshot;
 pub use tag::{Tag, TagResource};
