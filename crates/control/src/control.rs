@@ -6,7 +6,7 @@ use crate::config::{ControlConfig, Limits};
 use crate::jobs::Jobs;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
-use crate::{ControlError, events, housekeeping, jobs, keys};
+use crate::{ControlError, events, housekeeping, jobs, keys, space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -73,10 +73,12 @@ impl Control {
         // Before any disk is open, so that nothing that happens to one is missed.
         let events = control.node().events();
         control.reopen_disks().await?;
+        control.reconcile_usage().await?;
         let background = vec![
             tokio::spawn(events::listen(control.clone(), events)),
             tokio::spawn(jobs::work(control.clone())),
             tokio::spawn(housekeeping::keep(control.clone())),
+            tokio::spawn(space::account(control.clone())),
         ];
         *control.background() = background;
         Ok(control)

@@ -5,8 +5,9 @@ use crate::actions::delete_instance;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
-use crate::catalogue::{nonces, tokens};
+use crate::catalogue::{locks, nonces, tokens, usage};
 use crate::clock::DAY_MS;
+use crate::config::Limits;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -34,7 +35,9 @@ impl Control {
     /// One round: what is due at this time of the configured clock. Runs by itself, too.
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
-        self.store().write(move |t| expire(t, now)).await?;
+        let limits = self.limits().clone();
+        self.store().write(move |t| expire(t, &limits, now)).await?;
+        self.reconcile_usage().await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())
@@ -68,13 +71,20 @@ impl Control {
     }
 }
 
-fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
+fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiError> {
     nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
+    usage::sweep(
+        t,
+        now - i64::try_from(limits.usage_kept_days)
+            .unwrap_or(i64::MAX / DAY_MS)
+            .saturating_mul(DAY_MS),
+    )?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
-        if rules::in_transfer(t, &row.id)?.is_some() {
+        // What is being made from it needs it still; a lock may end later than its retention.
+        if rules::in_transfer(t, &row.id)?.is_some() || locks::binding(t, &row.id, now)?.is_some() {
             continue; // the next round
         }
         tracing::info!(snapshot = %row.id, "its time is over");

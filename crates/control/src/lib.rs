@@ -19,9 +19,11 @@ mod events;
 mod housekeeping;
 mod jobs;
 mod keys;
+mod metering;
 mod rebuild;
 mod record_meta;
 mod rules;
+mod space;
 pub mod states;
 mod store;
 mod views;
@@ -32,6 +34,7 @@ pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
 pub use control::{Caller, Control};
 pub use error::ControlError;
 pub use keys::AccessKey;
+pub use metering::Price;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.

@@ -2,6 +2,7 @@
 
 use crate::Control;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
+use crate::catalogue::groups;
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
@@ -202,18 +203,31 @@ pub(crate) struct SnapshotView {
     pub(crate) row: SnapshotRow,
     tags: Vec<Tag>,
     used: bool,
+    /// The group that it is in, or `""`.
+    group: String,
 }
 
 impl SnapshotView {
     pub(crate) fn read(t: &mut dyn Transaction, row: SnapshotRow) -> Result<Self, StoreError> {
         let tags = tags::of(t, ResourceType::Snapshot, &row.id)?;
         let used = disks::any_from(t, &row.id)?;
-        Ok(Self { row, tags, used })
+        let group = groups::of_snapshot(t, &row.id)?.map(|group| group.id);
+        Ok(Self {
+            row,
+            tags,
+            used,
+            group: group.unwrap_or_default(),
+        })
     }
 
     /// `percent` and `remaining` (seconds) count while it is in creation.
     pub(crate) fn show(self, control: &Control, percent: i64, remaining: u64) -> Snapshot {
-        let SnapshotView { row, tags, used } = self;
+        let SnapshotView {
+            row,
+            tags,
+            used,
+            group,
+        } = self;
         let accomplished = row.status == SnapshotStatus::Accomplished;
         let progressing = row.status == SnapshotStatus::Progressing;
         let percent = if accomplished { 100 } else { percent.min(99) };
@@ -246,6 +260,7 @@ impl SnapshotView {
             instant_access: row.instant_access,
             instant_access_retention_days: row.instant_access_days,
             snapshot_link_id: row.link_id,
+            snapshot_group_id: group,
             region_id: control.config().region.clone(),
             resource_group_id: row.resource_group,
             encrypted: row.encrypted,

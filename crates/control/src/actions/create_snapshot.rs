@@ -82,7 +82,7 @@ impl Control {
     }
 
     /// A disk that was never attached may still have been written to, through its export.
-    async fn note_past_connections(&self, disk: &str) -> Result<(), StoreError> {
+    pub(super) async fn note_past_connections(&self, disk: &str) -> Result<(), StoreError> {
         let id = disk.to_owned();
         let row = self.store().read(move |t| DiskRow::get(t, id)).await?;
         let Some(row) = row.filter(|row| !row.ever_attached) else {
@@ -183,7 +183,7 @@ fn insert(
 }
 
 /// S10 to S12: only a disk whose content nobody is moving, on an instance that is not changing.
-fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
+pub(super) fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
     if !matches!(disk.status, DiskStatus::InUse | DiskStatus::Available) {
         return Err(rules::wrong_disk_state(disk, "In_use or Available"));
     }
@@ -204,7 +204,11 @@ fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Resu
     Ok(())
 }
 
-fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Result<(), ApiError> {
+pub(super) fn check_quota(
+    t: &mut dyn Transaction,
+    control: &Control,
+    disk: &DiskRow,
+) -> Result<(), ApiError> {
     let limits = control.limits();
     let in_creation = snapshots::progressing(t, &disk.id)?.len() as u64;
     if in_creation >= limits.concurrent_snapshots_per_disk {
@@ -227,7 +231,7 @@ fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Re
 }
 
 /// The creation time is the instant of the mark.
-fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
+pub(super) fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
     if let Some(mut row) = SnapshotRow::get(t, id)? {
         row.marked = true;
         row.created_ms = marked.unix_millis;
@@ -239,7 +243,7 @@ fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), St
 }
 
 /// The mark failed: nothing of the request stays.
-fn take_back(t: &mut dyn Transaction, row: SnapshotRow) -> Result<(), StoreError> {
+pub(super) fn take_back(t: &mut dyn Transaction, row: SnapshotRow) -> Result<(), StoreError> {
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
     jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
     // DeleteSnapshot may have been quicker; then its job sees to the rest.
@@ -264,7 +268,7 @@ pub(super) fn unfinished(t: &mut dyn Transaction, disk: &str, code: &'static str
 }
 
 /// Why the node could not mark, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Missing | NodeErrorKind::Busy | NodeErrorKind::Corrupt | NodeErrorKind::Poisoned => {
             node_refusal(

@@ -30,7 +30,9 @@ fn tag(
         note_change(t, control, kind, id)?;
         tags::set(t, &caller.account, kind, id, &request.tags)?;
         let most = control.limits().tags_per_resource;
-        let count = tags::of(t, kind, id)?.len() as u64;
+        // Those that the service put there itself are not the caller's.
+        let own = |tag: &tidemark_ecs::model::Tag| !tag.key.starts_with(tags::SYSTEM);
+        let count = tags::of(t, kind, id)?.iter().filter(|tag| own(tag)).count() as u64;
         if count > most {
             let message = format!("The {kind} {id} would have {count} tags; {most} are allowed.");
             return Err(ApiError::new(403, "QuotaExceed.Tags", message));
@@ -48,7 +50,7 @@ pub(super) fn note_change(
 ) -> Result<(), StoreError> {
     match kind {
         ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
-        ResourceType::Instance | ResourceType::Disk => Ok(()),
+        ResourceType::Instance | ResourceType::Disk | ResourceType::SnapshotGroup => Ok(()),
     }
 }
 
@@ -72,6 +74,7 @@ pub(super) fn all_exist(
             ResourceType::Instance => rules::instance(t, caller, id).map(drop),
             ResourceType::Disk => rules::disk(t, caller, id).map(drop),
             ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
+            ResourceType::SnapshotGroup => rules::snapshot_group(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

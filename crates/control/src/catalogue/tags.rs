@@ -13,8 +13,13 @@ words! {
         Disk = "disk",
         /// A snapshot.
         Snapshot = "snapshot",
+        /// A snapshot-consistent group.
+        SnapshotGroup = "snapshotgroup",
     }
 }
+
+/// How keys begin that the service sets itself; no caller can.
+pub(crate) const SYSTEM: &str = "acs:";
 
 /// A resource's tags, by key.
 pub(crate) fn of(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<Vec<Tag>, StoreError> {

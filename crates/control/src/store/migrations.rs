@@ -18,4 +18,8 @@ pub(super) const ALL: &[Migration] = &[
         version: 2,
         sql: include_str!("../../migrations/0002_encrypted.sql"),
     },
+    Migration {
+        version: 5,
+        sql: include_str!("../../migrations/0005_groups_and_usage.sql"),
+    },
 ];

@@ -2,9 +2,11 @@
 
 mod data;
 mod encryption;
+mod groups;
 mod guest;
 mod instances;
 mod lists;
+mod locks;
 mod records;
 mod refusals;
 mod restart;
@@ -13,4 +15,5 @@ mod tags;
 mod time;
 mod together;
 mod tokens;
+mod usage;
 mod world;
