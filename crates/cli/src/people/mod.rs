@@ -5,10 +5,12 @@
 //! own objects.
 
 pub mod disk;
+pub mod group;
 pub mod hydration;
 pub mod instance;
 pub mod progress;
 pub mod snapshot;
+pub mod usage;
 
 use crate::client::{Client, ServerError};
 use crate::credentials::ConnectionArgs;

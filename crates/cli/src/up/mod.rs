@@ -49,6 +49,7 @@ Examples:
   tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
   tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
   tidemark up --scrub-rate 0              the vault is not read through in the background (see `tidemark verify`)
+  tidemark up --snapshot-price '0.12 CNY'  `tidemark usage` says what it costs; quotas are in the file's [limits]
   TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
 
 /// Arguments of `tidemark up`.
@@ -84,6 +85,9 @@ pub struct UpArgs {
     /// From the start of one round of the scrub to the next [default: 7d]
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// What a GiB of snapshots costs in a month, for `tidemark usage`; for example "0.12 CNY" [default: nothing]
+    #[arg(long, value_name = "PRICE")]
+    snapshot_price: Option<String>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -102,6 +106,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        snapshot_price,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -115,6 +120,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        snapshot_price,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -210,6 +216,8 @@ async fn serve_on(
             region: settings.region.clone(),
             zone: settings.zone.clone(),
             root_key,
+            limits: settings.limits.clone(),
+            price: settings.price.clone(),
             ..ControlConfig::new(&settings.data_dir)
         },
         node.clone(),
