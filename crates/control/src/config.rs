@@ -33,7 +33,7 @@ pub struct ControlConfig {
     pub poll: Duration,
     /// How often retention, releases and old rows are looked after.
     pub housekeeping: Duration,
-    /// How often is looked whether the vault has to be asked what snapshots take.
+    /// How often is looked whether the vault has to be asked what snapshots take; zero: it is never asked by itself.
     pub accounting: Duration,
     /// What metered space costs, if it costs anything.
     pub price: Option<Price>,

@@ -1,7 +1,7 @@
 //! Asking the vault what snapshots take.
 //!
 //! The answer costs a walk over the trees of all snapshots, so it is asked for in the background, after changes, one walk at
-//! a time, with ten times as long a pause after it. What must stay true: figures that are shown come from the catalogue's
+//! a time, with ten times as long a pause after it; a walk that takes more than a minute is done once a day. What must stay true: figures that are shown come from the catalogue's
 //! rows (`catalogue::usage`) and from nowhere else; after the last change, and a walk that nothing came between, they
 //! are the vault's own, to the byte. Whether a walk is due is in the catalogue, too: a restart does not forget it.
 
@@ -17,15 +17,22 @@ use tidemark_node::SpaceOptions;
 use tidemark_units::{DiskId, MIB};
 
 /// Memory for a walk; a larger vault takes several.
-const TABLE_BYTES: u64 = 32 * MIB;
+const TABLE_BYTES: u64 = 64 * MIB;
 /// The pause after a walk, in walks.
 const PAUSE: u32 = 10;
+/// A longer walk reads so much that it is done once in this time: somebody may have to pay for the reads.
+const LONG: Duration = Duration::from_secs(60);
+const AFTER_A_LONG_ONE: Duration = Duration::from_secs(24 * 3600);
 /// When a walk that failed is tried again, at the earliest.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Keeps the figures right until the control plane is shut down.
 pub(crate) async fn account(control: Control) {
-    let mut pause = control.config().accounting;
+    let least = control.config().accounting;
+    if least.is_zero() {
+        return;
+    }
+    let mut pause = least;
     loop {
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
@@ -34,7 +41,8 @@ pub(crate) async fn account(control: Control) {
         let started = Instant::now();
         pause = tokio::select! {
             reckoned = control.reckon_space() => match reckoned {
-                Ok(_) => control.config().accounting.max(started.elapsed() * PAUSE),
+                Ok(_) if started.elapsed() > LONG => AFTER_A_LONG_ONE,
+                Ok(_) => least.max(started.elapsed() * PAUSE),
                 Err(error) => {
                     tracing::warn!(%error, "what snapshots take cannot be reckoned now; the figures are estimates until it can");
                     RETRY

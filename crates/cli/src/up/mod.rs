@@ -88,6 +88,10 @@ pub struct UpArgs {
     /// What a GiB of snapshots costs in a month, for `tidemark usage`; for example "0.12 CNY" [default: nothing]
     #[arg(long, value_name = "PRICE")]
     snapshot_price: Option<String>,
+    /// The least time between two walks over the vault's trees that make usage figures exact [default: 2s]; 0s: none,
+    /// and figures are estimates. A walk that takes more than a minute is done once a day in any case
+    #[arg(long, value_name = "TIME")]
+    usage_walk_every: Option<String>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -107,6 +111,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         scrub_rate,
         scrub_every,
         snapshot_price,
+        usage_walk_every,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -121,6 +126,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         scrub_rate,
         scrub_every,
         snapshot_price,
+        usage_walk_every,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -211,14 +217,16 @@ async fn serve_on(
     node: &Node,
     stop: &mut Stop,
 ) -> Result<ExitCode> {
+    let usual = ControlConfig::new(&settings.data_dir);
     let control = Control::open(
         ControlConfig {
+            accounting: settings.usage_walk_every.unwrap_or(usual.accounting),
             region: settings.region.clone(),
             zone: settings.zone.clone(),
             root_key,
             limits: settings.limits.clone(),
             price: settings.price.clone(),
-            ..ControlConfig::new(&settings.data_dir)
+            ..usual
         },
         node.clone(),
     )

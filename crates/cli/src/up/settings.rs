@@ -42,6 +42,7 @@ struct ConfigFile {
     scrub_every: Option<String>,
     vault_cache: Option<String>,
     snapshot_price: Option<String>,
+    usage_walk_every: Option<String>,
     #[serde(default)]
     limits: LimitsFile,
 }
@@ -147,6 +148,8 @@ pub struct Given {
     pub scrub_every: Option<String>,
     /// `--snapshot-price`.
     pub snapshot_price: Option<String>,
+    /// `--usage-walk-every`.
+    pub usage_walk_every: Option<String>,
 }
 
 /// What holds.
@@ -178,6 +181,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What metered snapshots cost.
     pub price: Option<Price>,
+    /// The least time between two walks over the vault's trees for exact usage; zero: none. `None`: as usual.
+    pub usage_walk_every: Option<Duration>,
 }
 
 impl Settings {
@@ -204,8 +209,17 @@ impl Settings {
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("data directory {} cannot be resolved", data_dir.display()))?;
         let price = given.snapshot_price.or(file.snapshot_price);
+        let usage_walk_every = given.usage_walk_every.or(file.usage_walk_every);
         let settings = Self {
             limits: file.limits.resolve()?,
+            usage_walk_every: usage_walk_every
+                .map(|text| {
+                    let time = humantime::parse_duration(&text);
+                    time.with_context(|| {
+                        format!("usage-walk-every {text:?} is no time; write 10s, 1day or 0s")
+                    })
+                })
+                .transpose()?,
             price: price
                 .map(|text| {
                     text.parse()
@@ -415,6 +429,9 @@ mod tests {
         let settings =
             resolve("snapshot-price = '0.12 CNY'\n[limits]\ndisks-per-snapshot-group = 3\n").unwrap();
         assert_eq!(settings.price.unwrap().to_string(), "0.120000 CNY");
+        assert_eq!(settings.usage_walk_every, None);
+        let seldom = resolve("usage-walk-every = '0s'\n").unwrap().usage_walk_every;
+        assert_eq!(seldom, Some(Duration::ZERO));
         let expected = Limits {
             disks_per_snapshot_group: 3,
             ..Limits::default()
@@ -425,6 +442,7 @@ mod tests {
             ("[limits]\nsnapshot-group-gib = 0\n", "snapshot-group-gib"),
             ("[limits]\nwishes = 3\n", "wishes"),
             ("snapshot-price = 'much'\n", "much"),
+            ("usage-walk-every = 'seldom'\n", "seldom"),
         ] {
             let error = format!("{:#}", resolve(text).unwrap_err());
             assert!(error.contains(named), "{error}");
