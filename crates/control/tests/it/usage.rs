@@ -320,7 +320,7 @@ async fn chains_are_listed_with_what_they_are_of() {
         (format!("DiskIds=[\"{disk}\"]"), 1),
         (format!("SnapshotLinkIds=[\"{id}\"]"), 1),
         (format!("InstanceId={instance}"), 2),
-        (format!("DiskIds=[]"), 0),
+        ("DiskIds=[]".to_owned(), 0),
         (format!("DiskIds=[\"{other}\"]&SnapshotLinkIds=[\"{id}\"]"), 0),
     ] {
         assert_eq!(listed(&filter).await.1.total_count, found, "{filter}");
