@@ -45,8 +45,12 @@ enum Command {
     Up(up::UpArgs),
     /// Disks: list, show, create, attach, detach, resize, reset, reinit, delete, endpoint
     Disk(people::disk::DiskArgs),
-    /// Snapshots: list, show, create, copy, wait, modify, delete, endpoint
+    /// Snapshots: list, show, create, copy, wait, modify, lock, delete, endpoint
     Snapshot(people::snapshot::SnapshotArgs),
+    /// Snapshots of several disks as of one instant: list, show, create, modify, reset, delete
+    Group(people::group::GroupArgs),
+    /// What snapshots have taken for how long
+    Usage(people::usage::UsageArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),
     /// Images: list, show, create, delete
@@ -85,6 +89,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Up(args) => return up::run(args),
         Command::Disk(args) => people::disk::run(&args)?,
         Command::Snapshot(args) => people::snapshot::run(&args)?,
+        Command::Group(args) => people::group::run(&args)?,
+        Command::Usage(args) => people::usage::run(&args)?,
         Command::Instance(args) => people::instance::run(&args)?,
         Command::Image(args) => people::image::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,

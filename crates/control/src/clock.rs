@@ -34,5 +34,7 @@ impl std::fmt::Debug for Clock {
 pub(crate) const SECOND_MS: i64 = 1000;
 /// Milliseconds in a minute.
 pub(crate) const MINUTE_MS: i64 = 60 * SECOND_MS;
+/// Milliseconds in an hour.
+pub(crate) const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Milliseconds in a day.
-pub(crate) const DAY_MS: i64 = 24 * 60 * MINUTE_MS;
+pub(crate) const DAY_MS: i64 = 24 * HOUR_MS;

@@ -1,6 +1,7 @@
 //! What a control plane is told at start.
 
 use crate::clock::Clock;
+use crate::metering::Price;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,10 @@ pub struct ControlConfig {
     pub poll: Duration,
     /// How often retention, releases and old rows are looked after.
     pub housekeeping: Duration,
+    /// How often is looked whether the vault has to be asked what snapshots take; zero: it is never asked by itself.
+    pub accounting: Duration,
+    /// What metered space costs, if it costs anything.
+    pub price: Option<Price>,
 }
 
 impl ControlConfig {
@@ -45,6 +50,8 @@ impl ControlConfig {
             linger: Duration::from_millis(500),
             poll: Duration::from_secs(1),
             housekeeping: Duration::from_secs(10),
+            accounting: Duration::from_secs(2),
+            price: None,
         }
     }
 }
@@ -77,7 +84,7 @@ impl RegionConfig {
     }
 }
 
-/// Quotas (ecs-api.md 2.5).
+/// Quotas (ecs-api.md 2.5, product.md 2.16).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Manual snapshots of one disk.
@@ -90,6 +97,12 @@ pub struct Limits {
     pub images: u64,
     /// Tags of one resource.
     pub tags_per_resource: u64,
+    /// Disks of one snapshot-consistent group.
+    pub disks_per_snapshot_group: u64,
+    /// All of them together, in GiB.
+    pub snapshot_group_gib: u64,
+    /// How long it is known what was stored when.
+    pub usage_kept_days: u64,
 }
 
 impl Default for Limits {
@@ -100,6 +113,9 @@ impl Default for Limits {
             data_disks_per_instance: 16,
             images: 100,
             tags_per_resource: 20,
+            disks_per_snapshot_group: 16,
+            snapshot_group_gib: 32 * 1024,
+            usage_kept_days: 400,
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::config::{ControlConfig, Limits};
 use crate::jobs::Jobs;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
-use crate::{ControlError, events, housekeeping, jobs, keys, regions};
+use crate::{ControlError, events, housekeeping, jobs, keys, regions, space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -90,9 +90,11 @@ impl Control {
         // Before any disk is open, so that nothing that happens to one is missed.
         let events: Vec<_> = control.inner.nodes.iter().map(Node::events).collect();
         control.reopen_disks().await?;
+        control.reconcile_usage().await?;
         let mut background = vec![
             tokio::spawn(jobs::work(control.clone())),
             tokio::spawn(housekeeping::keep(control.clone())),
+            tokio::spawn(space::account(control.clone())),
         ];
         for events in events {
             background.push(tokio::spawn(events::listen(control.clone(), events)));

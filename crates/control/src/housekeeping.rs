@@ -6,8 +6,9 @@ use crate::catalogue::disks::DiskRow;
 use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
-use crate::catalogue::{nonces, tasks, tokens};
+use crate::catalogue::{locks, nonces, tasks, tokens, usage};
 use crate::clock::DAY_MS;
+use crate::config::Limits;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -38,7 +39,9 @@ impl Control {
     /// One round: what is due at this time of the configured clock. Runs by itself, too.
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
-        self.store().write(move |t| expire(t, now)).await?;
+        let limits = self.limits().clone();
+        self.store().write(move |t| expire(t, &limits, now)).await?;
+        self.reconcile_usage().await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())
@@ -72,15 +75,26 @@ impl Control {
     }
 }
 
-fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
+fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiError> {
     nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
     tasks::sweep(t, now - TASKS_KEPT_MS)?;
+    usage::sweep(
+        t,
+        now - i64::try_from(limits.usage_kept_days)
+            .unwrap_or(i64::MAX / DAY_MS)
+            .saturating_mul(DAY_MS),
+    )?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
-        if rules::in_transfer(t, &row.id)?.is_some() || images::feeds(t, &row.id)?.is_some() {
-            continue; // the next round; an image needs it for as long as there is the image
+        // What is being made from it needs it still, an image for as long as there is the image; a lock may end later
+        // than its retention.
+        let is_needed = rules::in_transfer(t, &row.id)?.is_some()
+            || images::feeds(t, &row.id)?.is_some()
+            || locks::binding(t, &row.id, now)?.is_some();
+        if is_needed {
+            continue; // the next round
         }
         tracing::info!(snapshot = %row.id, "its time is over");
         rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;

@@ -20,10 +20,12 @@ mod housekeeping;
 mod image_view;
 mod jobs;
 mod keys;
+mod metering;
 mod rebuild;
 mod record_meta;
 mod regions;
 mod rules;
+mod space;
 pub mod states;
 mod store;
 mod views;
@@ -34,6 +36,7 @@ pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits, RegionConfig};
 pub use control::{Caller, Control};
 pub use error::ControlError;
 pub use keys::AccessKey;
+pub use metering::Price;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.

@@ -6,12 +6,14 @@
 //!
 //! Not here: reading the vault (the caller), accounts, keys, instances and disks, which are in no vault.
 
+use crate::catalogue::groups::{self, GroupRow};
+use crate::catalogue::locks::LockRow;
 use crate::catalogue::snapshots::{self, SnapshotRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::clock::Clock;
 use crate::config::DEFAULT_ACCOUNT;
 use crate::control::{DEFAULT_RESOURCE_GROUP, random};
-use crate::record_meta::Reading;
+use crate::record_meta::{Reading, RecordedGroup, RecordedLock};
 use crate::states::{SNAPSHOT, SnapshotCause};
 use crate::store::{self, Store, StoreError, Transaction};
 use crate::{CATALOGUE_FILE, ControlError, rules};
@@ -149,6 +151,8 @@ pub(crate) fn restore_one(
         row: row(&mut meta, found),
         ordinal: meta.ordinal(),
         tags: meta.tags(),
+        group: meta.snapshot_group(),
+        lock: meta.lock(),
     };
     for problem in meta.problems {
         tracing::warn!(snapshot = %found.snapshot, %problem, "a snapshot comes back without a part of what was said of it");
@@ -162,6 +166,8 @@ struct NewRow {
     /// Its number in the catalogue that is lost.
     ordinal: Option<i64>,
     tags: Vec<Tag>,
+    group: Option<RecordedGroup>,
+    lock: Option<RecordedLock>,
 }
 
 /// Rows to be, and what is told of them.
@@ -193,6 +199,8 @@ impl Plan {
                 row,
                 ordinal: meta.ordinal(),
                 tags: meta.tags(),
+                group: meta.snapshot_group(),
+                lock: meta.lock(),
             });
             let named = |problem| (one.snapshot.to_string(), problem);
             report.problems.extend(meta.problems.into_iter().map(named));
@@ -283,7 +291,59 @@ fn add(t: &mut dyn Transaction, new: &NewRow) -> Result<(), StoreError> {
         ResourceType::Snapshot,
         &new.row.id,
         &new.tags,
-    )
+    )?;
+    // Those of a copy's record are its original's.
+    if new.row.is_copy() {
+        return Ok(());
+    }
+    if let Some(group) = &new.group {
+        rejoin(t, group, &new.row)?;
+    }
+    if let Some(lock) = &new.lock {
+        relock(t, lock, &new.row)?;
+    }
+    Ok(())
+}
+
+/// The snapshot is in its group again, which is made again with the first of its members.
+fn rejoin(t: &mut dyn Transaction, recorded: &RecordedGroup, row: &SnapshotRow) -> Result<(), StoreError> {
+    match GroupRow::get(t, recorded.id.as_str())? {
+        Some(group) if group.account != row.account => return Ok(()),
+        Some(_) => {}
+        None => {
+            let group = GroupRow {
+                id: recorded.id.clone(),
+                ordinal: GroupRow::next_ordinal(t)?,
+                account: row.account.clone(),
+                region: row.region.clone(),
+                name: recorded.name.clone(),
+                description: recorded.description.clone(),
+                instance_id: recorded.instance_id.clone(),
+                resource_group: row.resource_group.clone(),
+                made: true,
+                created_ms: recorded.created_ms,
+                modified_ms: recorded.created_ms,
+            };
+            group.insert(t)?;
+        }
+    }
+    groups::join(t, &recorded.id, &row.id)
+}
+
+/// The snapshot is locked again. Days that had not begun to count in its record count from its creation.
+fn relock(t: &mut dyn Transaction, recorded: &RecordedLock, row: &SnapshotRow) -> Result<(), StoreError> {
+    let mut lock = LockRow {
+        snapshot_id: row.id.clone(),
+        account: row.account.clone(),
+        duration_days: recorded.duration_days,
+        cool_off_hours: recorded.cool_off_hours,
+        created_ms: recorded.created_ms,
+        cool_off_ends_ms: recorded.cool_off_ends_ms,
+        starts_ms: None,
+        expires_ms: None,
+    };
+    lock.start(recorded.starts_ms.unwrap_or(row.created_ms));
+    lock.insert(t)
 }
 
 /// The disk's chain: the one that it has, the one that the record names, or a new one.

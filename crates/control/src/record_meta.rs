@@ -7,6 +7,8 @@
 //! Not here: what the record itself says (ids, size, time, content), which counts where both could say it.
 
 use crate::catalogue::disks::{DiskKind, DiskRow};
+use crate::catalogue::groups::GroupRow;
+use crate::catalogue::locks::LockRow;
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -90,6 +92,53 @@ pub(crate) struct CopyOf {
     pub(crate) snapshot: String,
     pub(crate) region: String,
     pub(crate) copied_ms: i64,
+}
+
+/// What else belongs to a snapshot: the group that it is in, and its lock. Null says that there is none (any more).
+pub(crate) fn beside(group: Option<&GroupRow>, lock: Option<&LockRow>) -> Map<String, Value> {
+    let group = group.map(|group| {
+        json!({
+            "id": group.id,
+            "name": group.name,
+            "description": group.description,
+            "instance_id": group.instance_id,
+            "created_ms": group.created_ms,
+        })
+    });
+    let lock = lock.map(|lock| {
+        json!({
+            "duration_days": lock.duration_days,
+            "cool_off_hours": lock.cool_off_hours,
+            "created_ms": lock.created_ms,
+            "cool_off_ends_ms": lock.cool_off_ends_ms,
+            "starts_ms": lock.starts_ms,
+        })
+    });
+    object(json!({ "snapshot_group": group, "lock": lock }))
+}
+
+/// A group, as a member's record tells of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RecordedGroup {
+    pub(crate) id: String,
+    #[serde(default)]
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) description: String,
+    #[serde(default)]
+    pub(crate) instance_id: String,
+    pub(crate) created_ms: i64,
+}
+
+/// A lock, as its snapshot's record tells of it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct RecordedLock {
+    pub(crate) duration_days: i64,
+    pub(crate) cool_off_hours: i64,
+    pub(crate) created_ms: i64,
+    pub(crate) cool_off_ends_ms: i64,
+    /// Missing in the record of a snapshot that was locked while it was in creation.
+    pub(crate) starts_ms: Option<i64>,
 }
 
 /// A record's `meta`, read field by field.
@@ -225,6 +274,16 @@ impl<'a> Reading<'a> {
 
     pub(crate) fn copy_of(&mut self) -> Option<CopyOf> {
         self.field("copy_of")
+    }
+
+    pub(crate) fn snapshot_group(&mut self) -> Option<RecordedGroup> {
+        self.field("snapshot_group")
+            .filter(|group: &RecordedGroup| tidemark_ecs::id::is_plausible(&group.id))
+    }
+
+    pub(crate) fn lock(&mut self) -> Option<RecordedLock> {
+        let sane = |lock: &RecordedLock| (1..=36_500).contains(&lock.duration_days);
+        self.field("lock").filter(sane)
     }
 
     pub(crate) fn tags(&mut self) -> Vec<Tag> {

@@ -9,6 +9,7 @@ use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tokens::{self, Known, TokenKey};
+use crate::catalogue::{disks, groups, locks, usage};
 use crate::clock::DAY_MS;
 use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
@@ -245,6 +246,7 @@ pub(crate) fn remove_snapshot(
     by: SnapshotCause,
     now_ms: i64,
 ) -> Result<i64, StoreError> {
+    usage::end(t, &row, now_ms)?;
     row.step(t, by)?;
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
     jobs::drop_kind(t, JobKind::CopySnapshot, &row.id)?;
@@ -255,6 +257,60 @@ pub(crate) fn remove_snapshot(
 /// Has a change of a snapshot written into its record in the vault, after its capture if that still runs.
 pub(crate) fn update_record(t: &mut dyn Transaction, snapshot: &str, now_ms: i64) -> Result<(), StoreError> {
     jobs::add(t, JobKind::UpdateRecord, snapshot, snapshot, "", now_ms).map(drop)
+}
+
+/// Why a snapshot must not be deleted now, if there is a reason; `force`: that disks were made from it is none.
+pub(crate) fn kept(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    force: bool,
+    now_ms: i64,
+) -> Result<Option<ApiError>, StoreError> {
+    if let Some(lock) = locks::binding(t, &row.id, now_ms)? {
+        let until = match lock.expires_ms {
+            Some(end) => format!("until {}", tidemark_ecs::time::seconds(crate::views::at(end))),
+            None => format!("for {} days from its completion", lock.duration_days),
+        };
+        let message = format!("The snapshot {} is locked {until}.", row.id);
+        return Ok(Some(ApiError::new(
+            403,
+            "InvalidOperation.SnapshotLocked",
+            message,
+        )));
+    }
+    if let Some(user) = in_transfer(t, &row.id)? {
+        let message = format!("{user} is being made from the snapshot {}.", row.id);
+        return Ok(Some(ApiError::new(403, "Operation.Conflict", message)));
+    }
+    if let Some(image) = images::feeds(t, &row.id)? {
+        let message = format!(
+            "The image {image} needs the snapshot {}; delete the image first. Force does not help.",
+            row.id
+        );
+        return Ok(Some(ApiError::new(403, "SnapshotCreatedImage", message)));
+    }
+    if !force && disks::any_from(t, &row.id)? {
+        let message = format!(
+            "Disks that were created from the snapshot {} exist; Force deletes it all the same.",
+            row.id
+        );
+        return Ok(Some(ApiError::new(403, "SnapshotCreatedDisk", message)));
+    }
+    Ok(None)
+}
+
+/// The caller's snapshot group; somebody else's does not exist, nor one whose snapshots are all gone.
+pub(crate) fn snapshot_group(
+    t: &mut dyn Transaction,
+    caller: &Caller,
+    id: &str,
+) -> Result<groups::GroupRow, ApiError> {
+    groups::GroupRow::get(t, id)?
+        .filter(|row| caller.sees(&row.account, &row.region))
+        .ok_or_else(|| {
+            let message = format!("The specified SnapshotGroupId {id:?} does not exist.");
+            ApiError::new(404, "InvalidSnapshotGroup.NotFound", message)
+        })
 }
 
 /// Starts the removal of a disk's automatic snapshots, when it is released with them.
@@ -270,8 +326,8 @@ pub(crate) fn remove_automatic_snapshots(
     let rest = "WHERE source_disk_id = $1 AND region = $2 AND source_snapshot_id = '' \
                 AND snapshot_type = 'timer' AND status <> 'deleting'";
     for row in SnapshotRow::select(t, rest, &[(&disk.id).into(), (&disk.region).into()])? {
-        // An image outlives what its snapshots were taken from.
-        if images::feeds(t, &row.id)?.is_some() {
+        // An image outlives what its snapshots were taken from, and so does a lock.
+        if images::feeds(t, &row.id)?.is_some() || locks::binding(t, &row.id, now_ms)?.is_some() {
             continue;
         }
         remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;

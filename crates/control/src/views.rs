@@ -2,6 +2,7 @@
 
 use crate::Control;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
+use crate::catalogue::groups;
 use crate::catalogue::images::{self, ImageRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
@@ -209,6 +210,8 @@ pub(crate) struct SnapshotView {
     pub(crate) row: SnapshotRow,
     tags: Vec<Tag>,
     usage: &'static str,
+    /// The group that it is in, or `""`.
+    group: String,
 }
 
 impl SnapshotView {
@@ -220,12 +223,23 @@ impl SnapshotView {
             (false, true) => "disk",
             (false, false) => "none",
         };
-        Ok(Self { row, tags, usage })
+        let group = groups::of_snapshot(t, &row.id)?.map(|group| group.id);
+        Ok(Self {
+            row,
+            tags,
+            usage,
+            group: group.unwrap_or_default(),
+        })
     }
 
     /// `percent` and `remaining` (seconds) count while it is in creation.
     pub(crate) fn show(self, percent: i64, remaining: u64) -> Snapshot {
-        let SnapshotView { row, tags, usage } = self;
+        let SnapshotView {
+            row,
+            tags,
+            usage,
+            group,
+        } = self;
         let accomplished = row.status == SnapshotStatus::Accomplished;
         let progressing = row.status == SnapshotStatus::Progressing;
         let percent = if accomplished { 100 } else { percent.min(99) };
@@ -258,6 +272,7 @@ impl SnapshotView {
             instant_access: row.instant_access,
             instant_access_retention_days: row.instant_access_days,
             snapshot_link_id: row.link_id,
+            snapshot_group_id: group,
             source_snapshot_id: row.source_snapshot_id,
             source_region_id: row.source_region_id,
             region_id: row.region,

@@ -5,11 +5,13 @@
 //! own objects.
 
 pub mod disk;
+pub mod group;
 pub mod hydration;
 pub mod image;
 pub mod instance;
 pub mod progress;
 pub mod snapshot;
+pub mod usage;
 
 use crate::client::{Client, ServerError};
 use crate::credentials::{Connection, ConnectionArgs};

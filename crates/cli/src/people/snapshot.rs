@@ -71,6 +71,24 @@ const DELETED: Kind = Kind {
     details: &[],
 };
 
+/// A snapshot with a lock.
+const LOCKED: Kind = Kind {
+    name: "locked snapshot",
+    describe: "DescribeLockedSnapshots",
+    // A repeat list, and the answer's list is bare: `locked` reads it.
+    ids: "",
+    wrapper: "LockedSnapshotsInfo",
+    item: "",
+    columns: &[
+        Column::text("snapshot", |r| text(r, "SnapshotId")),
+        Column::text("status", |r| text(r, "LockStatus")),
+        Column::number("days", |r| text(r, "LockDuration")),
+        Column::text("can be changed until", |r| text(r, "CoolOffPeriodExpiredTime")),
+        Column::text("locked until", |r| text(r, "LockExpiredTime")),
+    ],
+    details: &[],
+};
+
 const EXAMPLES: &str = "\
 A snapshot fixes the disk's content at the instant of the call, while the guest
 keeps writing; its data is stored in the background. It is done when its status
@@ -82,6 +100,7 @@ Examples:
   tidemark snapshot wait s-bp1...
   tidemark snapshot copy s-bp1... --to cn-beijing --wait
   tidemark snapshot undelete s-bp1...
+  tidemark snapshot lock s-bp1... --days 30 --cool-off 24
   nbdcopy \"$(tidemark snapshot endpoint s-bp1...)\" image.raw
   tidemark disk reset d-bp1... --snapshot s-bp1...";
 
@@ -193,6 +212,28 @@ enum Verb {
     },
     /// List deleted snapshots that can be brought back
     Deleted,
+    /// Keep a snapshot from being deleted, by anyone, for so many days
+    Lock {
+        /// The snapshot's id
+        snapshot: String,
+        /// For so many days; a lock can be made longer, never shorter
+        #[arg(long, value_name = "DAYS")]
+        days: u32,
+        /// For so many hours it can still be taken off or changed, at most 72
+        #[arg(long, value_name = "HOURS", default_value_t = 0)]
+        cool_off: u32,
+    },
+    /// Take a lock off while its cool-off period lasts
+    Unlock {
+        /// The snapshot's id
+        snapshot: String,
+    },
+    /// List snapshots that have a lock
+    Locked {
+        /// Only those in this state: compliance-cooloff, compliance, expired
+        #[arg(long)]
+        status: Option<String>,
+    },
     /// Print the NBD URI of a snapshot: a read-only export of its content
     Endpoint {
         /// The snapshot's id
@@ -303,6 +344,34 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
                 _ => bail!("{} answered no list", DELETED.describe),
             }
         }
+        Verb::Lock {
+            snapshot,
+            days,
+            cool_off,
+        } => {
+            let (days, cool_off) = (days.to_string(), cool_off.to_string());
+            let parameters = params([
+                ("SnapshotId", snapshot.as_str()),
+                ("LockMode", "compliance"),
+                ("LockDuration", &days),
+                ("CoolOffPeriod", &cool_off),
+            ]);
+            let lock = api.call("LockSnapshot", &parameters)?["LockedSnapshotInfo"].take();
+            let until = match text(&lock, "LockExpiredTime").as_str() {
+                "" => format!("for {days} days from its completion"),
+                until => format!("until {until}"),
+            };
+            api.print_done(&format!("snapshot {snapshot} is locked {until}"), &lock)
+        }
+        Verb::Unlock { snapshot } => {
+            let answer = api.call("UnlockSnapshot", &params([("SnapshotId", snapshot)]))?;
+            api.print_done(&format!("snapshot {snapshot} is not locked any more"), &answer)
+        }
+        Verb::Locked { status } => {
+            let mut parameters = Parameters::new();
+            add(&mut parameters, "LockStatus", status.as_ref());
+            api.print_list(&LOCKED, &locked(&api, parameters)?)
+        }
         Verb::Endpoint { snapshot } => {
             let row = api.get(&SNAPSHOT, snapshot)?;
             print(&disk::endpoint(&api, snapshot)?)?;
@@ -311,6 +380,25 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
                 status => note(&format!("note: {snapshot} is not exported yet: it is {status}")),
             }
         }
+    }
+}
+
+/// All locked snapshots, page after page.
+fn locked(api: &Api, mut parameters: Parameters) -> Result<Vec<Value>> {
+    parameters.push(("MaxResults".into(), "100".into()));
+    let mut rows = Vec::new();
+    loop {
+        let mut answer = api.call(LOCKED.describe, &parameters)?;
+        match answer[LOCKED.wrapper].take() {
+            Value::Array(items) => rows.extend(items),
+            _ => bail!("{} answered no list", LOCKED.describe),
+        }
+        let token = text(&answer, "NextToken");
+        parameters.retain(|(name, _)| name != "NextToken");
+        if token.is_empty() {
+            return Ok(rows);
+        }
+        parameters.push(("NextToken".into(), token));
     }
 }
 

@@ -53,6 +53,7 @@ Examples:
   tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone or [[regions]]
   tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
   tidemark up --scrub-rate 0              the vault is not read through in the background (see `tidemark verify`)
+  tidemark up --snapshot-price '0.12 CNY'  `tidemark usage` says what it costs; quotas are in the file's [limits]
   TIDEMARK_LOG=debug tidemark up          more in the log (standard error)
 
 Regions: one process serves several, each with disks, zones and a vault of its own. The first that is named
@@ -103,6 +104,13 @@ pub struct UpArgs {
     /// From the start of one round of the scrub to the next [default: 7d]
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// What a GiB of snapshots costs in a month, for `tidemark usage`; for example "0.12 CNY" [default: nothing]
+    #[arg(long, value_name = "PRICE")]
+    snapshot_price: Option<String>,
+    /// The least time between two walks over the vault's trees that make usage figures exact [default: 2s]; 0s: none,
+    /// and figures are estimates. A walk that takes more than a minute is done once a day in any case
+    #[arg(long, value_name = "TIME")]
+    usage_walk_every: Option<String>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -122,6 +130,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        snapshot_price,
+        usage_walk_every,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -136,6 +146,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        snapshot_price,
+        usage_walk_every,
         demo,
     })?;
     let secrets = read_secrets(&settings)?;
@@ -263,12 +275,16 @@ async fn serve_on(
     nodes: &[Node],
     stop: &mut Stop,
 ) -> Result<ExitCode> {
+    let usual = ControlConfig::new(&settings.data_dir);
     let regions = settings.regions.iter().map(|region| region.config.clone());
     let control = Control::open_regions(
         ControlConfig {
+            accounting: settings.usage_walk_every.unwrap_or(usual.accounting),
             regions: regions.collect(),
             root_key,
-            ..ControlConfig::new(&settings.data_dir)
+            limits: settings.limits.clone(),
+            price: settings.price.clone(),
+            ..usual
         },
         nodes.to_vec(),
     )

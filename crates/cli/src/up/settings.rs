@@ -9,6 +9,7 @@ use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tidemark_control::{Limits, Price};
 use tidemark_node::{NodeConfig, ScrubConfig};
 use tidemark_units::MIB;
 
@@ -39,6 +40,72 @@ struct ConfigFile {
     scrub_rate: Option<String>,
     scrub_every: Option<String>,
     vault_cache: Option<String>,
+    snapshot_price: Option<String>,
+    usage_walk_every: Option<String>,
+    #[serde(default)]
+    limits: LimitsFile,
+}
+
+/// Quotas, as the `[limits]` table of the file names them; what is not there is as documented.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct LimitsFile {
+    manual_snapshots_per_disk: Option<u64>,
+    concurrent_snapshots_per_disk: Option<u64>,
+    data_disks_per_instance: Option<u64>,
+    tags_per_resource: Option<u64>,
+    disks_per_snapshot_group: Option<u64>,
+    snapshot_group_gib: Option<u64>,
+    usage_kept_days: Option<u64>,
+}
+
+impl LimitsFile {
+    fn resolve(self) -> Result<Limits> {
+        let mut limits = Limits::default();
+        for (name, given, limit) in [
+            (
+                "manual-snapshots-per-disk",
+                self.manual_snapshots_per_disk,
+                &mut limits.manual_snapshots_per_disk,
+            ),
+            (
+                "concurrent-snapshots-per-disk",
+                self.concurrent_snapshots_per_disk,
+                &mut limits.concurrent_snapshots_per_disk,
+            ),
+            (
+                "data-disks-per-instance",
+                self.data_disks_per_instance,
+                &mut limits.data_disks_per_instance,
+            ),
+            (
+                "tags-per-resource",
+                self.tags_per_resource,
+                &mut limits.tags_per_resource,
+            ),
+            (
+                "disks-per-snapshot-group",
+                self.disks_per_snapshot_group,
+                &mut limits.disks_per_snapshot_group,
+            ),
+            (
+                "snapshot-group-gib",
+                self.snapshot_group_gib,
+                &mut limits.snapshot_group_gib,
+            ),
+            (
+                "usage-kept-days",
+                self.usage_kept_days,
+                &mut limits.usage_kept_days,
+            ),
+        ] {
+            if given == Some(0) {
+                bail!("the limit {name} is 0: nothing of that could be made; leave it away for the default");
+            }
+            *limit = given.unwrap_or(*limit);
+        }
+        Ok(limits)
+    }
 }
 
 impl ConfigFile {
@@ -98,6 +165,10 @@ pub struct Given {
     pub scrub_rate: Option<String>,
     /// `--scrub-every`.
     pub scrub_every: Option<String>,
+    /// `--snapshot-price`.
+    pub snapshot_price: Option<String>,
+    /// `--usage-walk-every`.
+    pub usage_walk_every: Option<String>,
 }
 
 /// What holds.
@@ -119,6 +190,12 @@ pub struct Settings {
     pub undelete_window: Duration,
     /// How each vault is scrubbed.
     pub scrub: ScrubConfig,
+    /// Quotas.
+    pub limits: Limits,
+    /// What metered snapshots cost.
+    pub price: Option<Price>,
+    /// The least time between two walks over the vault's trees for exact usage; zero: none. `None`: as usual.
+    pub usage_walk_every: Option<Duration>,
 }
 
 impl Settings {
@@ -142,8 +219,25 @@ impl Settings {
             vault_key_file: file.vault_key_file,
         });
         let vault = given.vault.or(file.vault);
+        let price = given.snapshot_price.or(file.snapshot_price);
+        let usage_walk_every = given.usage_walk_every.or(file.usage_walk_every);
         Ok(Self {
             regions: regions::settle(&given.regions, entries, &data_dir, vault, secret)?,
+            limits: file.limits.resolve()?,
+            usage_walk_every: usage_walk_every
+                .map(|text| {
+                    let time = humantime::parse_duration(&text);
+                    time.with_context(|| {
+                        format!("usage-walk-every {text:?} is no time; write 10s, 1day or 0s")
+                    })
+                })
+                .transpose()?,
+            price: price
+                .map(|text| {
+                    text.parse()
+                        .map_err(|why: String| anyhow::anyhow!("snapshot-price: {why}"))
+                })
+                .transpose()?,
             data_dir,
             listen: given
                 .listen
@@ -328,6 +422,41 @@ mod tests {
         assert!(format!("{:#}", window("soon").unwrap_err()).contains("soon"));
         let by_default = Settings::resolve(Given::default()).unwrap().undelete_window;
         assert_eq!(by_default, Duration::from_secs(24 * 3600));
+    }
+
+    #[test]
+    fn limits_and_the_price_are_in_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        let resolve = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Settings::resolve(Given {
+                config: Some(path.clone()),
+                data_dir: Some("/d".into()),
+                ..Given::default()
+            })
+        };
+        let settings =
+            resolve("snapshot-price = '0.12 CNY'\n[limits]\ndisks-per-snapshot-group = 3\n").unwrap();
+        assert_eq!(settings.price.unwrap().to_string(), "0.120000 CNY");
+        assert_eq!(settings.usage_walk_every, None);
+        let seldom = resolve("usage-walk-every = '0s'\n").unwrap().usage_walk_every;
+        assert_eq!(seldom, Some(Duration::ZERO));
+        let expected = Limits {
+            disks_per_snapshot_group: 3,
+            ..Limits::default()
+        };
+        assert_eq!(settings.limits, expected);
+        assert_eq!(resolve("").unwrap().limits, Limits::default());
+        for (text, named) in [
+            ("[limits]\nsnapshot-group-gib = 0\n", "snapshot-group-gib"),
+            ("[limits]\nwishes = 3\n", "wishes"),
+            ("snapshot-price = 'much'\n", "much"),
+            ("usage-walk-every = 'seldom'\n", "seldom"),
+        ] {
+            let error = format!("{:#}", resolve(text).unwrap_err());
+            assert!(error.contains(named), "{error}");
+        }
     }
 
     #[test]

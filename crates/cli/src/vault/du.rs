@@ -11,7 +11,7 @@ use crate::volume::engine;
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use tidemark_units::SnapshotId;
+use tidemark_units::{DiskId, SnapshotId};
 use tidemark_vault::{
     DeletionSpace, DiskSpace, PackGroup, PackSpace, SnapshotSpace, SpaceOptions, SpaceReport, Vault,
     VaultOptions,
@@ -21,7 +21,8 @@ use tidemark_vault::{
 pub const EXAMPLES: &str = "\
 STORED is what a snapshot holds in the vault, compressed, alone or together with others; ONLY IT is what nothing
 else holds: what deleting just that one frees. The sum of the latter is less than what deleting several frees,
-because of what only they share: name them with --delete. The bucket shrinks when packs do: at the next collection,
+because of what only they share: name them with --delete. COUNTS is each stored byte once: for the oldest snapshot of
+the disk that had one first. It adds up, and is what the service's usage figures say. The bucket shrinks when packs do: at the next collection,
 or when so little of a pack is left that it is rewritten.
 
 Examples:
@@ -63,15 +64,17 @@ pub fn run(args: &DuArgs) -> Result<()> {
         let vault = Vault::open_with(&real.env, at.open(&real.env)?, options)
             .await
             .with_context(|| format!("cannot open the vault in {at}"))?;
+        let (created, first) = created(&vault).await?;
         let options = SpaceOptions {
             delete,
+            first,
             ..SpaceOptions::default()
         };
         let report = vault
             .space(&options)
             .await
             .context("the space cannot be accounted for")?;
-        Ok((report, created(&vault).await?))
+        Ok((report, created))
     })?;
     let object = as_json(&place, &report, &created);
     if args.json {
@@ -80,20 +83,23 @@ pub fn run(args: &DuArgs) -> Result<()> {
     print(&as_text(&object, &report))
 }
 
-/// When each snapshot was made. The accounts stand without it.
-async fn created(vault: &Vault) -> Result<BTreeMap<SnapshotId, i64>> {
-    match vault.snapshots().await {
-        Ok(records) => {
-            let created = records
-                .into_iter()
-                .map(|record| (record.snapshot, record.created_ms));
-            Ok(created.collect())
-        }
+/// When each snapshot was made, and their disks, that of the oldest first. The accounts stand without it.
+async fn created(vault: &Vault) -> Result<(BTreeMap<SnapshotId, i64>, Vec<DiskId>)> {
+    let mut records = match vault.snapshots().await {
+        Ok(records) => records,
         Err(error) => {
             note(&format!("the snapshots' records cannot be read: {error}"))?;
-            Ok(BTreeMap::new())
+            Vec::new()
         }
-    }
+    };
+    records.sort_by(|a, b| (a.created_ms, &a.disk).cmp(&(b.created_ms, &b.disk)));
+    let mut seen = BTreeSet::new();
+    let disks = records.iter().map(|record| record.disk.clone());
+    let first = disks.filter(|disk| seen.insert(disk.clone())).collect();
+    let created = records
+        .into_iter()
+        .map(|record| (record.snapshot, record.created_ms));
+    Ok((created.collect(), first))
 }
 
 fn as_json(place: &VaultPlace, report: &SpaceReport, created: &BTreeMap<SnapshotId, i64>) -> Value {
@@ -106,6 +112,7 @@ fn as_json(place: &VaultPlace, report: &SpaceReport, created: &BTreeMap<Snapshot
             "FullBytes": one.full_bytes,
             "StoredBytes": one.stored_bytes,
             "ExclusiveBytes": one.exclusive_bytes,
+            "CountedBytes": one.counted_bytes,
         })
     };
     let disk = |one: &DiskSpace| {
@@ -114,6 +121,7 @@ fn as_json(place: &VaultPlace, report: &SpaceReport, created: &BTreeMap<Snapshot
             "Snapshots": one.snapshots,
             "StoredBytes": one.stored_bytes,
             "ExclusiveBytes": one.exclusive_bytes,
+            "CountedBytes": one.counted_bytes,
         })
     };
     let deletion = |one: &DeletionSpace| {
@@ -166,6 +174,7 @@ const SNAPSHOTS: &[Column] = &[
     Column::number("data", |row| bytes(row, "FullBytes")),
     Column::number("stored", |row| bytes(row, "StoredBytes")),
     Column::number("only it", |row| bytes(row, "ExclusiveBytes")),
+    Column::number("counts", |row| bytes(row, "CountedBytes")),
 ];
 
 const DISKS: &[Column] = &[
@@ -173,6 +182,7 @@ const DISKS: &[Column] = &[
     Column::number("snapshots", |row| text(row, "Snapshots")),
     Column::number("stored", |row| bytes(row, "StoredBytes")),
     Column::number("only it", |row| bytes(row, "ExclusiveBytes")),
+    Column::number("counts", |row| bytes(row, "CountedBytes")),
 ];
 
 fn rows(object: &Value, name: &str) -> Vec<Value> {
@@ -271,12 +281,14 @@ mod tests {
                 full_bytes: 3 << 30,
                 stored_bytes: 1 << 30,
                 exclusive_bytes: 5 << 20,
+                counted_bytes: 1 << 30,
             }],
             disks: vec![DiskSpace {
                 disk: "d-1".parse().unwrap(),
                 snapshots: 1,
                 stored_bytes: 1 << 30,
                 exclusive_bytes: 5 << 20,
+                counted_bytes: 1 << 30,
             }],
             packs: PackSpace {
                 empty: group(1, 16 << 20, 0),
@@ -313,8 +325,8 @@ mod tests {
         assert_eq!(object["Deletion"]["FreedBytes"], 5 << 20);
         let text = as_text(&object, &report);
         for part in [
-            "DISK  SNAPSHOT  CREATED               SIZE    DATA   STORED  ONLY IT",
-            "d-1   s-1       2023-11-14T22:13:20Z  20 GiB  3 GiB  1 GiB     5 MiB",
+            "DISK  SNAPSHOT  CREATED               SIZE    DATA   STORED  ONLY IT  COUNTS",
+            "d-1   s-1       2023-11-14T22:13:20Z  20 GiB  3 GiB  1 GiB     5 MiB  1 GiB",
             "/srv/vault: 1 GiB of chunks and tree nodes, held by snapshots, in 93 packs of 1.5 GiB",
             "1 pack of 16 MiB with nothing in use",
             "2 packs of 32 MiB, less than half in use (9 MiB)",

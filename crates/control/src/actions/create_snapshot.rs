@@ -199,7 +199,7 @@ pub(super) fn insert(
 }
 
 /// S10 to S12: only a disk whose content nobody is moving, on an instance that is not changing.
-fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
+pub(super) fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
     if !matches!(disk.status, DiskStatus::InUse | DiskStatus::Available) {
         return Err(rules::wrong_disk_state(disk, "In_use or Available"));
     }
@@ -224,7 +224,11 @@ fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Resu
     Ok(())
 }
 
-fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Result<(), ApiError> {
+pub(super) fn check_quota(
+    t: &mut dyn Transaction,
+    control: &Control,
+    disk: &DiskRow,
+) -> Result<(), ApiError> {
     let limits = control.limits();
     let in_creation = snapshots::progressing(t, &disk.id)?.len() as u64;
     if in_creation >= limits.concurrent_snapshots_per_disk {

@@ -1,6 +1,5 @@
 //! DeleteSnapshot: deletes a snapshot; cancels one in creation.
 
-use crate::catalogue::{disks, images};
 use crate::rules;
 use crate::states::SnapshotCause;
 use crate::store::Transaction;
@@ -29,28 +28,14 @@ fn delete(
 ) -> Result<i64, ApiError> {
     control.check_region(request.region_id.as_deref())?;
     let row = rules::snapshot(t, caller, &request.snapshot_id)?;
-    if let Some(user) = rules::in_transfer(t, &row.id)? {
-        let message = format!("{user} is being made from the snapshot {}.", row.id);
-        return Err(ApiError::new(403, "Operation.Conflict", message));
-    }
-    if let Some(image) = images::feeds(t, &row.id)? {
-        let message = format!(
-            "The image {image} needs the snapshot {}; delete the image first. Force does not help.",
-            row.id
-        );
-        return Err(ApiError::new(403, "SnapshotCreatedImage", message));
-    }
-    if !request.force && disks::any_from(t, &row.id)? {
-        let message = format!(
-            "Disks that were created from the snapshot {} exist; Force deletes it all the same.",
-            row.id
-        );
-        return Err(ApiError::new(403, "SnapshotCreatedDisk", message));
+    let now = control.now_ms();
+    if let Some(refusal) = rules::kept(t, &row, request.force, now)? {
+        return Err(refusal);
     }
     Ok(rules::remove_snapshot(
         t,
         row,
         SnapshotCause::DeleteSnapshot,
-        control.now_ms(),
+        now,
     )?)
 }

@@ -66,7 +66,7 @@ impl Control {
     }
 
     /// Whether the capture has just ended; else its percent and the seconds left.
-    async fn progress_of(&self, row: &SnapshotRow) -> Result<(bool, i64, u64), StoreError> {
+    pub(super) async fn progress_of(&self, row: &SnapshotRow) -> Result<(bool, i64, u64), StoreError> {
         let nothing = (false, row.percent, 0);
         if row.status != SnapshotStatus::Progressing || !row.marked {
             return Ok(nothing);

@@ -1,11 +1,13 @@
 //! ResetDisk: rolls a disk back, in place, to one of its own snapshots.
 
 use super::create_snapshot::unfinished;
+use crate::catalogue::disks::DiskRow;
 use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::snapshots::SnapshotRow;
 use crate::error::node_refusal;
 use crate::rules;
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceStatus, SnapshotStatus};
-use crate::store::Transaction;
+use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::reset_disk::{Request, Response};
@@ -43,8 +45,22 @@ fn reset(
     request: &Request,
 ) -> Result<i64, ApiError> {
     control.check_region(request.region_id.as_deref())?;
-    let mut disk = rules::disk(t, caller, &request.disk_id)?;
-    let snapshot = rules::snapshot(t, caller, &request.snapshot_id)?;
+    let (disk, snapshot) = check(t, caller, &request.disk_id, &request.snapshot_id)?;
+    if request.dry_run {
+        return Err(ApiError::dry_run());
+    }
+    Ok(begin(t, disk, &snapshot, control.now_ms())?)
+}
+
+/// Everything that must be so before a disk can be rolled back to a snapshot; answers both.
+pub(super) fn check(
+    t: &mut dyn Transaction,
+    caller: &Caller,
+    disk: &str,
+    snapshot: &str,
+) -> Result<(DiskRow, SnapshotRow), ApiError> {
+    let disk = rules::disk(t, caller, disk)?;
+    let snapshot = rules::snapshot(t, caller, snapshot)?;
     let instance = match &disk.instance_id {
         Some(id) => Some(rules::instance(t, caller, id)?),
         None => None,
@@ -93,19 +109,18 @@ fn reset(
         }
     }
     unfinished(t, &disk.id, "IncorrectDiskStatus.HasUnfinishedSnapshot")?;
-    if request.dry_run {
-        return Err(ApiError::dry_run());
-    }
-    let now = control.now_ms();
+    Ok((disk, snapshot))
+}
+
+/// Promises the rollback; answers its job.
+pub(super) fn begin(
+    t: &mut dyn Transaction,
+    mut disk: DiskRow,
+    snapshot: &SnapshotRow,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
     disk.status_before = disk.status.word().into();
     disk.step(t, DiskCause::ResetDisk)?;
     let lane = disk.instance_id.as_ref().unwrap_or(&disk.id);
-    Ok(jobs::add(
-        t,
-        JobKind::ResetDisk,
-        &disk.id,
-        lane,
-        &snapshot.id,
-        now,
-    )?)
+    jobs::add(t, JobKind::ResetDisk, &disk.id, lane, &snapshot.id, now_ms)
 }

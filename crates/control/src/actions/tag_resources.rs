@@ -31,7 +31,9 @@ fn tag(
         note_change(t, control, kind, id)?;
         tags::set(t, &caller.account, kind, id, &request.tags)?;
         let most = control.limits().tags_per_resource;
-        let count = tags::of(t, kind, id)?.len() as u64;
+        // Those that the service put there itself are not the caller's.
+        let own = |tag: &tidemark_ecs::model::Tag| !tag.key.starts_with(tags::SYSTEM);
+        let count = tags::of(t, kind, id)?.iter().filter(|tag| own(tag)).count() as u64;
         if count > most {
             let message = format!("The {kind} {id} would have {count} tags; {most} are allowed.");
             return Err(ApiError::new(403, "QuotaExceed.Tags", message));
@@ -49,7 +51,9 @@ pub(super) fn note_change(
 ) -> Result<(), StoreError> {
     match kind {
         ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
-        ResourceType::Instance | ResourceType::Disk | ResourceType::Image => Ok(()),
+        ResourceType::Instance | ResourceType::Disk | ResourceType::Image | ResourceType::SnapshotGroup => {
+            Ok(())
+        }
     }
 }
 
@@ -74,6 +78,7 @@ pub(super) fn all_exist(
             ResourceType::Disk => rules::disk(t, caller, id).map(drop),
             ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
             ResourceType::Image => image_rules::own(t, caller, id).map(drop),
+            ResourceType::SnapshotGroup => rules::snapshot_group(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

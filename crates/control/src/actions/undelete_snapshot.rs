@@ -2,6 +2,7 @@
 
 use super::describe_deleted_snapshots::vault_error;
 use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::usage;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
 use crate::states::SnapshotStatus;
@@ -81,6 +82,7 @@ fn restore(
     now_ms: i64,
 ) -> Result<(), ApiError> {
     rebuild::restore_one(t, region, found)?;
+    usage::reconcile(t, now_ms)?;
     let row = SnapshotRow::get(t, found.snapshot.as_str())?;
     if let Some(mut row) = row.filter(|row| row.expires_ms.is_some_and(|end| end <= now_ms)) {
         (row.retention_days, row.expires_ms, row.modified_ms) = (None, None, now_ms);

@@ -5,11 +5,13 @@
 //! Not here: which transitions are allowed (`states`), what an action may do (`actions`).
 
 pub(crate) mod disks;
+pub(crate) mod groups;
 pub(crate) mod images;
 pub(crate) mod instances;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 mod listing;
+pub(crate) mod locks;
 pub(crate) mod nonces;
 mod record;
 pub(crate) mod regions;
@@ -17,6 +19,7 @@ pub(crate) mod snapshots;
 pub(crate) mod tags;
 pub(crate) mod tasks;
 pub(crate) mod tokens;
+pub(crate) mod usage;
 
 pub(crate) use listing::Conditions;
 pub(crate) use record::{Column, record};

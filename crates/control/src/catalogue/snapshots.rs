@@ -1,6 +1,6 @@
 //! Snapshots, and the chains (links) that they form.
 
-use super::{next_number, record};
+use super::{groups, locks, next_number, record};
 use crate::catalogue::disks::DiskKind;
 use crate::states::{SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
@@ -70,7 +70,12 @@ impl SnapshotRow {
 
     /// Does one transition of the table and writes the row; `false`: the snapshot is gone now.
     pub(crate) fn step(&mut self, t: &mut dyn Transaction, by: SnapshotCause) -> Result<bool, StoreError> {
-        match SNAPSHOT.next(self.status, by)? {
+        let next = SNAPSHOT.next(self.status, by)?;
+        if next.is_none_or(|status| status == SnapshotStatus::Deleting) {
+            groups::leave(t, &self.id)?;
+            locks::forget(t, &self.id)?;
+        }
+        match next {
             Some(status) => {
                 self.status = status;
                 self.save(t)?;

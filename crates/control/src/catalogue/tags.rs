@@ -15,6 +15,8 @@ words! {
         Snapshot = "snapshot",
         /// An image.
         Image = "image",
+        /// A snapshot-consistent group.
+        SnapshotGroup = "snapshotgroup",
     }
 }
 
@@ -26,9 +28,13 @@ impl ResourceType {
             ResourceType::Disk => "disks",
             ResourceType::Snapshot => "snapshots",
             ResourceType::Image => "images",
+            ResourceType::SnapshotGroup => "snapshot_groups",
         }
     }
 }
+
+/// How keys begin that the service sets itself; no caller can.
+pub(crate) const SYSTEM: &str = "acs:";
 
 /// A resource's tags, by key.
 pub(crate) fn of(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<Vec<Tag>, StoreError> {

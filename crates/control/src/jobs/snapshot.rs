@@ -5,12 +5,14 @@ use super::{JobError, Step};
 use crate::Control;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
+use crate::catalogue::locks::LockRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
-use crate::record_meta;
+use crate::catalogue::{groups, locks, usage};
 use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
+use crate::{record_meta, rules};
 use tidemark_node::{NodeError, NodeErrorKind, SnapshotCopyRequest, SnapshotStatus as Capture};
 
 /// progressing → accomplished or failed; or gone, when a crash came before the mark.
@@ -127,12 +129,18 @@ pub(crate) async fn settle(
                 row.full_bytes = i64::try_from(summary.full_bytes).unwrap_or(i64::MAX);
                 row.stored_bytes = i64::try_from(summary.stored_bytes).unwrap_or(i64::MAX);
                 tokens::answered(t, &row.id)?;
-                row.step(t, SnapshotCause::Captured).map(drop)
+                groups::settled(t, &row.id)?;
+                if locks::accomplished(t, &row.id, now)? {
+                    rules::update_record(t, &row.id, now)?;
+                }
+                row.step(t, SnapshotCause::Captured)?;
+                usage::begin(t, &row, now)
             }
             Capture::Failed(why) => {
                 row.failure = why;
                 row.marked = true;
                 tokens::answered(t, &row.id)?;
+                groups::settled(t, &row.id)?;
                 row.step(t, SnapshotCause::CaptureFailed).map(drop)
             }
             Capture::Unknown if row.marked => {
@@ -165,12 +173,15 @@ pub(super) async fn update_record(control: &Control, job: &JobRow) -> Result<Ste
         let last = jobs::newest(t, JobKind::UpdateRecord, &id)?;
         let row = SnapshotRow::get(t, &id)?.filter(|row| row.status == SnapshotStatus::Accomplished);
         let tags = tags::of(t, ResourceType::Snapshot, &id)?;
-        Ok((last, row.map(|row| (row, tags))))
+        let (group, lock) = (groups::of_snapshot(t, &id)?, LockRow::get(t, id.as_str())?);
+        let beside = record_meta::beside(group.as_ref(), lock.as_ref());
+        Ok((last, row.map(|row| (row, tags, beside))))
     };
     let (last, found) = control.store().read(read).await?;
-    if let Some((row, tags)) = found {
+    if let Some((row, tags, beside)) = found {
         let snapshot = snapshot_id(job, &row.id)?;
-        let fields = record_meta::fields(&row, &tags);
+        let mut fields = record_meta::fields(&row, &tags);
+        fields.extend(beside);
         let node = control.node_of(&row.region)?;
         if !node.update_record_meta(&snapshot, fields).await? {
             // A directory that is not mounted looks like this, too.
@@ -207,6 +218,8 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
         if let Some(mut row) = SnapshotRow::get(t, &subject)? {
             tags::clear(t, ResourceType::Snapshot, &subject)?;
             row.step(t, SnapshotCause::Deleted)?;
+            // Only now the vault counts its copies for others.
+            usage::want(t)?;
         }
         jobs::finish(t, id)
     };

@@ -26,4 +26,8 @@ pub(super) const ALL: &[Migration] = &[
         version: 4,
         sql: include_str!("../../migrations/0004_images.sql"),
     },
+    Migration {
+        version: 5,
+        sql: include_str!("../../migrations/0005_groups_and_usage.sql"),
+    },
 ];

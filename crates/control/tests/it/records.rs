@@ -323,6 +323,52 @@ async fn a_lost_catalogue_comes_back_from_the_records() {
     world.snapshot_is(gone, "").await;
 }
 
+/// A group that was renamed, a member that was locked after it: both are in the records.
+#[tokio::test]
+async fn groups_and_locks_come_back_with_their_snapshots() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let group = call!(world, create_snapshot_group, "InstanceId={instance}&Name=old")
+        .expect("begun")
+        .snapshot_group_id;
+    let groups = async |world: &World| {
+        let listed = call!(world, describe_snapshot_groups, "").expect("listed");
+        listed.snapshot_groups
+    };
+    for member in groups(&world).await.remove(0).snapshots {
+        world.snapshot_is(&member.snapshot_id, "accomplished").await;
+    }
+    let single = world.snapshot(&disk).await;
+    call!(world, modify_snapshot_group, "SnapshotGroupId={group}&Name=new").expect("renamed");
+    let member = groups(&world).await[0].snapshots[0].snapshot_id.clone();
+    for (snapshot, cool_off) in [(&member, 0), (&single, 1)] {
+        let lock =
+            format!("SnapshotId={snapshot}&LockMode=compliance&LockDuration=9&CoolOffPeriod={cool_off}");
+        call!(world, lock_snapshot, "{lock}").expect("locked");
+    }
+    call!(world, unlock_snapshot, "SnapshotId={single}").expect("in time");
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    let locks = async |world: &World| {
+        let listed = call!(world, describe_locked_snapshots, "").expect("listed");
+        listed.locked_snapshots_info
+    };
+    let (before, locked) = (groups(&world).await, locks(&world).await);
+    assert_eq!((before[0].name.as_str(), locked.len()), ("new", 1));
+
+    let world = world
+        .restart_with(|dir| {
+            lose_the_catalogue(dir);
+            let report = rebuild(dir.path(), found(dir), false, false).expect("rebuilt");
+            assert!(report.problems.is_empty(), "{report:?}");
+        })
+        .await;
+    assert_eq!((groups(&world).await, locks(&world).await), (before, locked));
+    let refused = code(call!(world, delete_snapshot, "SnapshotId={member}"));
+    assert_eq!(refused, (403, "InvalidOperation.SnapshotLocked".into()));
+    call!(world, delete_snapshot, "SnapshotId={single}").expect("its lock was taken off");
+}
+
 #[tokio::test]
 async fn what_is_there_is_refused_or_left_as_it_is() {
     let world = World::new().await;

@@ -230,7 +230,25 @@ impl World {
     }
 
     pub fn advance_days(&self, days: i64) {
-        self.ahead_ms.fetch_add(days * 24 * 3600 * 1000, Ordering::SeqCst);
+        self.advance_ms(days * 24 * 3600 * 1000);
+    }
+
+    pub fn advance_ms(&self, ms: i64) {
+        self.ahead_ms.fetch_add(ms, Ordering::SeqCst);
+    }
+
+    /// As the control plane's clock has it: milliseconds since 1970-01-01 UTC.
+    pub fn now_ms(&self) -> i64 {
+        jiff::Timestamp::now().as_millisecond() + self.ahead_ms.load(Ordering::SeqCst)
+    }
+
+    /// As [`Self::restart`], with so much time between the end and the start.
+    pub async fn restart_later(self, ms: i64) -> World {
+        let ahead = Arc::clone(&self.ahead_ms);
+        self.restart_with(|_| {
+            ahead.fetch_add(ms, Ordering::SeqCst);
+        })
+        .await
     }
 
     /// A new data disk of 20 GiB, Available.

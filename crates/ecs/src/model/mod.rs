@@ -11,6 +11,9 @@ pub(crate) mod list;
 mod offer;
 mod region;
 mod snapshot;
+mod snapshot_group;
+mod snapshot_link;
+mod snapshot_lock;
 mod tag;
 mod task;
 
@@ -26,5 +29,8 @@ pub use offer::{
 };
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
+pub use snapshot_group::{GroupMember, GroupTag, OperationProgress, RelatedItem, SnapshotGroup};
+pub use snapshot_link::{DataPoint, SnapshotLink};
+pub use snapshot_lock::LockedSnapshot;
 pub use tag::{CountedTag, Tag, TagCounts, TagResource, TaggedResource};
-pub use task::{OperationProgress, RelatedItem, Task};
+pub use task::Task;

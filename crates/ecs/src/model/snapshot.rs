@@ -47,6 +47,9 @@ pub struct Snapshot {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instant_access_retention_days: Option<i64>,
     pub snapshot_link_id: String,
+    /// The snapshot-consistent group that it is part of; left out otherwise.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub snapshot_group_id: String,
     /// For copies: where it came from.
     pub source_snapshot_id: String,
     pub source_region_id: String,

@@ -22,16 +22,32 @@ fn starts_with_url(text: &str) -> bool {
 
 /// A resource name: 2 to 128 characters, a letter first, then letters, digits, `:` `_` `.` `-`.
 pub fn name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
-    match name_of_any_start(params, field, refusal)? {
-        Some(name) if !name.starts_with(char::is_alphabetic) => {
-            Err(refuse(params, field, refusal, "it must start with a letter"))
-        }
-        name => Ok(name),
-    }
+    checked_name(params, field, char::is_alphabetic, "a letter", refusal)
 }
 
 /// As [`name`], whatever its first character is.
 pub fn name_of_any_start(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    checked_name(params, field, |_| true, "any character", refusal)
+}
+
+/// A snapshot group's name: as [`name`], where a digit may stand first, too.
+pub fn group_name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    checked_name(
+        params,
+        field,
+        char::is_alphanumeric,
+        "a letter or a digit",
+        refusal,
+    )
+}
+
+fn checked_name(
+    params: &Params,
+    field: &str,
+    may_be_first: fn(char) -> bool,
+    first: &str,
+    refusal: Refusal,
+) -> Result<Option<String>, ApiError> {
     let Some(name) = params.get(field) else {
         return Ok(None);
     };
@@ -41,6 +57,9 @@ pub fn name_of_any_start(params: &Params, field: &str, refusal: Refusal) -> Resu
     }
     if starts_with_url(name) {
         return fail("it must not start with http:// or https://");
+    }
+    if !name.starts_with(may_be_first) {
+        return fail(&format!("it must start with {first}"));
     }
     match name
         .chars()

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tidemark_env::Env;
 use tidemark_units::DiskId;
-use tidemark_vault::{CollectOptions, Root};
+use tidemark_vault::{CollectOptions, Root, SpaceOptions, SpaceReport};
 use tokio::sync::Notify;
 
 /// How long deletions are gathered before the vault is collected for them.
@@ -102,5 +102,15 @@ impl Node {
     /// Frees what nobody needs; also runs by itself, after deletions and every hour.
     pub async fn collect(&self, options: &CollectOptions) -> Result<CollectReport, NodeError> {
         self.shared.collect(options).await
+    }
+
+    /// How much of the vault each snapshot takes. Reads the trees of all of them, beside everything else: seconds for an
+    /// ordinary vault, hours for a huge one.
+    pub async fn space(&self, options: SpaceOptions) -> Result<SpaceReport, NodeError> {
+        let asked = self
+            .shared
+            .vault
+            .call(move |host| async move { host.vault.space(&options).await });
+        Ok(asked.await??)
     }
 }

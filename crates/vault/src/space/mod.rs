@@ -5,6 +5,9 @@
 //! alone holds, and deleting a set of snapshots frees exactly the copies whose holders are all in the set. Everything
 //! is read from head logs and trees, nothing from data packs.
 //!
+//! A copy *counts* for one snapshot, the first of its holders: the oldest of the first disk. When that goes, the next one
+//! takes it over. So these figures add up to what is held, over snapshots as over disks.
+//!
 //! Freed means: no tree refers to it any more. The bucket shrinks later and by steps, because copies lie in packs: one
 //! with nothing live in it goes at the next collection, one that is less than half live is rewritten by a later
 //! one, and what is dead in any other stays until more of that pack is ([`PackSpace`] tells these apart).
@@ -35,7 +38,7 @@ use crate::key;
 use crate::tree::Root;
 use crate::vault::Vault;
 use places::Places;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use sums::Sums;
 use tidemark_units::{CHUNK_BYTES, DiskId, MIB, SnapshotId};
 use walk::Walk;
@@ -50,6 +53,8 @@ pub struct SpaceOptions {
     pub delete: BTreeSet<SnapshotId>,
     /// Most bytes of the table of stored copies in memory.
     pub table_bytes: u64,
+    /// Disks whose snapshots share copies, in the order in which these count for them; all others come after, by id.
+    pub first: Vec<DiskId>,
 }
 
 impl Default for SpaceOptions {
@@ -57,6 +62,7 @@ impl Default for SpaceOptions {
         Self {
             delete: BTreeSet::new(),
             table_bytes: 256 * MIB,
+            first: Vec::new(),
         }
     }
 }
@@ -76,6 +82,9 @@ pub struct SnapshotSpace {
     pub stored_bytes: u64,
     /// Stored bytes that it alone holds: what deleting just this one frees.
     pub exclusive_bytes: u64,
+    /// Stored bytes that count for it: those that no older snapshot of its disk holds, and none of a disk before that
+    /// ([`SpaceOptions::first`]). Over all snapshots they add up to what is held, each copy once.
+    pub counted_bytes: u64,
 }
 
 /// A disk's chain of snapshots.
@@ -89,6 +98,8 @@ pub struct DiskSpace {
     pub stored_bytes: u64,
     /// Stored bytes that only they hold: what deleting the whole chain frees.
     pub exclusive_bytes: u64,
+    /// Stored bytes that count for them ([`SnapshotSpace::counted_bytes`]).
+    pub counted_bytes: u64,
 }
 
 /// Some packs, as objects in the bucket.
@@ -190,26 +201,29 @@ impl Vault {
     async fn space_within(&self, options: &SpaceOptions, bounds: walk::Bounds) -> Result<SpaceReport> {
         let mut tries = 1;
         loop {
-            let live = self.live().await?;
+            let live = self.live(&options.first).await?;
             let error = match self.space_of(&live, options, bounds).await {
                 Ok(report) => return Ok(report),
                 Err(error) => error,
             };
             // A snapshot that was deleted meanwhile may have taken its packs with it.
-            if tries == TRIES || live == self.live().await? {
+            if tries == TRIES || live == self.live(&options.first).await? {
                 return Err(error);
             }
             tries += 1;
         }
     }
 
-    /// Every snapshot that exists, by disk and in the order of their making.
-    async fn live(&self) -> Result<Vec<Live>> {
+    /// Every snapshot that exists, by disk and in the order of their making. The disks named come first, the others by id.
+    async fn live(&self, first: &[DiskId]) -> Result<Vec<Live>> {
         let listed = self.store().list("list disks", key::DISKS).await?;
         let disks: BTreeSet<DiskId> = listed
             .iter()
             .filter_map(|object| Some(key::parse_head(&object.key)?.0))
             .collect();
+        let place: HashMap<&DiskId, usize> = first.iter().zip(0..).collect();
+        let mut disks: Vec<DiskId> = disks.into_iter().collect();
+        disks.sort_by_key(|disk| place.get(disk).copied().unwrap_or(usize::MAX));
         let mut live = Vec::new();
         for disk in disks {
             let head = self.look_at_head_log(&disk).await?;

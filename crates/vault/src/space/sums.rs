@@ -9,6 +9,7 @@ pub(super) struct Sums {
     stored: Vec<u64>,
     disk_stored: Vec<u64>,
     exclusive: Vec<u64>,
+    counted: Vec<u64>,
     disk_exclusive: Vec<u64>,
     /// Each snapshot's disk, by number.
     disk_of: Vec<u32>,
@@ -36,6 +37,7 @@ impl Sums {
             stored: vec![0; live.len() + 1],
             disk_stored: vec![0; disks + 1],
             exclusive: vec![0; live.len()],
+            counted: vec![0; live.len()],
             disk_exclusive: vec![0; disks],
             disk_of,
             doomed_below,
@@ -64,6 +66,7 @@ impl Sums {
         let (Some(first), Some(last)) = (runs.first(), runs.last()) else {
             return;
         };
+        self.counted[first.start as usize] += bytes;
         if last.end - first.start == 1 {
             self.exclusive[first.start as usize] += bytes;
         }
@@ -101,6 +104,7 @@ impl Sums {
                 full_bytes: full_bytes(&one.root),
                 stored_bytes: stored[at],
                 exclusive_bytes: self.exclusive[at],
+                counted_bytes: self.counted[at],
             });
             let disk = self.disk_of[at] as usize;
             if disks.len() == disk {
@@ -109,10 +113,15 @@ impl Sums {
                     snapshots: 0,
                     stored_bytes: disk_stored[disk],
                     exclusive_bytes: self.disk_exclusive[disk],
+                    counted_bytes: 0,
                 });
             }
             disks[disk].snapshots += 1;
+            disks[disk].counted_bytes += self.counted[at];
         }
+        // By id, whichever came first; the snapshots of a disk stay in their order.
+        snapshots.sort_by(|a, b| a.disk.cmp(&b.disk));
+        disks.sort_by(|a, b| a.disk.cmp(&b.disk));
         let doomed = self.doomed_below.last().copied().unwrap_or(0);
         SpaceReport {
             snapshots,
