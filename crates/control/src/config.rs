@@ -21,6 +21,10 @@ pub struct ControlConfig {
     /// Id and secret of the root key. Looked at only when the catalogue has none yet; without it one
     /// is generated.
     pub root_key: Option<(String, String)>,
+    /// The file of the key that secrets in the catalogue are sealed with; `None`: `<data_dir>/secrets.key`.
+    pub secrets_key: Option<PathBuf>,
+    /// Whether webhooks may go to this very machine.
+    pub webhooks_to_this_machine: bool,
     /// Quotas.
     pub limits: Limits,
     /// Business time.
@@ -43,6 +47,8 @@ impl ControlConfig {
             zone: "cn-hangzhou-a".into(),
             account: DEFAULT_ACCOUNT.into(),
             root_key: None,
+            secrets_key: None,
+            webhooks_to_this_machine: false,
             limits: Limits::default(),
             clock: Clock::system(),
             linger: Duration::from_millis(500),
@@ -63,6 +69,18 @@ pub struct Limits {
     pub data_disks_per_instance: u64,
     /// Tags of one resource.
     pub tags_per_resource: u64,
+    /// Access keys of one user, and of the account itself.
+    pub access_keys_per_user: u64,
+    /// Policies attached to one user or role.
+    pub policies_per_holder: u64,
+    /// Webhooks of one account.
+    pub webhooks: u64,
+    /// Events that are kept; older ones go.
+    pub events: u64,
+    /// How long events are kept, in days.
+    pub events_days: u64,
+    /// Events that a webhook may be behind; older ones are left out.
+    pub webhook_backlog: u64,
 }
 
 impl Default for Limits {
@@ -72,6 +90,12 @@ impl Default for Limits {
             concurrent_snapshots_per_disk: 1,
             data_disks_per_instance: 16,
             tags_per_resource: 20,
+            access_keys_per_user: 2,
+            policies_per_holder: 20,
+            webhooks: 20,
+            events: 100_000,
+            events_days: 90,
+            webhook_backlog: 10_000,
         }
     }
 }

@@ -3,9 +3,12 @@
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::config::{ControlConfig, Limits};
+use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::secrets::Secrets;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
+use crate::webhooks::send::Sender;
 use crate::{ControlError, events, housekeeping, jobs, keys};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +29,10 @@ pub struct Caller {
     pub account: String,
     /// The key that signed.
     pub access_key: String,
+    /// Whose key it is, and what they may.
+    pub identity: Identity,
+    /// Where the request came from, if that is known.
+    pub source: Option<std::net::IpAddr>,
 }
 
 /// The control plane. Clones share it.
@@ -37,6 +44,8 @@ pub struct Control {
 struct Inner {
     config: ControlConfig,
     store: Store,
+    secrets: Secrets,
+    sender: Sender,
     node: Node,
     jobs: Jobs,
     /// Highest progress shown of every snapshot in creation, so that it never falls.
@@ -57,10 +66,12 @@ impl Control {
         let path = config.data_dir.join(crate::CATALOGUE_FILE);
         let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
         let store = opened.map_err(|e| ControlError::Config(format!("opening the catalogue: {e}")))??;
-        keys::ensure_root(&store, &config).await?;
+        let secrets = keys::prepare(&store, &config).await?;
         let inner = Inner {
+            sender: Sender::new(config.webhooks_to_this_machine),
             config,
             store,
+            secrets,
             node,
             jobs: Jobs::default(),
             percents: Mutex::default(),
@@ -183,6 +194,14 @@ impl Control {
 
     pub(crate) fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.inner.secrets
+    }
+
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.inner.sender
     }
 
     pub(crate) fn node(&self) -> &Node {

@@ -5,8 +5,10 @@ use crate::actions::delete_instance;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
-use crate::catalogue::{nonces, tokens};
+use crate::catalogue::{events, keys, nonces, tokens};
 use crate::clock::DAY_MS;
+use crate::config::Limits;
+use crate::notices;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -16,6 +18,9 @@ use tidemark_units::DiskId;
 
 /// How long a failed snapshot stays listed.
 const FAILED_KEPT_MS: i64 = 7 * DAY_MS;
+
+/// How long temporary keys are remembered when they have ended, so that who still uses them learns why they do not work.
+const SESSION_REMEMBERED_MS: i64 = DAY_MS;
 
 /// Does the rounds until the control plane is shut down.
 pub(crate) async fn keep(control: Control) {
@@ -34,7 +39,8 @@ impl Control {
     /// One round: what is due at this time of the configured clock. Runs by itself, too.
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
-        self.store().write(move |t| expire(t, now)).await?;
+        let limits = self.limits().clone();
+        self.store().write(move |t| expire(t, &limits, now)).await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())
@@ -68,9 +74,11 @@ impl Control {
     }
 }
 
-fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
+fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiError> {
     nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
+    keys::sweep_sessions(t, now - SESSION_REMEMBERED_MS)?;
+    events::sweep(t, limits, now)?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
@@ -78,6 +86,7 @@ fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
             continue; // the next round
         }
         tracing::info!(snapshot = %row.id, "its time is over");
+        notices::snapshot_expired(t, &row, now)?;
         rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;
     }
     for instance in InstanceRow::select(t, "WHERE auto_release_ms <= $1", &[now.into()])? {

@@ -17,21 +17,29 @@ mod control;
 mod error;
 mod events;
 mod housekeeping;
+mod identity;
 mod jobs;
 mod keys;
+mod notices;
+mod permissions;
+mod ram;
 mod rebuild;
 mod record_meta;
 mod rules;
+mod secrets;
 pub mod states;
 mod store;
 mod views;
+mod webhooks;
 mod words;
 
 pub use clock::Clock;
 pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
 pub use control::{Caller, Control};
 pub use error::ControlError;
-pub use keys::AccessKey;
+pub use identity::Identity;
+pub use keys::{AccessKey, Session, token_hash};
+pub use permissions::is_listed as has_permission_row;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.

@@ -34,7 +34,7 @@ mod vault;
 pub use export::VolumeExport;
 pub use node::Node;
 pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
-pub use tidemark_vault::Secret;
+pub use tidemark_vault::{Loss, Secret};
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, HydrationChange, HydrationStatus,
     MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress,

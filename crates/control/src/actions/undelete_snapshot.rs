@@ -2,6 +2,7 @@
 
 use super::describe_deleted_snapshots::vault_error;
 use crate::catalogue::snapshots::SnapshotRow;
+use crate::notices;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
 use crate::states::SnapshotStatus;
@@ -45,6 +46,7 @@ impl Control {
         self.store()
             .write(move |t| restore(t, &region, &found, now))
             .await?;
+        self.jobs().wake();
         Ok(Response {})
     }
 }
@@ -70,6 +72,9 @@ fn restore(
 ) -> Result<(), ApiError> {
     rebuild::restore_one(t, region, found)?;
     let row = SnapshotRow::get(t, found.snapshot.as_str())?;
+    if let Some(row) = &row {
+        notices::snapshot_undeleted(t, row, now_ms)?;
+    }
     if let Some(mut row) = row.filter(|row| row.expires_ms.is_some_and(|end| end <= now_ms)) {
         (row.retention_days, row.expires_ms, row.modified_ms) = (None, None, now_ms);
         row.save(t)?;

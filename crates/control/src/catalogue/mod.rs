@@ -5,15 +5,18 @@
 //! Not here: which transitions are allowed (`states`), what an action may do (`actions`).
 
 pub(crate) mod disks;
+pub(crate) mod events;
 pub(crate) mod instances;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 mod listing;
 pub(crate) mod nonces;
+pub(crate) mod ram;
 mod record;
 pub(crate) mod snapshots;
 pub(crate) mod tags;
 pub(crate) mod tokens;
+pub(crate) mod webhooks;
 
 pub(crate) use listing::Conditions;
 pub(crate) use record::{Column, record};

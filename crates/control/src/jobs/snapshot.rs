@@ -8,6 +8,7 @@ use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::notices;
 use crate::record_meta;
 use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
@@ -93,17 +94,20 @@ pub(crate) async fn settle(
                 row.full_bytes = i64::try_from(summary.full_bytes).unwrap_or(i64::MAX);
                 row.stored_bytes = i64::try_from(summary.stored_bytes).unwrap_or(i64::MAX);
                 tokens::answered(t, &row.id)?;
-                row.step(t, SnapshotCause::Captured).map(drop)
+                row.step(t, SnapshotCause::Captured)?;
+                notices::snapshot_ended(t, &row, now)
             }
             Capture::Failed(why) => {
                 row.failure = why;
                 row.marked = true;
                 tokens::answered(t, &row.id)?;
-                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+                row.step(t, SnapshotCause::CaptureFailed)?;
+                notices::snapshot_ended(t, &row, now)
             }
             Capture::Unknown if row.marked => {
                 row.failure = "the node has no trace of the mark".into();
-                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+                row.step(t, SnapshotCause::CaptureFailed)?;
+                notices::snapshot_ended(t, &row, now)
             }
             // The mark was never made, and nobody was told of it.
             Capture::Unknown => forget(t, row),
@@ -111,6 +115,7 @@ pub(crate) async fn settle(
         }
     };
     control.store().write(change).await?;
+    control.jobs().wake();
     control.forget_percent(&row.id);
     Ok(true)
 }

@@ -2,9 +2,13 @@
 
 mod data;
 mod encryption;
+mod events;
 mod guest;
 mod instances;
+mod keys;
 mod lists;
+mod permissions;
+mod ram;
 mod records;
 mod refusals;
 mod restart;
@@ -13,4 +17,5 @@ mod tags;
 mod time;
 mod together;
 mod tokens;
+mod webhooks;
 mod world;
