@@ -5,10 +5,17 @@
 //! own objects.
 
 pub mod disk;
+pub mod events;
 pub mod hydration;
 pub mod instance;
+pub mod key;
+pub mod permission;
 pub mod progress;
+mod ram;
+pub mod role;
 pub mod snapshot;
+pub mod user;
+pub mod webhook;
 
 use crate::client::{Client, ServerError};
 use crate::credentials::ConnectionArgs;

@@ -19,6 +19,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
 use settings::{Given, Settings};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -84,6 +85,12 @@ pub struct UpArgs {
     /// From the start of one round of the scrub to the next [default: 7d]
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// The key that secrets in the catalogue are sealed with [default: <data-dir>/secrets.key, made at first start]
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_SECRETS_KEY_FILE")]
+    secrets_key_file: Option<PathBuf>,
+    /// Let webhooks go to this very machine (see `tidemark webhook`)
+    #[arg(long)]
+    webhooks_to_this_machine: bool,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -102,6 +109,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        secrets_key_file,
+        webhooks_to_this_machine,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -115,6 +124,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        secrets_key_file,
+        webhooks_to_this_machine,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -210,6 +221,8 @@ async fn serve_on(
             region: settings.region.clone(),
             zone: settings.zone.clone(),
             root_key,
+            secrets_key: settings.secrets_key_file.clone(),
+            webhooks_to_this_machine: settings.webhooks_to_this_machine,
             ..ControlConfig::new(&settings.data_dir)
         },
         node.clone(),
@@ -246,6 +259,7 @@ async fn answer(
             // The sender's end is an end, too.
             let _ = closed.wait_for(|closed| *closed).await;
         };
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, router).with_graceful_shutdown(until).await
     });
 

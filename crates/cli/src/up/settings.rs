@@ -40,6 +40,8 @@ struct ConfigFile {
     scrub_rate: Option<String>,
     scrub_every: Option<String>,
     vault_cache: Option<String>,
+    secrets_key_file: Option<PathBuf>,
+    webhooks_to_this_machine: Option<bool>,
 }
 
 impl ConfigFile {
@@ -79,6 +81,10 @@ pub struct Given {
     pub scrub_rate: Option<String>,
     /// `--scrub-every`.
     pub scrub_every: Option<String>,
+    /// `--secrets-key-file`.
+    pub secrets_key_file: Option<PathBuf>,
+    /// `--webhooks-to-this-machine`.
+    pub webhooks_to_this_machine: bool,
 }
 
 /// What holds.
@@ -106,6 +112,10 @@ pub struct Settings {
     pub secret: SecretArgs,
     /// How the vault is scrubbed.
     pub scrub: ScrubConfig,
+    /// The key of secrets in the catalogue, when it is not in the data directory.
+    pub secrets_key_file: Option<PathBuf>,
+    /// Whether webhooks may go to this very machine.
+    pub webhooks_to_this_machine: bool,
 }
 
 impl Settings {
@@ -159,6 +169,9 @@ impl Settings {
                 vault_passphrase_file: file.vault_passphrase_file,
                 vault_key_file: file.vault_key_file,
             }),
+            secrets_key_file: given.secrets_key_file.or(file.secrets_key_file),
+            webhooks_to_this_machine: given.webhooks_to_this_machine
+                || file.webhooks_to_this_machine.unwrap_or(false),
             scrub: ScrubConfig {
                 bytes_per_second: match given.scrub_rate.or(file.scrub_rate) {
                     Some(rate) => scrub_rate(&rate)?,
