@@ -27,7 +27,7 @@ class Receiver(http.server.ThreadingHTTPServer):
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.came.append((dict(self.headers), body))
+        self.server.came.append((self.headers, body))
         failing = len(self.server.came) <= self.server.failures
         self.send_response(503 if failing else 200)
         self.end_headers()

@@ -122,7 +122,9 @@ def test_temporary_keys_do_what_their_role_may(new_service):
         assert refused(as_user(service, alone, sdk).disk, disk) == (400, "InvalidSecurityToken.Malformed")
         # A wrong secret with the right token: what was signed is not repeated in the log.
         wrong = dict(keys, AccessKeySecret="wrong")
-        assert refused(as_user(service, wrong, sdk).disk, disk) == (400, "SignatureDoesNotMatch")
+        status, code = refused(as_user(service, wrong, sdk).disk, disk)
+        # The V1 SDK finds its own string in the answer, and blames the secret.
+        assert status == 400 and code in ("SignatureDoesNotMatch", "InvalidAccessKeySecret")
     service.cli("permission", "detach", "AliyunECSReadOnlyAccess", "--role", "auditor")
     service.cli("role", "delete", "auditor")
     assert refused(as_user(service, keys, clients.V3).disk, disk) == (404, "InvalidAccessKeyId.NotFound")
