@@ -91,8 +91,7 @@ async fn a_lost_key_of_the_secrets_is_said_and_not_replaced() {
     let config = ControlConfig::new(world.dir.path().join("control"));
     let error = Control::open(config.clone(), world.node.clone())
         .await
-        .err()
-        .expect("refused");
+        .expect_err("refused");
     assert!(error.to_string().contains("secrets.key"), "{error}");
     assert!(!key.exists(), "a new key would open nothing");
     // Kept elsewhere, it is found when it is named.
