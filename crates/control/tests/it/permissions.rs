@@ -205,6 +205,7 @@ async fn tags_of_resources_requests_and_filters_decide() {
         ("DescribeDisks", "Tag.1.Key=owner".into(), NO),
         ("DescribeDisks", "Tag.1.Key=owner&Tag.1.Value=bob".into(), NO),
         ("DescribeDisks", format!("DiskIds=[\"{alices}\"]"), "ok"),
+        ("DescribeDisks", format!("DiskIds=[\"{alices}\",\"{bobs}\"]"), NO),
         // A filter of a request about one disk says nothing about the disk.
         (
             "DescribeDisks",
@@ -235,6 +236,32 @@ async fn tags_of_resources_requests_and_filters_decide() {
             may(&world, &alice, action, &query).await,
             expected,
             "{action} {query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_only_shown_to_who_may_see_all_that_may_be_in_it() {
+    let world = World::new().await;
+    let not_prod = world
+        .user(
+            "not-prod",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*"},
+            {"Effect":"Deny","Action":"ecs:*","Resource":"*","Condition":{"StringEquals":{"ecs:tag/env":"prod"}}}"#,
+        )
+        .await;
+    for (query, expected) in [
+        ("", NO),
+        // Of a tag without value any value matches.
+        ("Tag.1.Key=env", NO),
+        ("Tag.1.Key=owner&Tag.1.Value=alice", NO),
+        ("Tag.1.Key=env&Tag.1.Value=prod", NO),
+        ("Tag.1.Key=env&Tag.1.Value=dev", "ok"),
+    ] {
+        assert_eq!(
+            may(&world, &not_prod, "DescribeDisks", query).await,
+            expected,
+            "{query}"
         );
     }
 }
