@@ -11,6 +11,7 @@ from alibabacloud_ecs20140526 import models
 from alibabacloud_ecs20140526.client import Client as TeaClient
 from alibabacloud_tea_openapi.utils_models import Config
 from aliyunsdkcore.acs_exception.exceptions import ServerException
+from aliyunsdkcore.auth.credentials import StsTokenCredential
 from aliyunsdkcore.client import AcsClient
 
 from service import KEY, REGION, SECRET
@@ -33,11 +34,12 @@ class V3:
 
     name = "V3"
 
-    def __init__(self, service, key=KEY, secret=SECRET):
+    def __init__(self, service, key=KEY, secret=SECRET, token=None):
         self.client = TeaClient(
             Config(
                 access_key_id=key,
                 access_key_secret=secret,
+                security_token=token,
                 endpoint=service.endpoint,
                 protocol="http",
                 region_id=REGION,
@@ -61,8 +63,12 @@ class V1:
 
     name = "V1"
 
-    def __init__(self, service, key=KEY, secret=SECRET):
-        self.client = AcsClient(key, secret, REGION, auto_retry=False)
+    def __init__(self, service, key=KEY, secret=SECRET, token=None):
+        if token is None:
+            self.client = AcsClient(key, secret, REGION, auto_retry=False)
+        else:
+            credential = StsTokenCredential(key, secret, token)
+            self.client = AcsClient(region_id=REGION, credential=credential, auto_retry=False)
         self.endpoint = service.endpoint
 
     def call(self, action, **parameters):

@@ -1,7 +1,8 @@
 //! The ECS API over HTTP: who asks, for what, and how the answer travels.
 //!
 //! A request passes, in this order: method and path, answer format, signature (V1 or V3),
-//! timestamp, nonce, action and version, then the action's own parsing and `control`. The format is
+//! timestamp, nonce, token of temporary keys, action and version, the action's own parsing, the caller's
+//! permissions, then `control`. The format is
 //! settled first, because an error in the wrong format breaks clients worse than the error itself.
 //! What must stay true: every answer, error or not, has a body in the caller's format and a
 //! RequestId that the log knows; nothing that a caller sends makes a request panic, and a panic of
@@ -13,6 +14,7 @@
 mod actions;
 mod answer;
 mod auth;
+mod call;
 mod request;
 mod serve;
 

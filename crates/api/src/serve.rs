@@ -1,19 +1,20 @@
 //! From HTTP to an action and back.
 
-use crate::actions::{self, Call};
+use crate::actions;
+use crate::call::{Call, Reply};
 use crate::request::{self, Incoming};
 use crate::{answer, auth};
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::request::Parts;
 use axum::http::{Request, Response};
 use axum::routing::{any, get};
 use jiff::Timestamp;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use tidemark_control::{Caller, Clock, Control};
-use tidemark_ecs::ApiError;
-use tidemark_ecs::render::Format;
+use tidemark_ecs::{ApiError, sign};
 use tracing::Instrument as _;
 
 /// What every request can reach.
@@ -35,7 +36,8 @@ impl ApiState {
     }
 }
 
-/// Everything this crate serves: the API at `/`, `/healthz`.
+/// Everything this crate serves: the API at `/`, `/healthz`. Served with connection information, callers have the
+/// address that policies may speak about.
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/", any(api))
@@ -50,13 +52,21 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
     let began = Instant::now();
     let request_id = answer::request_id();
     let (parts, body) = request.into_parts();
+    let source = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    let source = source.map(|ConnectInfo(address)| address.ip());
     let host = request::host(&parts.headers, &parts.uri);
     let read = request::read_body(body).await;
     let query = parts.uri.query().unwrap_or_default();
     let format = request::format(&parts.headers, query, read.as_deref().unwrap_or_default());
     let span = tracing::info_span!("request", %request_id);
     let id = request_id.clone();
-    let task = async move { act(&state, &parts, read?, format, &id).await };
+    let task = async move {
+        let reply = Reply {
+            format,
+            request_id: &id,
+        };
+        act(&state, &parts, read?, source, reply).await
+    };
     let outcome = to_its_end(task.instrument(span.clone())).await;
     let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     match outcome {
@@ -68,10 +78,18 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
             if error.is_server_fault() {
                 tracing::error!(parent: &span, elapsed_us, %error, "failed");
             } else {
-                tracing::info!(parent: &span, elapsed_us, %error, "refused");
+                tracing::info!(parent: &span, elapsed_us, error = %for_log(&error), "refused");
             }
             answer::refusal(format, &error, &request_id, &host)
         }
+    }
+}
+
+/// An error as it may be written down. What was signed is the caller's, who may have put a password or a token in it.
+fn for_log(error: &ApiError) -> String {
+    match error.message.split_once(sign::MISMATCH) {
+        Some(_) => format!("{} ({}): {}…", error.code, error.status, sign::MISMATCH),
+        None => error.to_string(),
     }
 }
 
@@ -90,8 +108,8 @@ async fn act(
     state: &ApiState,
     parts: &Parts,
     body: Bytes,
-    format: Format,
-    request_id: &str,
+    source: Option<IpAddr>,
+    reply: Reply<'_>,
 ) -> Result<String, ApiError> {
     let request = Incoming::new(parts, body)?;
     let now = Timestamp::from_millisecond(state.clock.now_ms()).map_err(|error| {
@@ -102,19 +120,21 @@ async fn act(
     let caller = Caller {
         // Clients add their profile's RegionId to everything; an action's own `regionId` says more.
         region: request.params.text("regionId"),
+        source,
         ..state.control.caller(&verified.key)
     };
     tracing::debug!(action = verified.action.as_deref(), key = %verified.key.id, "authenticated");
-    let run = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
-    run(Call {
-        control: &state.control,
-        caller: &caller,
-        params: &request.params,
-        host: &request.host,
-        format,
-        request_id,
-    })
-    .await
+    let action = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
+    let named = (action.service(), action.name);
+    let call = Call::new(
+        &state.control,
+        named,
+        &caller,
+        &request.params,
+        &request.host,
+        reply,
+    );
+    (action.run)(call).await
 }
 
 /// Any other path. Nothing is served there, whoever asks.
@@ -146,6 +166,18 @@ mod tests {
             .build()
             .expect("a runtime")
             .block_on(future)
+    }
+
+    #[test]
+    fn what_was_signed_is_not_written_down() {
+        let told = ApiError::new(
+            400,
+            "SignatureDoesNotMatch",
+            format!("{}POST&%2F&SecurityToken%3Dhush", sign::MISMATCH),
+        );
+        assert!(!for_log(&told).contains("hush") && for_log(&told).contains("SignatureDoesNotMatch"));
+        let other = ApiError::disk_not_found("d-1");
+        assert_eq!(for_log(&other), other.to_string());
     }
 
     #[test]

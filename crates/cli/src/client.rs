@@ -182,6 +182,9 @@ impl Client {
                 parameters.push((name.into(), value.into()));
             }
         }
+        // Actions of the services beside ECS say their own.
+        let version = parameters.iter().find(|(name, _)| name == "Version");
+        let version = version.map_or(tidemark_ecs::API_VERSION, |(_, value)| value.as_str());
         let timestamp = tidemark_ecs::time::seconds(Timestamp::now());
         let method = self.method.as_str();
         let signed = v1::sign_request(
@@ -201,7 +204,7 @@ impl Client {
             .uri(&url)
             .header("user-agent", concat!("tidemark-cli/", env!("CARGO_PKG_VERSION")))
             .header("x-acs-action", action)
-            .header("x-acs-version", tidemark_ecs::API_VERSION);
+            .header("x-acs-version", version);
         if self.method == Method::Post {
             builder = builder.header("content-type", "application/x-www-form-urlencoded");
         }

@@ -55,6 +55,18 @@ enum Command {
     Instance(people::instance::InstanceArgs),
     /// Images: list, show, create, delete
     Image(people::image::ImageArgs),
+    /// Users of the account: list, show, create, delete
+    User(people::user::UserArgs),
+    /// Access keys: list, create, disable, enable, rotate, delete
+    Key(people::key::KeyArgs),
+    /// What users may do: list, show, create, change, attach, detach, delete
+    Permission(people::permission::PermissionArgs),
+    /// Roles, and temporary keys of them: list, show, create, assume, delete
+    Role(people::role::RoleArgs),
+    /// What happened, and what happens
+    Events(people::events::EventsArgs),
+    /// Who is told of events: list, create, delete
+    Webhook(people::webhook::WebhookArgs),
     /// Call any action of the ECS API, with the output of the reference client
     #[command(override_usage = "tidemark ecs <ACTION> [--Name value]... [FLAGS]")]
     Ecs {
@@ -93,6 +105,12 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Usage(args) => people::usage::run(&args)?,
         Command::Instance(args) => people::instance::run(&args)?,
         Command::Image(args) => people::image::run(&args)?,
+        Command::User(args) => people::user::run(&args)?,
+        Command::Key(args) => people::key::run(&args)?,
+        Command::Permission(args) => people::permission::run(&args)?,
+        Command::Role(args) => people::role::run(&args)?,
+        Command::Events(args) => people::events::run(&args)?,
+        Command::Webhook(args) => people::webhook::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),

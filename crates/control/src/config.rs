@@ -20,6 +20,10 @@ pub struct ControlConfig {
     /// Id and secret of the root key. Looked at only when the catalogue has none yet; without it one
     /// is generated.
     pub root_key: Option<(String, String)>,
+    /// The file of the key that secrets in the catalogue are sealed with; `None`: `<data_dir>/secrets.key`.
+    pub secrets_key: Option<PathBuf>,
+    /// Whether webhooks may go to this very machine.
+    pub webhooks_to_this_machine: bool,
     /// Quotas.
     pub limits: Limits,
     /// Business time.
@@ -45,6 +49,8 @@ impl ControlConfig {
             regions: vec![RegionConfig::new("cn-hangzhou")],
             account: DEFAULT_ACCOUNT.into(),
             root_key: None,
+            secrets_key: None,
+            webhooks_to_this_machine: false,
             limits: Limits::default(),
             clock: Clock::system(),
             linger: Duration::from_millis(500),
@@ -103,6 +109,18 @@ pub struct Limits {
     pub snapshot_group_gib: u64,
     /// How long it is known what was stored when.
     pub usage_kept_days: u64,
+    /// Access keys of one user, and of the account itself.
+    pub access_keys_per_user: u64,
+    /// Policies attached to one user or role.
+    pub policies_per_holder: u64,
+    /// Webhooks of one account.
+    pub webhooks: u64,
+    /// Events that are kept; older ones go.
+    pub events: u64,
+    /// How long events are kept, in days.
+    pub events_days: u64,
+    /// Events that a webhook may be behind; older ones are left out.
+    pub webhook_backlog: u64,
 }
 
 impl Default for Limits {
@@ -116,6 +134,12 @@ impl Default for Limits {
             disks_per_snapshot_group: 16,
             snapshot_group_gib: 32 * 1024,
             usage_kept_days: 400,
+            access_keys_per_user: 2,
+            policies_per_holder: 20,
+            webhooks: 20,
+            events: 100_000,
+            events_days: 90,
+            webhook_backlog: 10_000,
         }
     }
 }

@@ -3,9 +3,12 @@
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::config::{ControlConfig, Limits};
+use crate::identity::Identity;
 use crate::jobs::Jobs;
+use crate::secrets::Secrets;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
+use crate::webhooks::send::Sender;
 use crate::{ControlError, events, housekeeping, jobs, keys, regions, space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,6 +29,10 @@ pub struct Caller {
     pub account: String,
     /// The key that signed.
     pub access_key: String,
+    /// Whose key it is, and what they may.
+    pub identity: Identity,
+    /// Where the request came from, if that is known.
+    pub source: Option<std::net::IpAddr>,
     /// The region that the request names, if any: what is elsewhere does not exist for it.
     pub region: Option<String>,
 }
@@ -48,6 +55,8 @@ struct Inner {
     store: Store,
     /// Of each region, in the order of the configuration.
     nodes: Vec<Node>,
+    secrets: Secrets,
+    sender: Sender,
     jobs: Jobs,
     /// Highest progress shown of every snapshot in creation, so that it never falls.
     percents: Mutex<HashMap<String, i64>>,
@@ -73,12 +82,14 @@ impl Control {
         let path = config.data_dir.join(crate::CATALOGUE_FILE);
         let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
         let store = opened.map_err(|e| ControlError::Config(format!("opening the catalogue: {e}")))??;
-        keys::ensure_root(&store, &config).await?;
+        let secrets = keys::prepare(&store, &config).await?;
         regions::settle(&store, &config).await?;
         let inner = Inner {
+            sender: Sender::new(config.webhooks_to_this_machine),
             config,
             store,
             nodes,
+            secrets,
             jobs: Jobs::default(),
             percents: Mutex::default(),
             stop: watch::Sender::new(false),
@@ -96,8 +107,9 @@ impl Control {
             tokio::spawn(housekeeping::keep(control.clone())),
             tokio::spawn(space::account(control.clone())),
         ];
-        for events in events {
-            background.push(tokio::spawn(events::listen(control.clone(), events)));
+        for (region, events) in control.config().regions.iter().zip(events) {
+            let listening = events::listen(control.clone(), region.id.clone(), events);
+            background.push(tokio::spawn(listening));
         }
         *control.background() = background;
         Ok(control)
@@ -216,6 +228,14 @@ impl Control {
 
     pub(crate) fn nodes(&self) -> &[Node] {
         &self.inner.nodes
+    }
+
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.inner.secrets
+    }
+
+    pub(crate) fn sender(&self) -> &Sender {
+        &self.inner.sender
     }
 
     pub(crate) fn jobs(&self) -> &Jobs {

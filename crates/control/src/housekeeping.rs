@@ -6,9 +6,10 @@ use crate::catalogue::disks::DiskRow;
 use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
-use crate::catalogue::{locks, nonces, tasks, tokens, usage};
+use crate::catalogue::{events, keys, locks, nonces, tasks, tokens, usage};
 use crate::clock::DAY_MS;
 use crate::config::Limits;
+use crate::notices;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -21,6 +22,8 @@ const FAILED_KEPT_MS: i64 = 7 * DAY_MS;
 
 /// How long a task that has ended stays listed.
 const TASKS_KEPT_MS: i64 = 30 * DAY_MS;
+/// How long temporary keys are remembered when they have ended, so that who still uses them learns why they do not work.
+const SESSION_REMEMBERED_MS: i64 = DAY_MS;
 
 /// Does the rounds until the control plane is shut down.
 pub(crate) async fn keep(control: Control) {
@@ -85,6 +88,8 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
             .unwrap_or(i64::MAX / DAY_MS)
             .saturating_mul(DAY_MS),
     )?;
+    keys::sweep_sessions(t, now - SESSION_REMEMBERED_MS)?;
+    events::sweep(t, limits, now)?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
@@ -97,6 +102,7 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
             continue; // the next round
         }
         tracing::info!(snapshot = %row.id, "its time is over");
+        notices::snapshot_expired(t, &row, now)?;
         rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;
     }
     for instance in InstanceRow::select(t, "WHERE auto_release_ms <= $1", &[now.into()])? {

@@ -17,26 +17,34 @@ mod control;
 mod error;
 mod events;
 mod housekeeping;
+mod identity;
 mod image_view;
 mod jobs;
 mod keys;
 mod metering;
+mod notices;
+mod permissions;
+mod ram;
 mod rebuild;
 mod record_meta;
 mod regions;
 mod rules;
+mod secrets;
 mod space;
 pub mod states;
 mod store;
 mod views;
+mod webhooks;
 mod words;
 
 pub use clock::Clock;
 pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits, RegionConfig};
 pub use control::{Caller, Control};
 pub use error::ControlError;
-pub use keys::AccessKey;
+pub use identity::Identity;
+pub use keys::{AccessKey, Session, token_hash};
 pub use metering::Price;
+pub use permissions::is_listed as has_permission_row;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.

@@ -16,6 +16,7 @@ pub mod id;
 pub mod model;
 pub mod page;
 mod params;
+pub mod ram;
 pub mod render;
 pub mod rules;
 pub mod sign;

@@ -36,7 +36,7 @@ pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;
 pub use node::Node;
 pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
-pub use tidemark_vault::{Secret, SnapshotSpace, SpaceOptions, SpaceReport};
+pub use tidemark_vault::{Loss, Secret, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, HydrationChange, HydrationStatus,
     MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, RecordedSnapshot, SnapshotProgress,

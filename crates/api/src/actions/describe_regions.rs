@@ -1,7 +1,7 @@
 //! DescribeRegions. The endpoint of a region is the host that the client called, which only this
 //! layer knows: tools that follow it stay with us.
 
-use super::Call;
+use crate::call::Call;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_regions::Request;
 
@@ -12,6 +12,10 @@ pub(super) async fn run(call: Call<'_>) -> Result<String, ApiError> {
     };
     call.render(
         "DescribeRegions",
-        &call.control.describe_regions(call.caller, request).await?,
+        &call
+            .control()
+            .await?
+            .describe_regions(call.caller, request)
+            .await?,
     )
 }

@@ -5,41 +5,34 @@ mod describe_regions;
 mod get_caller_identity;
 mod not_offered;
 
-use serde::Serialize;
+use crate::call::Call;
 use std::pin::Pin;
-use tidemark_control::{Caller, Control};
-use tidemark_ecs::render::{self, Format};
-use tidemark_ecs::{API_VERSION, ApiError, Params};
-
-/// An authenticated request, on its way to an action.
-#[derive(Clone, Copy)]
-pub(crate) struct Call<'a> {
-    pub(crate) control: &'a Control,
-    pub(crate) caller: &'a Caller,
-    pub(crate) params: &'a Params,
-    /// The host and port that the client called.
-    pub(crate) host: &'a str,
-    pub(crate) format: Format,
-    pub(crate) request_id: &'a str,
-}
-
-impl Call<'_> {
-    fn render(&self, action: &str, response: &impl Serialize) -> Result<String, ApiError> {
-        render::success(self.format, action, self.request_id, response)
-    }
-}
+use tidemark_ecs::ram::{RAM_VERSION, keys, policies, roles, sts, users};
+use tidemark_ecs::{API_VERSION, ApiError};
 
 /// Runs an action; answers the rendered body.
 pub(crate) type Run =
     for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Result<String, ApiError>> + Send + 'a>>;
 
-struct Action {
-    name: &'static str,
+/// An action. Who may call it for what is in `control`'s table of permissions.
+pub(crate) struct Action {
+    pub(crate) name: &'static str,
     version: &'static str,
-    run: Run,
+    pub(crate) run: Run,
 }
 
-/// Version of the one action that belongs to another service.
+impl Action {
+    /// The service that policies know it by.
+    pub(crate) fn service(&self) -> &'static str {
+        match self.version {
+            RAM_VERSION => "ram",
+            STS_VERSION => "sts",
+            _ => "ecs",
+        }
+    }
+}
+
+/// Version of the token service's actions.
 const STS_VERSION: &str = "2015-04-01";
 
 /// Parse, call, render. `listing` adds: with DryRun, an answer that went well is an error; actions
@@ -52,7 +45,7 @@ macro_rules! row {
             run: |call| {
                 Box::pin(async move {
                     let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
-                    call.render($name, &call.control.$module(call.caller, request).await?)
+                    call.render($name, &call.control().await?.$module(call.caller, request).await?)
                 })
             },
         }
@@ -65,12 +58,28 @@ macro_rules! row {
                 Box::pin(async move {
                     let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
                     let dry_run = request.dry_run;
-                    let response = call.control.$module(call.caller, request).await?;
+                    let response = call.control().await?.$module(call.caller, request).await?;
                     if dry_run {
                         Err(ApiError::dry_run())
                     } else {
                         call.render($name, &response)
                     }
+                })
+            },
+        }
+    };
+}
+
+/// As `row`, for the services whose requests are in `tidemark_ecs::ram`: how the request is read, and the method.
+macro_rules! other {
+    ($version:ident, $name:literal, $parse:expr, $method:ident) => {
+        Action {
+            name: $name,
+            version: $version,
+            run: |call| {
+                Box::pin(async move {
+                    let request = $parse(call.params)?;
+                    call.render($name, &call.control().await?.$method(call.caller, request).await?)
                 })
             },
         }
@@ -87,6 +96,7 @@ const ACTIONS: &[Action] = &[
     row!("CreateInstance", create_instance),
     row!("CreateSnapshot", create_snapshot),
     row!("CreateSnapshotGroup", create_snapshot_group),
+    row!("CreateWebhook", create_webhook),
     row!("DeleteDisk", delete_disk),
     row!("DeleteImage", delete_image),
     row!("DeleteInstance", delete_instance),
@@ -106,6 +116,8 @@ const ACTIONS: &[Action] = &[
     ),
     row!("DescribeImages", describe_images, listing),
     row!("DescribeInstanceAttribute", describe_instance_attribute),
+    row!("DeleteWebhook", delete_webhook),
+    row!("DescribeEvents", describe_events),
     row!("DescribeInstanceStatus", describe_instance_status),
     row!("DescribeInstanceTypeFamilies", describe_instance_type_families),
     row!("DescribeInstanceTypes", describe_instance_types),
@@ -125,6 +137,7 @@ const ACTIONS: &[Action] = &[
     row!("DescribeUserData", describe_user_data),
     row!("DescribeVSwitches", describe_v_switches),
     row!("DescribeVpcs", describe_vpcs),
+    row!("DescribeWebhooks", describe_webhooks),
     row!("DescribeZones", describe_zones),
     row!("DetachDisk", detach_disk),
     row!("ListTagResources", list_tag_resources),
@@ -164,6 +177,108 @@ const ACTIONS: &[Action] = &[
     row!("UndeleteSnapshot", undelete_snapshot),
     row!("UnlockSnapshot", unlock_snapshot),
     row!("UntagResources", untag_resources),
+    // Users, keys, policies, roles.
+    other!(
+        RAM_VERSION,
+        "AttachPolicyToRole",
+        policies::Attachment::of_role,
+        attach_policy
+    ),
+    other!(
+        RAM_VERSION,
+        "AttachPolicyToUser",
+        policies::Attachment::of_user,
+        attach_policy
+    ),
+    other!(
+        RAM_VERSION,
+        "CreateAccessKey",
+        keys::KeysOf::parse,
+        create_access_key
+    ),
+    other!(
+        RAM_VERSION,
+        "CreatePolicy",
+        policies::CreatePolicy::parse,
+        create_policy
+    ),
+    other!(
+        RAM_VERSION,
+        "CreatePolicyVersion",
+        policies::CreatePolicyVersion::parse,
+        create_policy_version
+    ),
+    other!(RAM_VERSION, "CreateRole", roles::CreateRole::parse, create_role),
+    other!(RAM_VERSION, "CreateUser", users::CreateUser::parse, create_user),
+    other!(
+        RAM_VERSION,
+        "DeleteAccessKey",
+        keys::OneKey::parse,
+        delete_access_key
+    ),
+    other!(
+        RAM_VERSION,
+        "DeletePolicy",
+        policies::DeletePolicy::parse,
+        delete_policy
+    ),
+    other!(RAM_VERSION, "DeleteRole", roles::OneRole::parse, delete_role),
+    other!(RAM_VERSION, "DeleteUser", users::OneUser::parse, delete_user),
+    other!(
+        RAM_VERSION,
+        "DetachPolicyFromRole",
+        policies::Attachment::of_role,
+        detach_policy
+    ),
+    other!(
+        RAM_VERSION,
+        "DetachPolicyFromUser",
+        policies::Attachment::of_user,
+        detach_policy
+    ),
+    other!(
+        RAM_VERSION,
+        "GetAccessKeyLastUsed",
+        keys::OneKey::parse,
+        get_access_key_last_used
+    ),
+    other!(RAM_VERSION, "GetPolicy", policies::GetPolicy::parse, get_policy),
+    other!(RAM_VERSION, "GetRole", roles::OneRole::parse, get_role),
+    other!(RAM_VERSION, "GetUser", users::OneUser::parse, get_user),
+    other!(
+        RAM_VERSION,
+        "ListAccessKeys",
+        keys::KeysOf::parse,
+        list_access_keys
+    ),
+    other!(
+        RAM_VERSION,
+        "ListPolicies",
+        policies::ListPolicies::parse,
+        list_policies
+    ),
+    other!(
+        RAM_VERSION,
+        "ListPoliciesForRole",
+        roles::OneRole::parse,
+        list_policies_for_role
+    ),
+    other!(
+        RAM_VERSION,
+        "ListPoliciesForUser",
+        users::OneUser::parse,
+        list_policies_for_user
+    ),
+    other!(RAM_VERSION, "ListRoles", roles::ListRoles::parse, list_roles),
+    other!(RAM_VERSION, "ListUsers", users::ListUsers::parse, list_users),
+    other!(
+        RAM_VERSION,
+        "UpdateAccessKey",
+        keys::UpdateAccessKey::parse,
+        update_access_key
+    ),
+    // The token service.
+    other!(STS_VERSION, "AssumeRole", sts::AssumeRole::parse, assume_role),
     Action {
         name: "GetCallerIdentity",
         version: STS_VERSION,
@@ -173,10 +288,10 @@ const ACTIONS: &[Action] = &[
 
 /// The action of that name and version. Absent: 400 `MissingParameter`; a version that nobody has:
 /// 400 `InvalidParameter`; a name that is known and not offered: the reason why; an unknown name: 404 `InvalidAction.NotFound`.
-pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, ApiError> {
+pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<&'static Action, ApiError> {
     let name = name.ok_or_else(|| ApiError::missing_parameter("Action"))?;
     let version = version.ok_or_else(|| ApiError::missing_parameter("Version"))?;
-    if ![API_VERSION, STS_VERSION].contains(&version) {
+    if ![API_VERSION, RAM_VERSION, STS_VERSION].contains(&version) {
         return Err(ApiError::invalid_parameter(
             "Version",
             format!("{version:?} is not served, use {API_VERSION}"),
@@ -185,9 +300,7 @@ pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, Api
     let found = ACTIONS
         .iter()
         .find(|action| action.name == name && action.version == version);
-    found
-        .map(|action| action.run)
-        .ok_or_else(|| not_offered::refusal(name).unwrap_or_else(|| ApiError::action_not_found(name)))
+    found.ok_or_else(|| not_offered::refusal(name).unwrap_or_else(|| ApiError::action_not_found(name)))
 }
 
 #[cfg(test)]
@@ -225,6 +338,18 @@ mod tests {
             code(Some("DisableDiskInstantAccess"), Some("2014-05-26")),
             refused(404, "InvalidAction.NotFound")
         );
+    }
+
+    /// Without one, only those may call it who may do everything: say in control's table what it is about.
+    #[test]
+    fn every_action_says_what_it_is_about() {
+        for action in ACTIONS {
+            assert!(
+                tidemark_control::has_permission_row(action.name),
+                "{} has no row in crates/control/src/permissions/table.rs",
+                action.name
+            );
+        }
     }
 
     #[test]

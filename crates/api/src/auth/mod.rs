@@ -1,8 +1,8 @@
 //! Who asks: signatures, timestamps, nonces (ecs-api.md 1.9 to 1.12).
 //!
-//! Order: parameters of the signature present, key known, timestamp, signature, nonce. A nonce is
-//! remembered only once the signature is right, so that nobody can use up another's; and it is
-//! checked last, so that a wrong signature never tells whether a nonce was seen.
+//! Order: parameters of the signature present, key known, timestamp, signature, nonce, token of a
+//! temporary key. A nonce is remembered only once the signature is right, so that nobody can use up
+//! another's; and it is checked after it, so that a wrong signature never tells whether a nonce was seen.
 
 mod v1;
 mod v3;
@@ -12,7 +12,7 @@ mod tests;
 
 use crate::request::{self, Incoming};
 use jiff::{SignedDuration, Timestamp};
-use tidemark_control::{AccessKey, Control};
+use tidemark_control::{AccessKey, Control, token_hash};
 use tidemark_ecs::{ApiError, sign, time};
 
 /// How far a timestamp may be off, either side.
@@ -105,6 +105,35 @@ async fn known_and_fresh(keys: &impl Keys, now: Timestamp, claim: &Claim) -> Res
         ));
     }
     Ok(key)
+}
+
+/// A temporary key comes with its token, and ends. A token beside a permanent key is none of our business.
+fn check_token(key: &AccessKey, now: Timestamp, token: Option<&str>) -> Result<(), ApiError> {
+    let Some(session) = &key.session else {
+        return Ok(());
+    };
+    let refuse = |what: &str, message: &str| {
+        Err(ApiError::new(
+            400,
+            format!("InvalidSecurityToken.{what}"),
+            message,
+        ))
+    };
+    match token {
+        None => refuse("Malformed", "A temporary AccessKeyId needs its SecurityToken."),
+        // As ours are made.
+        Some(text) if text.len() != 64 || !text.bytes().all(|b| b.is_ascii_alphanumeric()) => {
+            refuse("Malformed", "The specified SecurityToken is malformed.")
+        }
+        Some(text) if token_hash(text) != session.token_hash => refuse(
+            "MismatchWithAccessKey",
+            "The specified SecurityToken does not belong to the AccessKeyId.",
+        ),
+        Some(_) if session.expires_ms <= now.as_millisecond() => {
+            refuse("Expired", "The specified SecurityToken has expired.")
+        }
+        Some(_) => Ok(()),
+    }
 }
 
 async fn use_up(keys: &impl Keys, claim: &Claim) -> Result<(), ApiError> {

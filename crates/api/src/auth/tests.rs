@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::http::Request;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
+use tidemark_control::{Identity, Session};
 use tidemark_ecs::sign::{self, Credentials, encode_form, v3::Call};
 
 #[derive(Default)]
@@ -19,10 +20,24 @@ impl Keys for Memory {
             secret: "testsecret".into(),
             account: "1".into(),
             active,
+            identity: Identity::Root,
+            session: None,
+        };
+        // As the token service makes them.
+        let temporary = AccessKey {
+            session: Some(Session {
+                token_hash: token_hash(TOKEN),
+                expires_ms: "2026-01-02T03:10:00Z"
+                    .parse::<Timestamp>()
+                    .expect("a time")
+                    .as_millisecond(),
+            }),
+            ..key(true)
         };
         Ok(match id {
             "testid" | "testid2" => Some(key(true)),
             "off" => Some(key(false)),
+            "STS.testid" => Some(temporary),
             _ => None,
         })
     }
@@ -37,6 +52,7 @@ impl Keys for Memory {
 }
 
 const NOW: &str = "2026-01-02T03:04:05Z";
+const TOKEN: &str = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01";
 
 fn credentials(id: &str, secret: &str) -> Credentials {
     Credentials {
@@ -307,4 +323,64 @@ fn v3_says_what_is_missing() {
 fn a_request_without_any_signature_is_told_so() {
     assert!(v1("Action=DescribeRegions").starts_with("400 MissingParameter"));
     assert!(v1("").starts_with("400 MissingParameter"));
+}
+
+#[test]
+fn temporary_keys_come_with_their_token_until_they_end() {
+    let other = TOKEN.replace('0', "9");
+    let (late, short) = ("2026-01-02T03:10:00Z", &TOKEN[..63]);
+    for (id, token, now, expected) in [
+        ("STS.testid", Some(TOKEN), NOW, "ok"),
+        ("STS.testid", None, NOW, "400 InvalidSecurityToken.Malformed"),
+        ("STS.testid", Some(""), NOW, "400 InvalidSecurityToken.Malformed"),
+        (
+            "STS.testid",
+            Some(short),
+            NOW,
+            "400 InvalidSecurityToken.Malformed",
+        ),
+        (
+            "STS.testid",
+            Some(&*other),
+            NOW,
+            "400 InvalidSecurityToken.MismatchWithAccessKey",
+        ),
+        (
+            "STS.testid",
+            Some(TOKEN),
+            late,
+            "400 InvalidSecurityToken.Expired",
+        ),
+        ("testid", Some("anything"), NOW, "ok"),
+    ] {
+        let credentials = Credentials {
+            security_token: token.map(str::to_owned),
+            ..credentials(id, "testsecret")
+        };
+        let query = v1_query(&credentials, now, "n", |_| {});
+        let said = outcome(&Memory::default(), now, &request("GET", &query, &[], ""));
+        assert!(said.starts_with(expected), "V1 {id} {token:?}: {said}");
+        let call = Call {
+            method: "POST",
+            host: "localhost:7480",
+            action: "DescribeRegions",
+            version: "2014-05-26",
+            query: &[],
+            timestamp: now,
+            nonce: "n",
+        };
+        let headers = sign::v3::sign_request(&credentials, &call);
+        let said = outcome(&Memory::default(), now, &request("POST", "", &headers, ""));
+        assert!(said.starts_with(expected), "V3 {id} {token:?}: {said}");
+    }
+    let wrong = Credentials {
+        security_token: Some(TOKEN.to_owned()),
+        ..credentials("STS.testid", "wrong")
+    };
+    let query = v1_query(&wrong, late, "n", |_| {});
+    let said = outcome(&Memory::default(), late, &request("GET", &query, &[], ""));
+    assert!(
+        said.starts_with("400 SignatureDoesNotMatch"),
+        "the signature comes first: {said}"
+    );
 }

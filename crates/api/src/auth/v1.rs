@@ -1,6 +1,6 @@
 //! Version 1: everything in the parameters.
 
-use super::{Claim, Keys, Verified, known_and_fresh, mismatch, read_timestamp, use_up};
+use super::{Claim, Keys, Verified, check_token, known_and_fresh, mismatch, read_timestamp, use_up};
 use crate::request::Incoming;
 use jiff::Timestamp;
 use tidemark_ecs::{ApiError, sign::v1};
@@ -29,6 +29,7 @@ pub(super) async fn check(
         return Err(mismatch(&string_to_sign));
     }
     use_up(keys, &claim).await?;
+    check_token(&key, now, params.get("SecurityToken"))?;
     Ok(Verified {
         key,
         action: params.text("Action"),

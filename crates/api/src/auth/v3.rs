@@ -1,6 +1,6 @@
 //! Version 3: everything in headers, the body through its hash.
 
-use super::{Claim, Keys, Verified, known_and_fresh, mismatch, read_timestamp, use_up};
+use super::{Claim, Keys, Verified, check_token, known_and_fresh, mismatch, read_timestamp, use_up};
 use crate::request::Incoming;
 use jiff::Timestamp;
 use tidemark_ecs::ApiError;
@@ -43,6 +43,7 @@ pub(super) async fn check(
         )));
     }
     use_up(keys, &claim).await?;
+    check_token(&key, now, header("x-acs-security-token").as_deref())?;
     Ok(Verified {
         key,
         action: Some(action.trim().to_owned()),

@@ -5,13 +5,20 @@
 //! own objects.
 
 pub mod disk;
+pub mod events;
 pub mod group;
 pub mod hydration;
 pub mod image;
 pub mod instance;
+pub mod key;
+pub mod permission;
 pub mod progress;
+mod ram;
+pub mod role;
 pub mod snapshot;
 pub mod usage;
+pub mod user;
+pub mod webhook;
 
 use crate::client::{Client, ServerError};
 use crate::credentials::{Connection, ConnectionArgs};

@@ -21,6 +21,7 @@ use data_dir::DataDir;
 use regions::RegionSettings;
 use settings::{Given, Settings};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -111,6 +112,12 @@ pub struct UpArgs {
     /// and figures are estimates. A walk that takes more than a minute is done once a day in any case
     #[arg(long, value_name = "TIME")]
     usage_walk_every: Option<String>,
+    /// The key that secrets in the catalogue are sealed with [default: <data-dir>/secrets.key, made at first start]
+    #[arg(long, value_name = "FILE", env = "TIDEMARK_SECRETS_KEY_FILE")]
+    secrets_key_file: Option<PathBuf>,
+    /// Let webhooks go to this very machine (see `tidemark webhook`)
+    #[arg(long)]
+    webhooks_to_this_machine: bool,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -132,6 +139,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         scrub_every,
         snapshot_price,
         usage_walk_every,
+        secrets_key_file,
+        webhooks_to_this_machine,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -148,6 +157,8 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         scrub_every,
         snapshot_price,
         usage_walk_every,
+        secrets_key_file,
+        webhooks_to_this_machine,
         demo,
     })?;
     let secrets = read_secrets(&settings)?;
@@ -282,6 +293,8 @@ async fn serve_on(
             accounting: settings.usage_walk_every.unwrap_or(usual.accounting),
             regions: regions.collect(),
             root_key,
+            secrets_key: settings.secrets_key_file.clone(),
+            webhooks_to_this_machine: settings.webhooks_to_this_machine,
             limits: settings.limits.clone(),
             price: settings.price.clone(),
             ..usual
@@ -326,6 +339,7 @@ async fn answer(
             // The sender's end is an end, too.
             let _ = closed.wait_for(|closed| *closed).await;
         };
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, router).with_graceful_shutdown(until).await
     });
 

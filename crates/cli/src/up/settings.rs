@@ -42,6 +42,8 @@ struct ConfigFile {
     vault_cache: Option<String>,
     snapshot_price: Option<String>,
     usage_walk_every: Option<String>,
+    secrets_key_file: Option<PathBuf>,
+    webhooks_to_this_machine: Option<bool>,
     #[serde(default)]
     limits: LimitsFile,
 }
@@ -169,6 +171,10 @@ pub struct Given {
     pub snapshot_price: Option<String>,
     /// `--usage-walk-every`.
     pub usage_walk_every: Option<String>,
+    /// `--secrets-key-file`.
+    pub secrets_key_file: Option<PathBuf>,
+    /// `--webhooks-to-this-machine`.
+    pub webhooks_to_this_machine: bool,
 }
 
 /// What holds.
@@ -196,6 +202,10 @@ pub struct Settings {
     pub price: Option<Price>,
     /// The least time between two walks over the vault's trees for exact usage; zero: none. `None`: as usual.
     pub usage_walk_every: Option<Duration>,
+    /// The key of secrets in the catalogue, when it is not in the data directory.
+    pub secrets_key_file: Option<PathBuf>,
+    /// Whether webhooks may go to this very machine.
+    pub webhooks_to_this_machine: bool,
 }
 
 impl Settings {
@@ -255,6 +265,9 @@ impl Settings {
                 })?,
                 None => tidemark_node::UNDELETE_WINDOW,
             },
+            secrets_key_file: given.secrets_key_file.or(file.secrets_key_file),
+            webhooks_to_this_machine: given.webhooks_to_this_machine
+                || file.webhooks_to_this_machine.unwrap_or(false),
             scrub: ScrubConfig {
                 bytes_per_second: match given.scrub_rate.or(file.scrub_rate) {
                     Some(rate) => scrub_rate(&rate)?,

@@ -12,6 +12,7 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::error::node_refusal;
 use crate::jobs::snapshot::{forget, settle};
+use crate::notices;
 use crate::record_meta;
 use crate::rules::{self, Token};
 use crate::states::{DiskStatus, InstanceStatus, SNAPSHOT, SnapshotCause};
@@ -190,6 +191,9 @@ pub(super) fn insert(
     row.insert(t)?;
     tags::set(t, &caller.account, ResourceType::Snapshot, &row.id, &request.tags)?;
     jobs::add(t, JobKind::CompleteSnapshot, &row.id, &row.id, "", now)?;
+    let most = control.limits().manual_snapshots_per_disk;
+    let used = snapshots::count(t, &disk.id, &disk.region, SnapshotType::User)?;
+    notices::quota(t, &disk, "manual snapshots of the disk", (used, most), now)?;
     let response = Response {
         snapshot_id: row.id.clone(),
     };

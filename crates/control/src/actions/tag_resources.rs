@@ -58,7 +58,7 @@ pub(super) fn note_change(
 }
 
 /// The type, if every resource is there and the caller's; else 404 `InvalidResourceId.NotFound`.
-pub(super) fn all_exist(
+pub(crate) fn all_exist(
     t: &mut dyn Transaction,
     caller: &Caller,
     resource_type: &str,

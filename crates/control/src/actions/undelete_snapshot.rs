@@ -3,11 +3,12 @@
 use super::describe_deleted_snapshots::vault_error;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::usage;
+use crate::notices;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
 use crate::states::SnapshotStatus;
 use crate::store::Transaction;
-use crate::{Caller, Control, RegionConfig};
+use crate::{Caller, Control, Identity, RegionConfig};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::undelete_snapshot::{Request, Response};
 use tidemark_node::NodeErrorKind;
@@ -18,9 +19,9 @@ impl Control {
     /// ever from then on: whoever wants it back does not want it to go again at once. One that is listed is fine. The vault
     /// comes first: what was cut off in between is repeated, and finds the snapshot there.
     pub async fn undelete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        // Its row is gone: without a region it may be anywhere.
+        // Its row is gone: without a region it may be anywhere. What a user may do was settled for the home region then.
         let regions: Vec<&RegionConfig> = match request.region_id.as_deref() {
-            None => self.config().regions.iter().collect(),
+            None if caller.identity == Identity::Root => self.config().regions.iter().collect(),
             named => vec![self.region(named)?],
         };
         let (id, of) = (request.snapshot_id.clone(), caller.account.clone());
@@ -58,6 +59,7 @@ impl Control {
         self.store()
             .write(move |t| restore(t, &region, &found, now))
             .await?;
+        self.jobs().wake();
         Ok(Response {})
     }
 }
@@ -84,6 +86,9 @@ fn restore(
     rebuild::restore_one(t, region, found)?;
     usage::reconcile(t, now_ms)?;
     let row = SnapshotRow::get(t, found.snapshot.as_str())?;
+    if let Some(row) = &row {
+        notices::snapshot_undeleted(t, row, now_ms)?;
+    }
     if let Some(mut row) = row.filter(|row| row.expires_ms.is_some_and(|end| end <= now_ms)) {
         (row.retention_days, row.expires_ms, row.modified_ms) = (None, None, now_ms);
         row.save(t)?;

@@ -41,6 +41,8 @@ words! {
         DeleteSnapshot = "delete_snapshot",
         /// Write what the catalogue says of a snapshot into its record in the vault.
         UpdateRecord = "update_record",
+        /// Send a webhook the events that it has not seen.
+        DeliverEvents = "deliver_events",
     }
 }
 
@@ -120,6 +122,12 @@ pub(crate) fn finish_up_to(
 pub(crate) fn drop_kind(t: &mut dyn Transaction, kind: JobKind, subject: &str) -> Result<(), StoreError> {
     let sql = "DELETE FROM jobs WHERE kind = $1 AND subject = $2";
     t.execute(sql, &[kind.word().into(), subject.into()]).map(drop)
+}
+
+/// A job that goes on for long has got somewhere: what fails next has not failed before.
+pub(crate) fn forget_failures(t: &mut dyn Transaction, id: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE jobs SET attempts = 0, last_error = '' WHERE id = $1 AND attempts > 0";
+    t.execute(sql, &[id.into()]).map(drop)
 }
 
 /// Notes a failed attempt, for whoever looks.

@@ -5,6 +5,7 @@
 //! Not here: which transitions are allowed (`states`), what an action may do (`actions`).
 
 pub(crate) mod disks;
+pub(crate) mod events;
 pub(crate) mod groups;
 pub(crate) mod images;
 pub(crate) mod instances;
@@ -13,6 +14,7 @@ pub(crate) mod keys;
 mod listing;
 pub(crate) mod locks;
 pub(crate) mod nonces;
+pub(crate) mod ram;
 mod record;
 pub(crate) mod regions;
 pub(crate) mod snapshots;
@@ -20,6 +22,7 @@ pub(crate) mod tags;
 pub(crate) mod tasks;
 pub(crate) mod tokens;
 pub(crate) mod usage;
+pub(crate) mod webhooks;
 
 pub(crate) use listing::Conditions;
 pub(crate) use record::{Column, record};

@@ -10,6 +10,7 @@ use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::notices;
 use crate::rules;
 use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
@@ -95,7 +96,12 @@ pub(super) async fn create(control: &Control, job: &JobRow) -> Result<Step, JobE
     if let Some(disk) = subject(control, job, DiskStatus::Creating).await?
         && let Some(error) = make_volume(control, job, &disk).await?
     {
-        conclude(control, job, DiskStatus::Creating, take_back).await?;
+        let (now, why) = (control.now_ms(), error.message.clone());
+        let undo = move |t: &mut dyn Transaction, disk: DiskRow| {
+            notices::disk_not_made(t, &disk, &why, now)?;
+            take_back(t, disk)
+        };
+        conclude(control, job, DiskStatus::Creating, undo).await?;
         return Ok(Step::Failed(error));
     }
     conclude(control, job, DiskStatus::Creating, |t, mut disk| {
@@ -119,7 +125,10 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
             .await;
         match exported {
             Err(error) if is_final(&error, job) => {
-                let undo = |t: &mut dyn Transaction, mut disk: DiskRow| {
+                let (now, why) = (control.now_ms(), error.message.clone());
+                let undo = move |t: &mut dyn Transaction, mut disk: DiskRow| {
+                    let instance = disk.instance_id.clone().unwrap_or_default();
+                    notices::disk_operation(t, &disk, ("AttachDisk", &instance), Some(&why), now)?;
                     clear_attachment(&mut disk);
                     disk.step(t, DiskCause::AttachFailed).map(drop)
                 };
@@ -133,7 +142,9 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
     conclude(control, job, DiskStatus::Attaching, move |t, mut disk| {
         disk.attached_ms = Some(now);
         disk.ever_attached = true;
-        disk.step(t, DiskCause::Attached).map(drop)
+        disk.step(t, DiskCause::Attached)?;
+        let instance = disk.instance_id.clone().unwrap_or_default();
+        notices::disk_operation(t, &disk, ("AttachDisk", &instance), None, now)
     })
     .await
 }
@@ -152,9 +163,11 @@ pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobE
     }
     let now = control.now_ms();
     conclude(control, job, DiskStatus::Detaching, move |t, mut disk| {
+        let instance = disk.instance_id.clone().unwrap_or_default();
         clear_attachment(&mut disk);
         disk.detached_ms = Some(now);
-        disk.step(t, DiskCause::Detached).map(drop)
+        disk.step(t, DiskCause::Detached)?;
+        notices::disk_operation(t, &disk, ("DetachDisk", &instance), None, now)
     })
     .await
 }
@@ -317,13 +330,19 @@ pub(super) async fn reset(control: &Control, job: &JobRow) -> Result<Step, JobEr
             Err(error) => return Err(error.into()),
         }
     }
-    conclude(control, job, DiskStatus::ReIniting, |t, mut disk| {
+    let (now, why) = (
+        control.now_ms(),
+        failure.as_ref().map(|error| error.message.clone()),
+    );
+    let snapshot = job.arguments.clone();
+    conclude(control, job, DiskStatus::ReIniting, move |t, mut disk| {
         let by = match disk.status_before.parse() {
             Ok(DiskStatus::InUse) => DiskCause::ResetDoneInUse,
             _ => DiskCause::ResetDoneAvailable,
         };
         disk.status_before = String::new();
-        disk.step(t, by).map(drop)
+        disk.step(t, by)?;
+        notices::disk_reset(t, &disk, &snapshot, why.as_deref(), now)
     })
     .await?;
     Ok(failure.map_or(Step::Done, Step::Failed))

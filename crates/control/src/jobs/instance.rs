@@ -8,6 +8,7 @@ use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::notices;
 use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
 use tidemark_node::NodeError;
@@ -106,14 +107,22 @@ async fn give_up(
             tracing::warn!(disk = %disk.id, %error, "a disk of an instance that could not be made stays behind");
         }
     }
-    change(control, job, InstanceStatus::Pending, true, |t, mut instance| {
-        for disk in disks::of_instance(t, &instance.id)? {
-            take_back(t, disk)?;
-        }
-        tags::clear(t, ResourceType::Instance, &instance.id)?;
-        tokens::take_back(t, &instance.id)?;
-        instance.step(t, InstanceCause::RunFailed).map(drop)
-    })
+    let (now, why) = (control.now_ms(), error.message.clone());
+    change(
+        control,
+        job,
+        InstanceStatus::Pending,
+        true,
+        move |t, mut instance| {
+            notices::instance_state(t, &instance, "Deleted", Some(&why), now)?;
+            for disk in disks::of_instance(t, &instance.id)? {
+                take_back(t, disk)?;
+            }
+            tags::clear(t, ResourceType::Instance, &instance.id)?;
+            tokens::take_back(t, &instance.id)?;
+            instance.step(t, InstanceCause::RunFailed).map(drop)
+        },
+    )
     .await?;
     Ok(Step::Failed(error))
 }
@@ -142,9 +151,17 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
         {
             withdraw(control, job, &disk).await?;
         }
-        change(control, job, InstanceStatus::Starting, true, |t, mut instance| {
-            instance.step(t, InstanceCause::StartFailed).map(drop)
-        })
+        let (now, why) = (control.now_ms(), error.message.clone());
+        change(
+            control,
+            job,
+            InstanceStatus::Starting,
+            true,
+            move |t, mut instance| {
+                instance.step(t, InstanceCause::StartFailed)?;
+                notices::instance_state(t, &instance, instance.status.word(), Some(&why), now)
+            },
+        )
         .await?;
         return Ok(Step::Failed(error));
     }
@@ -156,7 +173,8 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
         true,
         move |t, mut instance| {
             instance.started_ms = Some(now);
-            instance.step(t, InstanceCause::Started).map(drop)
+            instance.step(t, InstanceCause::Started)?;
+            notices::instance_state(t, &instance, instance.status.word(), None, now)
         },
     )
     .await?;
@@ -171,9 +189,17 @@ pub(super) async fn stop(control: &Control, job: &JobRow) -> Result<Step, JobErr
     {
         withdraw(control, job, &disk).await?;
     }
-    change(control, job, InstanceStatus::Stopping, true, |t, mut instance| {
-        instance.step(t, InstanceCause::StopDone).map(drop)
-    })
+    let now = control.now_ms();
+    change(
+        control,
+        job,
+        InstanceStatus::Stopping,
+        true,
+        move |t, mut instance| {
+            instance.step(t, InstanceCause::StopDone)?;
+            notices::instance_state(t, &instance, instance.status.word(), None, now)
+        },
+    )
     .await?;
     Ok(Step::Done)
 }

@@ -18,6 +18,7 @@ pub(crate) mod snapshot;
 use crate::Control;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::store::StoreError;
+use crate::webhooks;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -34,7 +35,7 @@ const ATTEMPTS_MAX: i64 = 5;
 const ENDS_MAX: usize = 4096;
 
 /// What one run of a job came to.
-enum Step {
+pub(crate) enum Step {
     /// Its row is gone, with its effect.
     Done,
     /// Its row is gone, with its change taken back.
@@ -45,11 +46,13 @@ enum Step {
 
 /// Why one run did not get through; it will be tried again.
 #[derive(Debug, thiserror::Error)]
-enum JobError {
+pub(crate) enum JobError {
     #[error(transparent)]
     Node(#[from] NodeError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("webhook {0}: {1}")]
+    Undelivered(String, String),
     #[error("catalogue: job {0}: {1}")]
     Unusable(i64, String),
 }
@@ -237,6 +240,7 @@ async fn attempt(control: &Control, job: &JobRow) {
         JobKind::CopySnapshot => snapshot::copy(control, job).await,
         JobKind::DeleteSnapshot => snapshot::delete(control, job).await,
         JobKind::UpdateRecord => snapshot::update_record(control, job).await,
+        JobKind::DeliverEvents => webhooks::deliver(control, job).await,
     };
     let pause = match outcome {
         Ok(Step::Done) => return control.jobs().end(job.id, Ok(())),

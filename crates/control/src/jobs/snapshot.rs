@@ -10,6 +10,7 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::catalogue::{groups, locks, usage};
+use crate::notices;
 use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
 use crate::{record_meta, rules};
@@ -134,18 +135,21 @@ pub(crate) async fn settle(
                     rules::update_record(t, &row.id, now)?;
                 }
                 row.step(t, SnapshotCause::Captured)?;
-                usage::begin(t, &row, now)
+                usage::begin(t, &row, now)?;
+                notices::snapshot_ended(t, &row, now)
             }
             Capture::Failed(why) => {
                 row.failure = why;
                 row.marked = true;
                 tokens::answered(t, &row.id)?;
                 groups::settled(t, &row.id)?;
-                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+                row.step(t, SnapshotCause::CaptureFailed)?;
+                notices::snapshot_ended(t, &row, now)
             }
             Capture::Unknown if row.marked => {
                 row.failure = "the node has no trace of the mark".into();
-                row.step(t, SnapshotCause::CaptureFailed).map(drop)
+                row.step(t, SnapshotCause::CaptureFailed)?;
+                notices::snapshot_ended(t, &row, now)
             }
             // The mark was never made, and nobody was told of it.
             Capture::Unknown => forget(t, row),
@@ -153,6 +157,7 @@ pub(crate) async fn settle(
         }
     };
     control.store().write(change).await?;
+    control.jobs().wake();
     control.forget_percent(&row.id);
     Ok(true)
 }

@@ -30,4 +30,8 @@ pub(super) const ALL: &[Migration] = &[
         version: 5,
         sql: include_str!("../../migrations/0005_groups_and_usage.sql"),
     },
+    Migration {
+        version: 7,
+        sql: include_str!("../../migrations/0007_users_and_events.sql"),
+    },
 ];

@@ -92,6 +92,12 @@ pub fn check(path: &Path) -> Result<Vec<String>, StoreError> {
     sqlite::check(path, migrations::ALL.last().map_or(0, |newest| newest.version))
 }
 
+/// Writes the catalogue file at `path` anew, so that nothing is left in it of rows that were changed or removed. Waits
+/// for transactions under way.
+pub fn rewrite(path: &Path) -> Result<(), StoreError> {
+    sqlite::rewrite(path)
+}
+
 /// What a catalogue holds, for who must not write over it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {

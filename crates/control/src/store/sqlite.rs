@@ -131,6 +131,26 @@ pub(super) fn contents(path: &Path, known: i64) -> Result<Contents, StoreError> 
     })
 }
 
+/// Writes the file anew and empties its log.
+pub(super) fn rewrite(path: &Path) -> Result<(), StoreError> {
+    let subject = || format!("rewrite {}", path.display());
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection
+        .execute_batch("VACUUM")
+        .map_err(|e| failed(subject(), e))?;
+    let busy: i64 = connection
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(|e| failed(subject(), e))?;
+    match busy {
+        0 => Ok(()),
+        _ => Err(StoreError::new(
+            StoreErrorKind::Io,
+            subject(),
+            "the log is in use",
+        )),
+    }
+}
+
 /// Applies the steps that are missing, each with its version in one transaction.
 fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), StoreError> {
     let subject = "schema";

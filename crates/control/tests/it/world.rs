@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidemark_control::{Caller, Clock, Control, ControlConfig, RegionConfig};
 use tidemark_ecs::model::{Disk, Snapshot};
+use tidemark_ecs::ram::keys::KeysOf;
+use tidemark_ecs::ram::policies::{Attachment, CreatePolicy, Holder};
+use tidemark_ecs::ram::users::CreateUser;
 use tidemark_ecs::{ApiError, Params};
 use tidemark_node::{Node, NodeConfig, Secret};
 
@@ -213,6 +216,52 @@ impl World {
             ahead_ms,
             setting,
         }
+    }
+
+    /// The caller with that key.
+    pub async fn caller_of(&self, access_key: &str) -> Caller {
+        let key = self.control.access_key(access_key).await.expect("read");
+        self.control.caller(&key.expect("the key is there"))
+    }
+
+    /// A new user with a policy of these statements, and a key: who asks with it.
+    pub async fn user(&self, name: &str, statements: &str) -> Caller {
+        let named = |query: &str| params(&format!("{query}{name}"));
+        let user = CreateUser::parse(&named("UserName=")).expect("a name");
+        self.control.create_user(&self.caller, user).await.expect("made");
+        self.grant(name, statements).await;
+        let key = KeysOf::parse(&named("UserName=")).expect("a name");
+        let made = self
+            .control
+            .create_access_key(&self.caller, key)
+            .await
+            .expect("made");
+        self.caller_of(&made.access_key.access_key_id).await
+    }
+
+    /// A policy of these statements, called `p-<name>`, attached to the user.
+    pub async fn grant(&self, name: &str, statements: &str) {
+        if statements.is_empty() {
+            return;
+        }
+        let policy = CreatePolicy {
+            policy_name: format!("p-{name}"),
+            policy_document: format!(r#"{{"Version":"1","Statement":[{statements}]}}"#),
+            description: String::new(),
+        };
+        let attachment = Attachment {
+            policy_type: "Custom".into(),
+            policy_name: policy.policy_name.clone(),
+            holder: Holder::User(name.into()),
+        };
+        self.control
+            .create_policy(&self.caller, policy)
+            .await
+            .expect("made");
+        self.control
+            .attach_policy(&self.caller, attachment)
+            .await
+            .expect("attached");
     }
 
     /// Changes the catalogue behind the control plane's back, once no job is left to meddle with it.
@@ -447,6 +496,7 @@ async fn open(
             ..RegionConfig::new(FAR)
         });
     }
+    config.webhooks_to_this_machine = true;
     change(&mut config);
     let nodes = [Some(node.clone()), far.clone()].into_iter().flatten().collect();
     let control = Control::open_regions(config, nodes)

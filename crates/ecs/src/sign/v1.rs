@@ -45,7 +45,9 @@ pub fn sign_request(
     let mut pairs = parameters.to_vec();
     let mut add = |name: &str, value: &str| pairs.push((name.to_owned(), value.to_owned()));
     add("Action", action);
-    add("Version", crate::API_VERSION);
+    if !parameters.iter().any(|(name, _)| name == "Version") {
+        add("Version", crate::API_VERSION);
+    }
     add("Format", format);
     add("AccessKeyId", &credentials.access_key_id);
     add("SignatureMethod", "HMAC-SHA1");

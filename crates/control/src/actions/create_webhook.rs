@@ -1,0 +1,65 @@
+//! CreateWebhook: who is told of events, from now on.
+
+use crate::catalogue::events::{self, EventKind};
+use crate::catalogue::webhooks::WebhookRow;
+use crate::keys::letters;
+use crate::store::Transaction;
+use crate::webhooks::owner;
+use crate::{Caller, Control};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::create_webhook::{Request, Response};
+
+impl Control {
+    /// Its secret is in this answer and in no other. Events that happened before are not sent.
+    pub async fn create_webhook(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
+        let (control, caller) = (self.clone(), caller.clone());
+        let work = move |t: &mut dyn Transaction| create(t, &control, &caller, request);
+        self.store().write(work).await
+    }
+}
+
+fn create(
+    t: &mut dyn Transaction,
+    control: &Control,
+    caller: &Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    control.check_region(request.region_id.as_deref())?;
+    if let Some(unknown) = request
+        .event_names
+        .iter()
+        .find(|name| name.parse::<EventKind>().is_err())
+    {
+        let why = format!("{unknown:?} is no event's name");
+        return Err(ApiError::invalid_parameter("EventName", why));
+    }
+    let (most, sql) = (control.limits().webhooks, "WHERE account = $1");
+    if WebhookRow::select(t, sql, &[(&caller.account).into()])?.len() as u64 >= most {
+        let message = format!("There are {most} webhooks already; delete one first.");
+        return Err(ApiError::new(403, "QuotaExceed.Webhook", message));
+    }
+    let (id, secret) = (format!("wh-{}", letters(20)), letters(40));
+    let names = match request.event_names.as_slice() {
+        [] => String::new(),
+        names => serde_json::Value::from(names).to_string(),
+    };
+    let row = WebhookRow {
+        ordinal: WebhookRow::next_ordinal(t)?,
+        account: caller.account.clone(),
+        url: request.url,
+        secret: control.secrets().seal(&owner(&id), &secret),
+        names,
+        seen: events::newest(t)?,
+        dropped: 0,
+        failures: 0,
+        last_error: String::new(),
+        delivered_ms: None,
+        created_ms: control.now_ms(),
+        id,
+    };
+    row.insert(t)?;
+    Ok(Response {
+        webhook_id: row.id,
+        secret,
+    })
+}

@@ -1,0 +1,230 @@
+//! What is said of disks, snapshots, instances and the vault when something happens to them: one function for each.
+//!
+//! Each is called in the transaction that makes the change, with the row as it is then.
+
+use crate::catalogue::disks::DiskRow;
+use crate::catalogue::events::{self, EventKind, Happening, Level};
+use crate::catalogue::instances::InstanceRow;
+use crate::catalogue::snapshots::SnapshotRow;
+use crate::states::SnapshotStatus;
+use crate::store::{StoreError, Transaction};
+use crate::views;
+use serde_json::{Value, json};
+use tidemark_ecs::time;
+use tidemark_node::Loss;
+
+fn of_snapshot(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    (kind, level): (EventKind, Level),
+    now_ms: i64,
+    content: Value,
+) -> Result<(), StoreError> {
+    let what = Happening {
+        kind,
+        level,
+        account: &row.account,
+        region: &row.region,
+        resource_type: "snapshot",
+        resource_id: &row.id,
+        content,
+    };
+    events::add(t, now_ms, &what)
+}
+
+fn of_disk(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    (kind, level): (EventKind, Level),
+    now_ms: i64,
+    content: Value,
+) -> Result<(), StoreError> {
+    let what = Happening {
+        kind,
+        level,
+        account: &row.account,
+        region: &row.region,
+        resource_type: "disk",
+        resource_id: &row.id,
+        content,
+    };
+    events::add(t, now_ms, &what)
+}
+
+/// `failed` with a reason, or how it is called when it went well.
+fn result(well: &'static str, failure: Option<&str>) -> (Level, &'static str) {
+    match failure {
+        None => (Level::Info, well),
+        Some(_) => (Level::Warn, "failed"),
+    }
+}
+
+/// A snapshot is accomplished or failed.
+pub(crate) fn snapshot_ended(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let failure = (row.status == SnapshotStatus::Failed).then_some(row.failure.as_str());
+    let (level, result) = result("accomplished", failure);
+    let content = json!({
+        "result": result,
+        "reason": failure.unwrap_or_default(),
+        "snapshotId": row.id,
+        "snapshotName": row.name,
+        "snapshotType": row.snapshot_type.word(),
+        "diskId": row.source_disk_id,
+        "startTime": time::seconds(views::at(row.created_ms)),
+        "endTime": time::seconds(views::at(now_ms)),
+    });
+    of_snapshot(t, row, (EventKind::SnapshotCompleted, level), now_ms, content)
+}
+
+/// A snapshot's retention is over.
+pub(crate) fn snapshot_expired(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content =
+        json!({ "snapshotName": row.name, "diskId": row.source_disk_id, "status": row.status.word() });
+    of_snapshot(t, row, (EventKind::SnapshotExpired, Level::Info), now_ms, content)
+}
+
+/// A deleted snapshot is back.
+pub(crate) fn snapshot_undeleted(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({ "snapshotName": row.name, "diskId": row.source_disk_id });
+    of_snapshot(
+        t,
+        row,
+        (EventKind::SnapshotUndeleted, Level::Info),
+        now_ms,
+        content,
+    )
+}
+
+/// A limit is nearly reached: `count` of `most`. Said once on the way up, when nine tenths are.
+pub(crate) fn quota(
+    t: &mut dyn Transaction,
+    disk: &DiskRow,
+    quota: &str,
+    (count, most): (u64, u64),
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    if count != most.saturating_mul(9).div_ceil(10) {
+        return Ok(());
+    }
+    let content = json!({ "quota": quota, "used": count, "limit": most });
+    of_disk(t, disk, (EventKind::QuotaNear, Level::Warn), now_ms, content)
+}
+
+/// A disk is rolled back, or could not be.
+pub(crate) fn disk_reset(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    snapshot: &str,
+    failure: Option<&str>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (level, result) = result("done", failure);
+    let content = json!({ "result": result, "reason": failure.unwrap_or_default(), "snapshotId": snapshot });
+    of_disk(t, row, (EventKind::DiskReset, level), now_ms, content)
+}
+
+/// A disk is attached or detached, or could not be. `instance`: where.
+pub(crate) fn disk_operation(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    (operation, instance): (&str, &str),
+    failure: Option<&str>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let (level, result) = result("accomplished", failure);
+    let content = json!({
+        "operation": operation,
+        "result": result,
+        "reason": failure.unwrap_or_default(),
+        "instanceId": instance,
+    });
+    of_disk(t, row, (EventKind::DiskOperation, level), now_ms, content)
+}
+
+/// A disk that was promised cannot be made.
+pub(crate) fn disk_not_made(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({ "reason": why, "snapshotId": row.source_snapshot_id });
+    of_disk(
+        t,
+        row,
+        (EventKind::DiskCreateFailed, Level::Warn),
+        now_ms,
+        content,
+    )
+}
+
+/// An instance has come to another lasting state; `failure`: not the one that was asked for.
+pub(crate) fn instance_state(
+    t: &mut dyn Transaction,
+    row: &InstanceRow,
+    state: &str,
+    failure: Option<&str>,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({ "state": state, "instanceName": row.name, "reason": failure.unwrap_or_default() });
+    let what = Happening {
+        kind: EventKind::InstanceState,
+        level: failure.map_or(Level::Info, |_| Level::Warn),
+        account: &row.account,
+        region: &row.region,
+        resource_type: "instance",
+        resource_id: &row.id,
+        content,
+    };
+    events::add(t, now_ms, &what)
+}
+
+/// The scrub has met damage, and has repaired it or cannot. It is told to whom a snapshot that is hit belongs to; where
+/// none is known, to `account`.
+pub(crate) fn vault_damage(
+    t: &mut dyn Transaction,
+    (account, region): (&str, &str),
+    loss: &Loss,
+    repaired: bool,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let mut owner = None;
+    for snapshot in &loss.snapshots {
+        owner = owner.or(SnapshotRow::get(t, snapshot.as_str())?.map(|row| row.account));
+    }
+    let (kind, level) = match (repaired, loss.lost) {
+        (true, _) => (EventKind::VaultRepaired, Level::Warn),
+        (false, true) => (EventKind::VaultDamaged, Level::Critical),
+        (false, false) => (EventKind::VaultDamaged, Level::Warn),
+    };
+    let disk = loss.disk.as_ref().map(|disk| disk.as_str());
+    let what = Happening {
+        kind,
+        level,
+        account: owner.as_deref().unwrap_or(account),
+        region,
+        resource_type: disk.map_or("vault", |_| "disk"),
+        resource_id: disk.unwrap_or_default(),
+        content: json!({
+            "object": loss.object,
+            "what": loss.what,
+            "contentLost": loss.lost && !repaired,
+            "snapshotIds": loss.snapshots.iter().map(|id| id.as_str()).collect::<Vec<_>>(),
+            "start": loss.start,
+            "end": loss.end,
+        }),
+    };
+    events::add(t, now_ms, &what)
+}

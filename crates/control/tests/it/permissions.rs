@@ -1,0 +1,294 @@
+//! Who may do what: the check that stands before every action.
+
+use crate::world::{REGION, World, call, code, params};
+use tidemark_control::Caller;
+
+/// `ok`, or status and code.
+async fn may(world: &World, caller: &Caller, action: &str, query: &str) -> String {
+    let asked = world
+        .control
+        .authorize(caller, "ecs", action, &params(query))
+        .await;
+    match asked {
+        Ok(()) => "ok".into(),
+        Err(error) => format!("{} {}", error.status, error.code),
+    }
+}
+
+const NO: &str = "403 Forbidden.RAM";
+
+#[tokio::test]
+async fn documents_and_requests() {
+    let world = World::new().await;
+    let (own, other) = (world.disk().await, world.disk().await);
+    let nobody = world.user("nobody", "").await;
+    let reader = world
+        .user(
+            "reader",
+            r#"{"Effect":"Allow","Action":"ecs:Describe*","Resource":"acs:ecs:*:*:*"}"#,
+        )
+        .await;
+    let one = world
+        .user(
+            "one",
+            &format!(r#"{{"Effect":"Allow","Action":"ecs:*","Resource":["acs:ecs:{REGION}:*:disk/{own}","acs:ecs:*:*:snapshot/*"]}}"#),
+        )
+        .await;
+    let elsewhere = world
+        .user(
+            "elsewhere",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:cn-beijing:*:*"}"#,
+        )
+        .await;
+    let all = world
+        .user("all", r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#)
+        .await;
+    let both = format!("DiskIds=[\"{own}\",\"{other}\"]");
+    for (who, action, query, expected) in [
+        (&world.caller, "DeleteDisk", format!("DiskId={own}"), "ok"),
+        (&world.caller, "NoSuchAction", String::new(), "ok"),
+        (&nobody, "DescribeRegions", String::new(), NO),
+        (&nobody, "DescribeDisks", String::new(), NO),
+        (&nobody, "GetCallerIdentity", String::new(), "ok"),
+        (&reader, "DescribeDisks", String::new(), "ok"),
+        (&reader, "DescribeDisks", both.clone(), "ok"),
+        (&reader, "DescribeRegions", String::new(), "ok"),
+        (&reader, "DeleteDisk", format!("DiskId={own}"), NO),
+        // An action without a row: only who may do everything to everything.
+        (&reader, "DescribeNoSuchThing", String::new(), "ok"),
+        (&one, "DescribeNoSuchThing", String::new(), NO),
+        (&all, "NoSuchAction", String::new(), "ok"),
+        // One disk, and nothing but it.
+        (&one, "ResizeDisk", format!("DiskId={own}"), "ok"),
+        (&one, "ResizeDisk", format!("DiskId={other}"), NO),
+        (&one, "ResizeDisk", "DiskId=*".into(), NO),
+        (&one, "DescribeDisks", String::new(), NO),
+        (&one, "DescribeDisks", "DiskIds=[]".into(), NO),
+        (&one, "DescribeDisks", format!("DiskIds=[\"{own}\"]"), "ok"),
+        (&one, "DescribeDisks", both, NO),
+        (&one, "CreateSnapshot", format!("DiskId={own}"), "ok"),
+        (&one, "CreateSnapshot", format!("diskId={own}"), "ok"),
+        (&one, "CreateSnapshot", format!("DiskId={other}"), NO),
+        (&one, "CreateDisk", "Size=20".into(), NO),
+        (&one, "AttachDisk", format!("DiskId={own}&InstanceId=i-1"), NO),
+        (
+            &one,
+            "TagResources",
+            format!("ResourceType=disk&ResourceId.1={own}"),
+            "ok",
+        ),
+        (
+            &one,
+            "TagResources",
+            format!("ResourceType=Disk&ResourceId.1={own}&ResourceId.2={other}"),
+            NO,
+        ),
+        (&one, "ListTagResources", "ResourceType=disk".into(), NO),
+        (
+            &one,
+            "ResetDisks",
+            format!("Disk.1.DiskId={own}&Disk.2.DiskId={other}"),
+            NO,
+        ),
+        (&elsewhere, "DeleteDisk", format!("DiskId={own}"), NO),
+        (&all, "CreateDisk", "Size=20".into(), "ok"),
+    ] {
+        assert_eq!(
+            may(&world, who, action, &query).await,
+            expected,
+            "{:?} {action} {query}",
+            who.identity
+        );
+    }
+}
+
+#[tokio::test]
+async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
+    let world = World::new().await;
+    let statements = r#"{"Effect":"Allow","Action":"ram:*AccessKey*","Resource":"acs:ram::*:user/self"},
+        {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"acs:ram::*:role/backup"}"#;
+    let own = world.user("self", statements).await;
+    for (service, action, query, expected) in [
+        ("ram", "CreateAccessKey", "", Ok(())),
+        ("ram", "CreateAccessKey", "UserName=self", Ok(())),
+        ("ram", "CreateAccessKey", "UserName=other", Err(())),
+        (
+            "ram",
+            "DeleteAccessKey",
+            "UserName=other&UserAccessKeyId=x",
+            Err(()),
+        ),
+        (
+            "ram",
+            "AttachPolicyToUser",
+            "UserName=self&PolicyName=a&PolicyType=System",
+            Err(()),
+        ),
+        ("ram", "ListUsers", "", Err(())),
+        ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/backup", Ok(())),
+        ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/admin", Err(())),
+    ] {
+        let asked = world
+            .control
+            .authorize(&own, service, action, &params(query))
+            .await;
+        match expected {
+            Ok(()) => asked.expect(action),
+            Err(()) => assert_eq!(code(asked), (403, "NoPermission".into()), "{action} {query}"),
+        }
+    }
+}
+
+/// What somebody may not touch looks the same as what is not there, and as what is somebody else's.
+#[tokio::test]
+async fn a_refusal_never_tells_whether_there_is_such_a_resource() {
+    let world = World::new().await;
+    let (plain, prod) = (world.disk().await, world.disk().await);
+    let tag = format!("ResourceType=disk&ResourceId.1={prod}&Tag.1.Key=env&Tag.1.Value=prod");
+    call!(world, tag_resources, "{tag}").expect("tagged");
+    let only_dev = r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*","Condition":{"StringEquals":{"ecs:tag/env":"dev"}}}"#;
+    let not_prod = r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*"},
+        {"Effect":"Deny","Action":"ecs:*","Resource":"*","Condition":{"StringEquals":{"ecs:tag/env":"prod"}}}"#;
+    for statements in [only_dev, not_prod] {
+        let name = format!("u{}", statements.len());
+        let user = world.user(&name, statements).await;
+        let asked = async |disk: &str| {
+            let query = params(&format!("DiskId={disk}"));
+            let error = world.control.authorize(&user, "ecs", "DeleteDisk", &query).await;
+            error.expect_err(disk).to_string().replace(disk, "DISK")
+        };
+        let (missing, there) = (asked("d-none").await, asked(&prod).await);
+        assert_eq!(missing, there, "{statements}");
+        let foreign = Caller {
+            account: "2".into(),
+            ..user.clone()
+        };
+        let query = params(&format!("DiskId={prod}"));
+        assert!(
+            world
+                .control
+                .authorize(&foreign, "ecs", "DeleteDisk", &query)
+                .await
+                .is_err()
+        );
+    }
+    let user = world
+        .caller_of(&world.user("last", not_prod).await.access_key)
+        .await;
+    assert_eq!(
+        may(&world, &user, "DeleteDisk", &format!("DiskId={plain}")).await,
+        "ok"
+    );
+}
+
+#[tokio::test]
+async fn tags_of_resources_requests_and_filters_decide() {
+    let world = World::new().await;
+    let (alices, bobs) = (world.disk().await, world.disk().await);
+    for (disk, owner) in [(&alices, "alice"), (&bobs, "bob")] {
+        let tag = format!("ResourceType=disk&ResourceId.1={disk}&Tag.1.Key=owner&Tag.1.Value={owner}");
+        call!(world, tag_resources, "{tag}").expect("tagged");
+    }
+    let alice = world
+        .user(
+            "alice",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*","Condition":{"StringEquals":{"ecs:tag/owner":"alice"}}}"#,
+        )
+        .await;
+    for (action, query, expected) in [
+        ("DeleteDisk", format!("DiskId={alices}"), "ok"),
+        ("DeleteDisk", format!("DiskId={bobs}"), NO),
+        ("DeleteDisk", "DiskId=d-none".into(), NO),
+        // A list shows what its filter says, and nothing else.
+        ("DescribeDisks", String::new(), NO),
+        ("DescribeDisks", "Tag.1.Key=owner&Tag.1.Value=alice".into(), "ok"),
+        ("DescribeDisks", "Tag.1.Key=owner".into(), NO),
+        ("DescribeDisks", "Tag.1.Key=owner&Tag.1.Value=bob".into(), NO),
+        ("DescribeDisks", format!("DiskIds=[\"{alices}\"]"), "ok"),
+        ("DescribeDisks", format!("DiskIds=[\"{alices}\",\"{bobs}\"]"), NO),
+        // A filter of a request about one disk says nothing about the disk.
+        (
+            "DescribeDisks",
+            format!("DiskIds=[\"{bobs}\"]&Tag.1.Key=owner&Tag.1.Value=alice"),
+            NO,
+        ),
+        (
+            "DeleteDisk",
+            format!("DiskId={bobs}&Tag.1.Key=owner&Tag.1.Value=alice"),
+            NO,
+        ),
+        // A list that does not filter by tags does not pretend to.
+        (
+            "DescribeDeletedSnapshots",
+            "Tag.1.Key=owner&Tag.1.Value=alice".into(),
+            NO,
+        ),
+        // What is made has the tags that the request gives it.
+        (
+            "CreateDisk",
+            "Size=20&Tag.1.Key=owner&Tag.1.Value=alice".into(),
+            "ok",
+        ),
+        ("CreateDisk", "Size=20&Tag.1.Key=owner&Tag.1.Value=bob".into(), NO),
+        ("CreateDisk", "Size=20".into(), NO),
+    ] {
+        assert_eq!(
+            may(&world, &alice, action, &query).await,
+            expected,
+            "{action} {query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_only_shown_to_who_may_see_all_that_may_be_in_it() {
+    let world = World::new().await;
+    let not_prod = world
+        .user(
+            "not-prod",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*"},
+            {"Effect":"Deny","Action":"ecs:*","Resource":"*","Condition":{"StringEquals":{"ecs:tag/env":"prod"}}}"#,
+        )
+        .await;
+    for (query, expected) in [
+        ("", NO),
+        // Of a tag without value any value matches.
+        ("Tag.1.Key=env", NO),
+        ("Tag.1.Key=owner&Tag.1.Value=alice", NO),
+        ("Tag.1.Key=env&Tag.1.Value=prod", NO),
+        ("Tag.1.Key=env&Tag.1.Value=dev", "ok"),
+    ] {
+        assert_eq!(
+            may(&world, &not_prod, "DescribeDisks", query).await,
+            expected,
+            "{query}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn where_a_request_comes_from_decides() {
+    let world = World::new().await;
+    let office = world
+        .user(
+            "office",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*","Condition":{"IpAddress":{"acs:SourceIp":["10.0.0.0/8","127.0.0.1"]}}}"#,
+        )
+        .await;
+    for (source, expected) in [
+        (Some("10.1.2.3"), "ok"),
+        (Some("127.0.0.1"), "ok"),
+        (Some("203.0.113.1"), NO),
+        (None, NO),
+    ] {
+        let from = Caller {
+            source: source.map(|text| text.parse().expect("an address")),
+            ..office.clone()
+        };
+        assert_eq!(
+            may(&world, &from, "DescribeDisks", "").await,
+            expected,
+            "{source:?}"
+        );
+    }
+}
