@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import time
 
 import clients
 import data
@@ -9,6 +10,7 @@ import nbd
 import pytest
 from cloud import Cloud
 from service import REGION, ZONE, wait_until
+from store import Store
 
 FAR, FAR_ZONE = "cn-beijing", "cn-beijing-a"
 SIZE = 64 * data.MIB
@@ -169,6 +171,29 @@ def test_a_copy_goes_on_after_kill_nine(two):
     assert row["RetentionDays"] == 9
     with far.client(copied) as frozen:
         assert frozen.read_all(0, len(content)) == content
+
+
+def test_a_copy_into_a_bucket_waits_for_it(new_service, tmp_path):
+    store = Store(tmp_path / "store").start()
+    try:
+        service = new_service(extra=["--region", REGION, "--region", f"{FAR}={store.url()}"], env=store.env)
+        cloud = Cloud(service)
+        far = Far(cloud)
+        _, disk = cloud.attached_disk(1)
+        content = written(cloud, disk, seed=6, size=8 * data.MIB)
+        snapshot = cloud.take_snapshot(disk)
+        store.kill()
+        copied = copy(cloud, snapshot)
+        began = time.monotonic()
+        for _ in range(5):
+            assert far.snapshot(copied)["Status"] == "progressing"
+        assert time.monotonic() - began < 5, "lists do not wait for the bucket"
+        store.start()
+        far.wait_snapshot(copied)
+        with far.client(copied) as frozen:
+            assert frozen.read_all(0, len(content)) == content
+    finally:
+        store.kill()
 
 
 def test_a_lost_catalogue_of_both_regions_is_made_again(two):

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_snapshots::{Request, Response};
 use tidemark_ecs::page::PageInfo;
-use tidemark_node::SnapshotStatus as Capture;
+use tidemark_node::{SnapshotProgress, SnapshotStatus as Capture};
 use tidemark_units::SnapshotId;
 
 impl Control {
@@ -74,7 +74,13 @@ impl Control {
         let Ok(id) = SnapshotId::new(row.id.as_str()) else {
             return Ok(nothing);
         };
-        match self.node_of(&row.region)?.snapshot_status(&id).await {
+        let node = self.node_of(&row.region)?;
+        // One that is not begun, or done, is its job's to find out about: the vault may be away, and a list does not wait.
+        if row.is_copy() && node.known_status(&id).is_none() {
+            let shown = self.percent(&row.id, row.percent, &SnapshotProgress::default());
+            return Ok((false, shown, 0));
+        }
+        match node.snapshot_status(&id).await {
             Ok(Capture::Progressing(progress)) => {
                 let percent = self.percent(&row.id, row.percent, &progress);
                 Ok((false, percent, progress.remaining_seconds.unwrap_or(0)))

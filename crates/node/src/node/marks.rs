@@ -86,6 +86,11 @@ impl Node {
             .await?
     }
 
+    /// Where a snapshot stands, as far as that is known without asking the vault; `None`: it is not.
+    pub fn known_status(&self, snapshot: &SnapshotId) -> Option<SnapshotStatus> {
+        self.shared.board.get(snapshot)
+    }
+
     /// Where a snapshot stands; answers from memory or from the vault.
     pub async fn snapshot_status(&self, snapshot: &SnapshotId) -> Result<SnapshotStatus, NodeError> {
         if let Some(status) = self.shared.board.get(snapshot) {
