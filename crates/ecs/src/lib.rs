@@ -18,6 +18,7 @@ pub mod page;
 mod params;
 pub mod render;
 pub mod rules;
+pub mod schedule;
 pub mod sign;
 pub mod time;
 

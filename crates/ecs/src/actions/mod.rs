@@ -4,12 +4,18 @@
 //! first, then syntax, each with the action's own status and code. `Response` renders to both
 //! formats. A new action is a new file here and one line below.
 
+pub mod apply_auto_snapshot_policy;
 pub mod attach_disk;
+pub mod cancel_auto_snapshot_policy;
+pub mod create_auto_snapshot_policy;
 pub mod create_disk;
 pub mod create_snapshot;
+pub mod delete_auto_snapshot_policy;
 pub mod delete_disk;
 pub mod delete_instance;
 pub mod delete_snapshot;
+pub mod describe_auto_snapshot_policy_associations;
+pub mod describe_auto_snapshot_policy_ex;
 pub mod describe_deleted_snapshots;
 pub mod describe_disk_hydration;
 pub mod describe_disks;
@@ -20,6 +26,7 @@ pub mod describe_snapshots;
 pub mod describe_zones;
 pub mod detach_disk;
 pub mod list_tag_resources;
+pub mod modify_auto_snapshot_policy_ex;
 pub mod modify_disk_hydration;
 pub mod modify_snapshot_attribute;
 pub mod reboot_instance;

@@ -28,6 +28,8 @@ macro_rules! lists {
 
 lists! {
     attachment => "Attachment",
+    auto_snapshot_policy => "AutoSnapshotPolicy",
+    auto_snapshot_policy_association => "AutoSnapshotPolicyAssociation",
     mount_instance => "MountInstance",
     deleted_snapshot => "DeletedSnapshot",
     disk => "Disk",
@@ -44,6 +46,7 @@ lists! {
     security_group_id => "SecurityGroupId",
     snapshot => "Snapshot",
     tag => "Tag",
+    target_tag => "TargetTag",
     tag_resource => "TagResource",
     zone => "Zone",
     resource_types => "ResourceTypes",

@@ -7,6 +7,7 @@
 mod disk;
 mod instance;
 pub(crate) mod list;
+mod policy;
 mod region;
 mod snapshot;
 mod tag;
@@ -16,6 +17,7 @@ pub use instance::{
     EipAddress, Instance, InstanceLock, InstanceStatus, MetadataOptions, NetworkInterface, PrivateIpSet,
     VpcAttributes,
 };
+pub use policy::{AutoSnapshotPolicy, AutoSnapshotPolicyAssociation, CopyEncryption};
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
 pub use tag::{Tag, TagResource};
