@@ -1,4 +1,4 @@
-//! What time brings: retention, releases, forgotten rows, disks that stopped serving.
+//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving.
 
 use crate::Control;
 use crate::actions::delete_instance;
@@ -35,6 +35,7 @@ impl Control {
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
         self.store().write(move |t| expire(t, now)).await?;
+        self.run_policies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())

@@ -134,6 +134,8 @@ words! {
     SnapshotCause {
         /// The action.
         CreateSnapshot = "CreateSnapshot",
+        /// A policy's slot.
+        Scheduled = "scheduled",
         /// The vault has it, and the catalogue is made again from there.
         Rebuilt = "rebuilt",
         /// The mark could not be made, or a crash came before it.
@@ -146,6 +148,8 @@ words! {
         DeleteSnapshot = "DeleteSnapshot",
         /// Its retention is over.
         Expired = "expired",
+        /// A newer automatic snapshot took its place in the quota.
+        Replaced = "replaced",
         /// The node has let go of it.
         Deleted = "deleted",
     }
@@ -270,6 +274,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
         resource: "snapshot",
         table: table! {
             None, C::CreateSnapshot => Some(Progressing);
+            None, C::Scheduled => Some(Progressing);
             None, C::Rebuilt => Some(Accomplished);
             Some(Progressing), C::NotMarked => None;
             Some(Progressing), C::Captured => Some(Accomplished);
@@ -279,6 +284,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
             Some(Failed), C::DeleteSnapshot => Some(Deleting);
             Some(Accomplished), C::Expired => Some(Deleting);
             Some(Failed), C::Expired => Some(Deleting);
+            Some(Accomplished), C::Replaced => Some(Deleting);
             Some(Deleting), C::Deleted => None;
         },
     }
@@ -353,6 +359,7 @@ mod tests {
     #[test]
     fn a_snapshot_in_progress_never_expires_but_can_be_cancelled() {
         assert!(!SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::Expired));
+        assert!(!SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::Replaced));
         assert!(SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::DeleteSnapshot));
         assert!(!SNAPSHOT.allows(SnapshotStatus::Deleting, SnapshotCause::DeleteSnapshot));
     }

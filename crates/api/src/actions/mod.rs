@@ -77,12 +77,21 @@ macro_rules! row {
 }
 
 const ACTIONS: &[Action] = &[
+    row!("ApplyAutoSnapshotPolicy", apply_auto_snapshot_policy),
     row!("AttachDisk", attach_disk),
+    row!("CancelAutoSnapshotPolicy", cancel_auto_snapshot_policy),
+    row!("CreateAutoSnapshotPolicy", create_auto_snapshot_policy),
     row!("CreateDisk", create_disk),
     row!("CreateSnapshot", create_snapshot),
+    row!("DeleteAutoSnapshotPolicy", delete_auto_snapshot_policy),
     row!("DeleteDisk", delete_disk),
     row!("DeleteInstance", delete_instance),
     row!("DeleteSnapshot", delete_snapshot),
+    row!(
+        "DescribeAutoSnapshotPolicyAssociations",
+        describe_auto_snapshot_policy_associations
+    ),
+    row!("DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex),
     row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
     row!("DescribeDiskHydration", describe_disk_hydration),
     row!("DescribeDisks", describe_disks, listing),
@@ -97,6 +106,7 @@ const ACTIONS: &[Action] = &[
     row!("DescribeZones", describe_zones),
     row!("DetachDisk", detach_disk),
     row!("ListTagResources", list_tag_resources),
+    row!("ModifyAutoSnapshotPolicyEx", modify_auto_snapshot_policy_ex),
     row!("ModifyDiskHydration", modify_disk_hydration),
     row!("ModifySnapshotAttribute", modify_snapshot_attribute),
     row!("RebootInstance", reboot_instance),

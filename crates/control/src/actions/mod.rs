@@ -4,12 +4,18 @@
 //! changes is one transaction; what the node has to do about it is a job in the same transaction.
 //! A new action is a new file and one line here.
 
+mod apply_auto_snapshot_policy;
 mod attach_disk;
+mod cancel_auto_snapshot_policy;
+mod create_auto_snapshot_policy;
 mod create_disk;
-mod create_snapshot;
+pub(crate) mod create_snapshot;
+mod delete_auto_snapshot_policy;
 mod delete_disk;
 pub(crate) mod delete_instance;
 mod delete_snapshot;
+mod describe_auto_snapshot_policy_associations;
+mod describe_auto_snapshot_policy_ex;
 mod describe_deleted_snapshots;
 mod describe_disk_hydration;
 mod describe_disks;
@@ -20,6 +26,7 @@ mod describe_snapshots;
 mod describe_zones;
 mod detach_disk;
 mod list_tag_resources;
+mod modify_auto_snapshot_policy_ex;
 mod modify_disk_hydration;
 mod modify_snapshot_attribute;
 mod reboot_instance;

@@ -48,7 +48,7 @@ pub(super) fn note_change(
 ) -> Result<(), StoreError> {
     match kind {
         ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
-        ResourceType::Instance | ResourceType::Disk => Ok(()),
+        ResourceType::Instance | ResourceType::Disk | ResourceType::Policy => Ok(()),
     }
 }
 
@@ -72,6 +72,7 @@ pub(super) fn all_exist(
             ResourceType::Instance => rules::instance(t, caller, id).map(drop),
             ResourceType::Disk => rules::disk(t, caller, id).map(drop),
             ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
+            ResourceType::Policy => rules::policy(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

@@ -10,6 +10,7 @@ pub(crate) mod jobs;
 pub(crate) mod keys;
 mod listing;
 pub(crate) mod nonces;
+pub(crate) mod policies;
 mod record;
 pub(crate) mod snapshots;
 pub(crate) mod tags;

@@ -13,6 +13,8 @@ words! {
         Disk = "disk",
         /// A snapshot.
         Snapshot = "snapshot",
+        /// An automatic snapshot policy.
+        Policy = "snapshotpolicy",
     }
 }
 

@@ -18,4 +18,8 @@ pub(super) const ALL: &[Migration] = &[
         version: 2,
         sql: include_str!("../../migrations/0002_encrypted.sql"),
     },
+    Migration {
+        version: 6,
+        sql: include_str!("../../migrations/0006_policies.sql"),
+    },
 ];
