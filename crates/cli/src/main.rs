@@ -49,6 +49,8 @@ enum Command {
     Snapshot(people::snapshot::SnapshotArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),
+    /// Automatic snapshots: list, show, create, apply, cancel, delete, next
+    Policy(people::policy::PolicyArgs),
     /// Call any action of the ECS API, with the output of the reference client
     #[command(override_usage = "tidemark ecs <ACTION> [--Name value]... [FLAGS]")]
     Ecs {
@@ -84,6 +86,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Disk(args) => people::disk::run(&args)?,
         Command::Snapshot(args) => people::snapshot::run(&args)?,
         Command::Instance(args) => people::instance::run(&args)?,
+        Command::Policy(args) => people::policy::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),

@@ -7,6 +7,7 @@
 pub mod disk;
 pub mod hydration;
 pub mod instance;
+pub mod policy;
 pub mod progress;
 pub mod snapshot;
 

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tidemark_api::ApiState;
-use tidemark_control::{Control, ControlConfig};
+use tidemark_control::{Control, ControlConfig, Limits};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
 use tidemark_vault::Secret;
@@ -84,6 +84,9 @@ pub struct UpArgs {
     /// From the start of one round of the scrub to the next [default: 7d]
     #[arg(long, value_name = "TIME")]
     scrub_every: Option<String>,
+    /// Automatic snapshot policies that a disk may have; 1: a second one takes the first one's place [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    policies_per_disk: Option<u64>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -102,6 +105,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        policies_per_disk,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -115,6 +119,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         undelete_window,
         scrub_rate,
         scrub_every,
+        policies_per_disk,
         demo,
     })?;
     let secret = settings.secret.read()?;
@@ -210,6 +215,10 @@ async fn serve_on(
             region: settings.region.clone(),
             zone: settings.zone.clone(),
             root_key,
+            limits: Limits {
+                policies_per_disk: settings.policies_per_disk,
+                ..Limits::default()
+            },
             ..ControlConfig::new(&settings.data_dir)
         },
         node.clone(),

@@ -40,6 +40,7 @@ struct ConfigFile {
     scrub_rate: Option<String>,
     scrub_every: Option<String>,
     vault_cache: Option<String>,
+    policies_per_disk: Option<u64>,
 }
 
 impl ConfigFile {
@@ -79,6 +80,8 @@ pub struct Given {
     pub scrub_rate: Option<String>,
     /// `--scrub-every`.
     pub scrub_every: Option<String>,
+    /// `--policies-per-disk`.
+    pub policies_per_disk: Option<u64>,
 }
 
 /// What holds.
@@ -106,6 +109,8 @@ pub struct Settings {
     pub secret: SecretArgs,
     /// How the vault is scrubbed.
     pub scrub: ScrubConfig,
+    /// Automatic snapshot policies that a disk may have.
+    pub policies_per_disk: u64,
 }
 
 impl Settings {
@@ -169,6 +174,7 @@ impl Settings {
                     None => DEFAULT_SCRUB_EVERY,
                 },
             },
+            policies_per_disk: policies_per_disk(given.policies_per_disk.or(file.policies_per_disk))?,
         };
         let socket = settings.nbd_socket();
         let length = socket.as_os_str().len();
@@ -240,6 +246,14 @@ fn scrub_every(text: &str) -> Result<Duration> {
         _ => bail!(
             "{text:?} is no time between two rounds of the scrub; write for example 7d, 12h, 30m or 90s"
         ),
+    }
+}
+
+/// As many as the service that we follow has at most.
+fn policies_per_disk(number: Option<u64>) -> Result<u64> {
+    match number.unwrap_or(1) {
+        number @ 1..=10 => Ok(number),
+        other => bail!("policies-per-disk {other} is not possible: a disk has 1 to 10 policies"),
     }
 }
 
@@ -318,6 +332,22 @@ mod tests {
         assert!(format!("{:#}", window("soon").unwrap_err()).contains("soon"));
         let by_default = Settings::resolve(Given::default()).unwrap().undelete_window;
         assert_eq!(by_default, Duration::from_secs(24 * 3600));
+    }
+
+    #[test]
+    fn disks_have_one_policy_unless_more_are_allowed() {
+        let allowed = |number| {
+            let given = Given {
+                policies_per_disk: number,
+                ..Given::default()
+            };
+            Settings::resolve(given).map(|settings| settings.policies_per_disk)
+        };
+        assert_eq!((allowed(None).unwrap(), allowed(Some(10)).unwrap()), (1, 10));
+        for number in [0, 11] {
+            let error = format!("{:#}", allowed(Some(number)).unwrap_err());
+            assert!(error.contains("policies-per-disk"), "{error}");
+        }
     }
 
     #[test]
