@@ -37,9 +37,9 @@ fn parse_all(params: &Params) {
         ($($action:ident)*) => { $( outcome(actions::$action::Request::parse(params)); )* };
     }
     each!(
-        attach_disk create_disk create_snapshot delete_disk delete_instance delete_snapshot describe_disks
-        describe_instance_status describe_instances describe_regions describe_snapshots describe_zones detach_disk
-        list_tag_resources modify_snapshot_attribute reboot_instance reset_disk run_instances start_instance
+        attach_disk cancel_task copy_snapshot create_disk create_snapshot delete_disk delete_instance delete_snapshot describe_disks
+        describe_instance_status describe_instances describe_regions describe_snapshots describe_task_attribute describe_tasks
+        describe_zones detach_disk list_tag_resources modify_disk_spec modify_snapshot_attribute reboot_instance reset_disk run_instances start_instance
         stop_instance tag_resources untag_resources
         apply_auto_snapshot_policy cancel_auto_snapshot_policy create_auto_snapshot_policy delete_auto_snapshot_policy
         describe_auto_snapshot_policy_associations describe_auto_snapshot_policy_ex modify_auto_snapshot_policy_ex

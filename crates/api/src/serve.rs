@@ -11,7 +11,7 @@ use axum::http::{Request, Response};
 use axum::routing::{any, get};
 use jiff::Timestamp;
 use std::time::Instant;
-use tidemark_control::{Clock, Control};
+use tidemark_control::{Caller, Clock, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::render::Format;
 use tracing::Instrument as _;
@@ -99,7 +99,11 @@ async fn act(
         ApiError::internal()
     })?;
     let verified = auth::check(&state.control, now, &request).await?;
-    let caller = state.control.caller(&verified.key);
+    let caller = Caller {
+        // Clients add their profile's RegionId to everything; an action's own `regionId` says more.
+        region: request.params.text("regionId"),
+        ..state.control.caller(&verified.key)
+    };
     tracing::debug!(action = verified.action.as_deref(), key = %verified.key.id, "authenticated");
     let run = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
     run(Call {

@@ -7,6 +7,7 @@
 use crate::endpoint::Endpoint;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -27,8 +28,11 @@ pub struct CredentialsFile {
     pub access_key_id: String,
     /// Its secret.
     pub access_key_secret: String,
-    /// Absolute path of the NBD socket.
+    /// Absolute path of the NBD socket of the server's region.
     pub nbd_socket: PathBuf,
+    /// Those of its further regions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub nbd_sockets: BTreeMap<String, PathBuf>,
 }
 
 impl CredentialsFile {
@@ -49,6 +53,14 @@ impl CredentialsFile {
         let parsed = toml::from_str(&text)
             .map_err(|e| anyhow::anyhow!("{} is damaged: {}", path.display(), e.message()))?;
         Ok(Some(parsed))
+    }
+
+    /// Where disks of a region are exported, if the server has it.
+    fn socket_of(mut self, region: &str) -> Option<PathBuf> {
+        match region == self.region {
+            true => Some(self.nbd_socket),
+            false => self.nbd_sockets.remove(region),
+        }
     }
 
     /// Writes it whole or not at all, readable by its owner only.
@@ -119,7 +131,7 @@ pub struct Connection {
     pub access_key_secret: String,
     /// The token of temporary keys.
     pub security_token: Option<String>,
-    /// Where disks are exported, when `credentials.toml` said so.
+    /// Where the region's disks are exported, when `credentials.toml` said so.
     pub nbd_socket: Option<PathBuf>,
 }
 
@@ -163,11 +175,11 @@ impl ConnectionArgs {
         });
         Ok(Connection {
             endpoint: Endpoint::parse(&endpoint)?,
+            nbd_socket: file.and_then(|file| file.socket_of(&region)),
             region,
             access_key_id: key,
             access_key_secret: secret,
             security_token,
-            nbd_socket: file.map(|f| f.nbd_socket),
         })
     }
 
@@ -229,6 +241,7 @@ mod tests {
             access_key_id: "filekey".into(),
             access_key_secret: "filesecret".into(),
             nbd_socket: "/data/run/nbd.sock".into(),
+            nbd_sockets: BTreeMap::from([("far".to_string(), "/data/regions/far/run/nbd.sock".into())]),
         }
     }
 
@@ -252,6 +265,16 @@ mod tests {
             ("filekey", "http://127.0.0.1:7480")
         );
         assert_eq!(c.nbd_socket.as_deref(), Some(Path::new("/data/run/nbd.sock")));
+        for (region, socket) in [
+            ("far", Some(Path::new("/data/regions/far/run/nbd.sock"))),
+            ("elsewhere", None),
+        ] {
+            let there = ConnectionArgs {
+                region: Some(region.into()),
+                ..args.clone()
+            };
+            assert_eq!(resolve(&there, &[]).unwrap().nbd_socket.as_deref(), socket);
+        }
 
         let env = [
             ("ALIBABA_CLOUD_ACCESS_KEY_ID", "envkey"),

@@ -45,7 +45,7 @@ enum Command {
     Up(up::UpArgs),
     /// Disks: list, show, create, attach, detach, reset, delete, endpoint
     Disk(people::disk::DiskArgs),
-    /// Snapshots: list, show, create, wait, modify, delete, endpoint
+    /// Snapshots: list, show, create, copy, wait, modify, delete, endpoint
     Snapshot(people::snapshot::SnapshotArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),

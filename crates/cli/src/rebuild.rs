@@ -9,6 +9,7 @@
 
 use crate::people::{note, print};
 use crate::up::data_dir::{DataDir, QuietDataDir};
+use crate::up::regions::RegionSettings;
 use crate::up::settings::{Given, Settings};
 use crate::vault::place::{VaultPlace, environment};
 use crate::vault::secret::SecretArgs;
@@ -48,6 +49,9 @@ pub struct RebuildArgs {
     /// The service's TOML file with settings: region, zone and the flags' names
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// The region that the vault is of, if not the home region; its snapshots are added with --merge
+    #[arg(long, value_name = "ID")]
+    region: Option<String>,
     #[command(flatten)]
     secret: SecretArgs,
     /// Add to a catalogue that holds something what it lacks
@@ -65,12 +69,11 @@ pub struct RebuildArgs {
 pub fn run(args: &RebuildArgs) -> Result<ExitCode> {
     let settings = Settings::resolve(Given {
         data_dir: args.data_dir.clone(),
-        vault: args.vault.clone(),
         config: args.config.clone(),
-        secret: args.secret.clone(),
         ..Given::default()
     })?;
-    let secret = settings.secret.read()?;
+    let region = region_of(args, &settings)?;
+    let secret = region.secret.read()?;
     let data_dir = &settings.data_dir;
     let exists = data_dir.exists();
     let quiet = (exists && args.dry_run)
@@ -81,14 +84,14 @@ pub fn run(args: &RebuildArgs) -> Result<ExitCode> {
         .transpose()?;
     let rebuild = Rebuild {
         data_dir: data_dir.clone(),
-        region: settings.region.clone(),
+        region: region.id().to_owned(),
         merge: args.merge,
         dry_run: true,
         clock: Clock::system(),
     };
     // The same question that is asked again at the end, before the vault is read through for nothing.
     catalogue(&rebuild, Vec::new())?;
-    let (place, dir) = (settings.vault.clone(), data_dir.clone());
+    let (place, dir) = (region.vault.clone(), region.data_dir.clone());
     let found = engine(|real| async move { Found::read(&real.env, &dir, &place, secret).await })?;
     let snapshots: Vec<FoundSnapshot> = found.records.iter().map(found_snapshot).collect();
     let report = if args.dry_run {
@@ -98,7 +101,9 @@ pub fn run(args: &RebuildArgs) -> Result<ExitCode> {
         if lock.is_none() {
             lock = Some(DataDir::take(data_dir)?);
         }
-        let (kept, dir) = (&found, data_dir.clone());
+        let beside = region.data_dir != *data_dir;
+        let _region_lock = beside.then(|| DataDir::take(&region.data_dir)).transpose()?;
+        let (kept, dir) = (&found, region.data_dir.clone());
         engine(|real| async move { kept.keep(&real.env, &dir).await })?;
         catalogue(
             &Rebuild {
@@ -109,9 +114,25 @@ pub fn run(args: &RebuildArgs) -> Result<ExitCode> {
         )?
     };
     drop((quiet, lock));
-    tell(args, &settings, &found, &report)?;
+    tell(args, &settings, &region, &found, &report)?;
     let is_complete = found.unreadable.is_empty() && report.problems.is_empty();
     Ok(ExitCode::from(u8::from(!is_complete)))
+}
+
+/// The region that is meant, with what the command line says of its vault.
+fn region_of(args: &RebuildArgs, settings: &Settings) -> Result<RegionSettings> {
+    let mut region = match &args.region {
+        None => settings.home().clone(),
+        Some(id) => match settings.regions.iter().find(|region| region.id() == id) {
+            Some(region) => region.clone(),
+            None => RegionSettings::beside(id, &settings.data_dir)?,
+        },
+    };
+    if let Some(vault) = &args.vault {
+        region.vault = VaultPlace::parse(vault)?;
+    }
+    region.secret = args.secret.clone().or(region.secret);
+    Ok(region)
 }
 
 fn catalogue(rebuild: &Rebuild, found: Vec<FoundSnapshot>) -> Result<RebuildReport> {
@@ -198,7 +219,13 @@ impl Found {
     }
 }
 
-fn tell(args: &RebuildArgs, settings: &Settings, found: &Found, report: &RebuildReport) -> Result<()> {
+fn tell(
+    args: &RebuildArgs,
+    settings: &Settings,
+    region: &RegionSettings,
+    found: &Found,
+    report: &RebuildReport,
+) -> Result<()> {
     for one in &found.unreadable {
         note(&unreadable_line(one))?;
     }
@@ -213,9 +240,9 @@ fn tell(args: &RebuildArgs, settings: &Settings, found: &Found, report: &Rebuild
     }
     if !report.other_regions.is_empty() {
         let regions: Vec<&str> = report.other_regions.iter().map(String::as_str).collect();
-        let (made, served) = (regions.join(", "), &settings.region);
+        let (made, served) = (regions.join(", "), region.id());
         note(&format!(
-            "note: snapshots made in region {made} are shown in {served}; --config with `region` changes that"
+            "note: snapshots made in region {made} are shown in {served}; --region, or --config with `region`, changes that"
         ))?;
     }
     if args.json {
@@ -227,7 +254,7 @@ fn tell(args: &RebuildArgs, settings: &Settings, found: &Found, report: &Rebuild
         let problem =
             |(snapshot, problem): &(String, String)| json!({"SnapshotId": snapshot, "Problem": problem});
         let object = json!({
-            "Vault": settings.vault.to_string(),
+            "Vault": region.vault.to_string(),
             "DataDir": settings.data_dir,
             "DryRun": args.dry_run,
             "Complete": found.unreadable.is_empty() && report.problems.is_empty(),
@@ -251,8 +278,12 @@ fn tell(args: &RebuildArgs, settings: &Settings, found: &Found, report: &Rebuild
         return Ok(());
     }
     note(&format!(
-        "Start the service with: tidemark up --vault '{}' --data-dir {}",
-        args.vault.clone().unwrap_or_else(|| settings.vault.to_string()),
+        "Start the service with: tidemark up {}'{}' --data-dir {}",
+        match &args.region {
+            None => "--vault ".to_owned(),
+            Some(id) => format!("--region {} --region {id}=", settings.home().id()),
+        },
+        args.vault.clone().unwrap_or_else(|| region.vault.to_string()),
         settings.data_dir.display()
     ))
 }

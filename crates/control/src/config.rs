@@ -12,10 +12,8 @@ pub const DEFAULT_ACCOUNT: &str = "1000000000000001";
 pub struct ControlConfig {
     /// The catalogue is `<data_dir>/catalogue.db`.
     pub data_dir: PathBuf,
-    /// The one region that is served.
-    pub region: String,
-    /// The one zone in it.
-    pub zone: String,
+    /// The regions that are served, at least one. The first is the home region: what names no region means it.
+    pub regions: Vec<RegionConfig>,
     /// The account that the root key belongs to.
     pub account: String,
     /// Id and secret of the root key. Looked at only when the catalogue has none yet; without it one
@@ -39,8 +37,7 @@ impl ControlConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
-            region: "cn-hangzhou".into(),
-            zone: "cn-hangzhou-a".into(),
+            regions: vec![RegionConfig::new("cn-hangzhou")],
             account: DEFAULT_ACCOUNT.into(),
             root_key: None,
             limits: Limits::default(),
@@ -49,6 +46,34 @@ impl ControlConfig {
             poll: Duration::from_secs(1),
             housekeeping: Duration::from_secs(10),
         }
+    }
+}
+
+/// A region: a name, and where in it disks and instances are. Each has a node of its own, and that a vault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionConfig {
+    /// Its id, such as `cn-hangzhou`.
+    pub id: String,
+    /// Ids of its zones, at least one; an instance that names none is in the first.
+    pub zones: Vec<String>,
+    /// The host that clients are told to use for it; `None`: the one that they have called.
+    pub endpoint: Option<String>,
+}
+
+impl RegionConfig {
+    /// A region with one zone, named after it with an `a`.
+    pub fn new(id: impl Into<String>) -> Self {
+        let id = id.into();
+        Self {
+            zones: vec![format!("{id}-a")],
+            endpoint: None,
+            id,
+        }
+    }
+
+    /// The first zone.
+    pub fn first_zone(&self) -> &str {
+        self.zones.first().map_or("", String::as_str)
     }
 }
 

@@ -6,7 +6,7 @@ use crate::config::{ControlConfig, Limits};
 use crate::jobs::Jobs;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, Transaction};
-use crate::{ControlError, events, housekeeping, jobs, keys};
+use crate::{ControlError, events, housekeeping, jobs, keys, regions};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +26,15 @@ pub struct Caller {
     pub account: String,
     /// The key that signed.
     pub access_key: String,
+    /// The region that the request names, if any: what is elsewhere does not exist for it.
+    pub region: Option<String>,
+}
+
+impl Caller {
+    /// Whether something of this account in this region exists for the request.
+    pub(crate) fn sees(&self, account: &str, region: &str) -> bool {
+        self.account == account && self.region.as_deref().is_none_or(|named| named == region)
+    }
 }
 
 /// The control plane. Clones share it.
@@ -37,7 +46,8 @@ pub struct Control {
 struct Inner {
     config: ControlConfig,
     store: Store,
-    node: Node,
+    /// Of each region, in the order of the configuration.
+    nodes: Vec<Node>,
     jobs: Jobs,
     /// Highest progress shown of every snapshot in creation, so that it never falls.
     percents: Mutex<HashMap<String, i64>>,
@@ -50,6 +60,12 @@ impl Control {
     /// running instances, and starts the work that is left. A disk that cannot be opened is logged
     /// and tried again in the background; it does not keep the others from serving.
     pub async fn open(config: ControlConfig, node: Node) -> Result<Control, ControlError> {
+        Self::open_regions(config, vec![node]).await
+    }
+
+    /// As [`Control::open`], with one node for each region of the configuration, in its order.
+    pub async fn open_regions(config: ControlConfig, nodes: Vec<Node>) -> Result<Control, ControlError> {
+        regions::check(&config, nodes.len())?;
         std::fs::create_dir_all(&config.data_dir).map_err(|cause| ControlError::DataDir {
             path: config.data_dir.clone(),
             cause,
@@ -58,10 +74,11 @@ impl Control {
         let opened = tokio::task::spawn_blocking(move || Store::open(&path)).await;
         let store = opened.map_err(|e| ControlError::Config(format!("opening the catalogue: {e}")))??;
         keys::ensure_root(&store, &config).await?;
+        regions::settle(&store, &config).await?;
         let inner = Inner {
             config,
             store,
-            node,
+            nodes,
             jobs: Jobs::default(),
             percents: Mutex::default(),
             stop: watch::Sender::new(false),
@@ -71,13 +88,15 @@ impl Control {
             inner: Arc::new(inner),
         };
         // Before any disk is open, so that nothing that happens to one is missed.
-        let events = control.node().events();
+        let events: Vec<_> = control.inner.nodes.iter().map(Node::events).collect();
         control.reopen_disks().await?;
-        let background = vec![
-            tokio::spawn(events::listen(control.clone(), events)),
+        let mut background = vec![
             tokio::spawn(jobs::work(control.clone())),
             tokio::spawn(housekeeping::keep(control.clone())),
         ];
+        for events in events {
+            background.push(tokio::spawn(events::listen(control.clone(), events)));
+        }
         *control.background() = background;
         Ok(control)
     }
@@ -92,7 +111,7 @@ impl Control {
             .filter(|disk| disk.status != DiskStatus::Creating)
             .map(|disk| {
                 let control = self.clone();
-                tokio::spawn(async move { control.reopen_disk(&disk.id).await })
+                tokio::spawn(async move { control.reopen_disk(&disk).await })
             });
         for opened in opening.collect::<Vec<_>>() {
             if let Err(error) = opened.await {
@@ -103,12 +122,20 @@ impl Control {
     }
 
     /// Opens a disk and brings its export to what the catalogue says. False: not now.
-    pub(crate) async fn reopen_disk(&self, disk: &str) -> bool {
+    pub(crate) async fn reopen_disk(&self, row: &DiskRow) -> bool {
+        let disk = row.id.as_str();
         let Ok(id) = DiskId::new(disk) else {
             tracing::error!(disk, "the catalogue holds a disk id that cannot be one");
             return false;
         };
-        if let Err(error) = self.node().open_disk(&id).await {
+        let node = match self.node_of(&row.region) {
+            Ok(node) => node,
+            Err(error) => {
+                tracing::error!(disk, %error, "the disk has no node");
+                return false;
+            }
+        };
+        if let Err(error) = node.open_disk(&id).await {
             let gone = error.kind == NodeErrorKind::Missing && self.is_leaving(disk).await;
             if !gone {
                 tracing::error!(disk, %error, "the disk cannot be opened");
@@ -122,7 +149,7 @@ impl Control {
                 return false;
             }
         };
-        match self.node().set_exported(&id, export).await {
+        match node.set_exported(&id, export).await {
             Ok(()) => true,
             Err(error) => {
                 tracing::error!(disk, %error, "the disk cannot be exported");
@@ -185,8 +212,8 @@ impl Control {
         &self.inner.store
     }
 
-    pub(crate) fn node(&self) -> &Node {
-        &self.inner.node
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.inner.nodes
     }
 
     pub(crate) fn jobs(&self) -> &Jobs {
@@ -209,8 +236,8 @@ impl Control {
         self.inner.config.poll
     }
 
-    pub(crate) fn new_id(&self, kind: Kind) -> String {
-        id::new(kind, &self.inner.config.region, &random())
+    pub(crate) fn new_id(&self, kind: Kind, region: &str) -> String {
+        id::new(kind, region, &random())
     }
 
     /// Progress in percent: 0 to 99, never less than was shown or stored before.

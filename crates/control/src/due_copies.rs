@@ -1,53 +1,69 @@
 //! Copies to another region that policies owe: one for each automatic snapshot of a policy with EnableCrossRegionCopy.
 //!
 //! What is owed is written with the snapshot's row, so that a later change of the policy does not change it, and is due once
-//! the snapshot is accomplished. It ends when the copy is begun (from then on the copy is a snapshot with a job of its
-//! own) or when the snapshot goes. Not here: the copying.
+//! the snapshot is accomplished. It ends in the transaction that begins the copy (from then on that is a snapshot with a job
+//! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again.
+//!
+//! Not here: the copying (`actions::copy_snapshot`).
 
 use crate::Control;
+use crate::actions::copy_snapshot::{NewCopy, begin};
 use crate::catalogue::policies::{self, RunRow};
+use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::store::{StoreError, Transaction};
 use tidemark_ecs::ApiError;
 
-/// A copy that a policy owes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DueCopy {
-    /// The snapshot, which is accomplished.
-    pub snapshot: String,
-    /// Where the copy goes.
-    pub region: String,
-    /// How long the copy is kept; `None`: for ever.
-    pub retention_days: Option<i64>,
-    /// Whether the copy is encrypted.
-    pub encrypted: bool,
+impl Control {
+    /// Begins the copies that are due, oldest snapshot first. A part of every round of housekeeping.
+    pub(crate) async fn begin_due_copies(&self) -> Result<(), ApiError> {
+        let due = self.store().read(policies::copies_due).await?;
+        // A region that is not served now may be again.
+        let served = |run: &RunRow| self.find_region(&run.copy_region).is_some();
+        for run in due.into_iter().filter(served) {
+            let (control, owed) = (self.clone(), run.clone());
+            let work = move |t: &mut dyn Transaction| begin_one(t, &control, owed);
+            match self.store().write(work).await {
+                Ok(()) => self.jobs().wake(),
+                Err(failure) if failure.is_server_fault() => return Err(failure),
+                Err(refusal) => {
+                    tracing::warn!(snapshot = %run.snapshot_id, region = %run.copy_region, %refusal, "no copy, although a policy wants one");
+                    self.store()
+                        .write::<_, StoreError, _>(move |t| settle(t, run))
+                        .await?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
-impl Control {
-    /// The copies that are due, oldest snapshot first.
-    pub async fn due_copies(&self) -> Result<Vec<DueCopy>, ApiError> {
-        let due = self.store().read(policies::copies_due).await?;
-        let show = |run: RunRow| DueCopy {
-            snapshot: run.snapshot_id,
-            region: run.copy_region,
-            retention_days: Some(run.copy_retention_days).filter(|days| *days > 0),
-            encrypted: run.copy_encrypted,
-        };
-        Ok(due.into_iter().map(show).collect())
+fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<(), ApiError> {
+    let Some(source) = SnapshotRow::get(t, &run.snapshot_id)? else {
+        return Ok(());
+    };
+    // Somebody else's copy of it is under way: after that.
+    if snapshots::unfinished_copy(t, &source.id, &run.copy_region)?.is_some() {
+        return Ok(());
     }
+    let new = NewCopy {
+        region: run.copy_region.clone(),
+        name: source.name.clone(),
+        description: String::new(),
+        retention_days: Some(run.copy_retention_days).filter(|days| *days > 0),
+        snapshot_type: SnapshotType::Timer,
+        encrypted: run.copy_encrypted.then_some(true),
+        resource_group: source.resource_group.clone(),
+        tags: Vec::new(),
+    };
+    begin(t, control, &source, new)?;
+    Ok(settle(t, run)?)
+}
 
-    /// The snapshot's copy is begun, or can never be: it is owed no more.
-    pub async fn copy_begun(&self, snapshot: &str) -> Result<(), ApiError> {
-        let id = snapshot.to_owned();
-        let done = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
-            match RunRow::get(t, id)? {
-                Some(run) => RunRow {
-                    copy_region: String::new(),
-                    ..run
-                }
-                .save(t),
-                None => Ok(()),
-            }
-        };
-        Ok(self.store().write(done).await?)
+/// Nothing is owed any more.
+fn settle(t: &mut dyn Transaction, run: RunRow) -> Result<(), StoreError> {
+    RunRow {
+        copy_region: String::new(),
+        ..run
     }
+    .save(t)
 }

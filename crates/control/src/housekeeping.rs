@@ -5,7 +5,7 @@ use crate::actions::delete_instance;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::snapshots::SnapshotRow;
-use crate::catalogue::{nonces, tokens};
+use crate::catalogue::{nonces, tasks, tokens};
 use crate::clock::DAY_MS;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
@@ -16,6 +16,9 @@ use tidemark_units::DiskId;
 
 /// How long a failed snapshot stays listed.
 const FAILED_KEPT_MS: i64 = 7 * DAY_MS;
+
+/// How long a task that has ended stays listed.
+const TASKS_KEPT_MS: i64 = 30 * DAY_MS;
 
 /// Does the rounds until the control plane is shut down.
 pub(crate) async fn keep(control: Control) {
@@ -36,6 +39,7 @@ impl Control {
         let now = self.now_ms();
         self.store().write(move |t| expire(t, now)).await?;
         self.run_policies().await?;
+        self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())
@@ -51,7 +55,7 @@ impl Control {
             let Ok(id) = DiskId::new(disk.id.as_str()) else {
                 continue;
             };
-            let down = match self.node().disk_status(&id).await {
+            let down = match self.node_of(&disk.region)?.disk_status(&id).await {
                 Ok(status) => status.poisoned,
                 Err(error) if error.kind == NodeErrorKind::Corrupt => None,
                 Err(error) => Some(error.message),
@@ -60,7 +64,7 @@ impl Control {
             // While a job moves the disk, its export is the job's.
             let lane = disk.instance_id.as_ref().unwrap_or(&disk.id);
             if let Some(_held) = self.hold_lane(lane)
-                && self.reopen_disk(&disk.id).await
+                && self.reopen_disk(&disk).await
             {
                 tracing::warn!(disk = %disk.id, %why, "the disk had stopped serving and serves again");
             }
@@ -72,6 +76,7 @@ impl Control {
 fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
     nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
+    tasks::sweep(t, now - TASKS_KEPT_MS)?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {

@@ -63,6 +63,7 @@ impl Control {
     /// Who asks with that key.
     pub fn caller(&self, key: &AccessKey) -> Caller {
         Caller {
+            region: None,
             account: key.account.clone(),
             access_key: key.id.clone(),
         }

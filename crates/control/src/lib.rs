@@ -22,6 +22,7 @@ mod jobs;
 mod keys;
 mod rebuild;
 mod record_meta;
+mod regions;
 mod rules;
 mod scheduler;
 pub mod states;
@@ -30,9 +31,8 @@ mod views;
 mod words;
 
 pub use clock::Clock;
-pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits};
+pub use config::{ControlConfig, DEFAULT_ACCOUNT, Limits, RegionConfig};
 pub use control::{Caller, Control};
-pub use due_copies::DueCopy;
 pub use error::ControlError;
 pub use keys::AccessKey;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};

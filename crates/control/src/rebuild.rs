@@ -204,6 +204,11 @@ impl Plan {
 /// The row of a snapshot, but for its number and its link.
 fn row(meta: &mut Reading<'_>, one: &FoundSnapshot) -> SnapshotRow {
     let retention_days = meta.retention_days();
+    let copy_of = meta.copy_of();
+    // A copy's record has the time of what it is a copy of.
+    let created_ms = copy_of.as_ref().map_or(one.created_ms, |copy| copy.copied_ms);
+    let (source_snapshot_id, source_region_id) =
+        copy_of.map_or_else(Default::default, |copy| (copy.snapshot, copy.region));
     SnapshotRow {
         id: one.snapshot.to_string(),
         ordinal: 0,
@@ -229,10 +234,14 @@ fn row(meta: &mut Reading<'_>, one: &FoundSnapshot) -> SnapshotRow {
         instant_access_days: meta.instant_access_days(),
         full_bytes: signed(one.full_bytes),
         stored_bytes: signed(one.stored_bytes),
-        created_ms: one.created_ms,
-        modified_ms: meta.modified_ms().unwrap_or(one.created_ms).max(one.created_ms),
-        expires_ms: rules::expiry(one.created_ms, retention_days),
+        created_ms,
+        modified_ms: meta.modified_ms().unwrap_or(created_ms).max(created_ms),
+        expires_ms: rules::expiry(created_ms, retention_days),
         encrypted: meta.encrypted(),
+        // The insertion knows.
+        region: String::new(),
+        source_snapshot_id,
+        source_region_id,
     }
 }
 
@@ -249,7 +258,8 @@ fn insert(t: &mut dyn Transaction, region: &str, rows: Vec<NewRow>) -> Result<()
     let mut numberless = Vec::new();
     for mut new in rows {
         new.row.status = SNAPSHOT.birth(SnapshotCause::Rebuilt)?;
-        new.row.link_id = link_of(t, region, &new.row)?;
+        new.row.region = region.to_owned();
+        new.row.link_id = link_of(t, &new.row)?;
         match new.ordinal {
             Some(ordinal) if snapshots::take_ordinal(t, ordinal)? => {
                 new.row.ordinal = ordinal;
@@ -277,11 +287,11 @@ fn add(t: &mut dyn Transaction, new: &NewRow) -> Result<(), StoreError> {
 }
 
 /// The disk's chain: the one that it has, the one that the record names, or a new one.
-fn link_of(t: &mut dyn Transaction, region: &str, row: &SnapshotRow) -> Result<String, StoreError> {
+fn link_of(t: &mut dyn Transaction, row: &SnapshotRow) -> Result<String, StoreError> {
     let is_free = !row.link_id.is_empty() && !snapshots::is_link(t, &row.link_id)?;
     let fresh = match is_free {
         true => row.link_id.clone(),
-        false => id::new(Kind::SnapshotLink, region, &random()),
+        false => id::new(Kind::SnapshotLink, &row.region, &random()),
     };
-    snapshots::link(t, &row.source_disk_id, &fresh)
+    snapshots::link(t, &row.source_disk_id, &row.region, &fresh)
 }

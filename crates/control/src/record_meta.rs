@@ -8,8 +8,8 @@
 
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
-use crate::config::ControlConfig;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tidemark_ecs::model::Tag;
 
@@ -28,8 +28,8 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 /// All of a new snapshot.
-pub(crate) fn of_new(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag], disk: &DiskRow) -> Value {
-    let mut meta = fields(config, row, tags);
+pub(crate) fn of_new(row: &SnapshotRow, tags: &[Tag], disk: &DiskRow) -> Value {
+    let mut meta = fields(row, tags);
     let source = json!({
         "id": disk.id,
         "name": disk.name,
@@ -51,11 +51,11 @@ pub(crate) fn of_new(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag], di
 }
 
 /// What may change after the mark, and what belongs to it: all but the source disk as it was.
-pub(crate) fn fields(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag]) -> Map<String, Value> {
+pub(crate) fn fields(row: &SnapshotRow, tags: &[Tag]) -> Map<String, Value> {
     object(json!({
         "version": VERSION,
         "account": row.account,
-        "region": config.region,
+        "region": row.region,
         "snapshot_id": row.id,
         "ordinal": row.ordinal,
         "name": row.name,
@@ -70,8 +70,26 @@ pub(crate) fn fields(config: &ControlConfig, row: &SnapshotRow, tags: &[Tag]) ->
         "instant_access": row.instant_access,
         "instant_access_days": row.instant_access_days,
         "modified_ms": row.modified_ms,
+        "copy_of": copy_of(row),
         "tags": tags,
     }))
+}
+
+/// Of a copy: what the record, which tells of the original, does not say.
+fn copy_of(row: &SnapshotRow) -> Option<CopyOf> {
+    row.is_copy().then(|| CopyOf {
+        snapshot: row.source_snapshot_id.clone(),
+        region: row.source_region_id.clone(),
+        copied_ms: row.created_ms,
+    })
+}
+
+/// What a snapshot is a copy of, and since when there is the copy.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct CopyOf {
+    pub(crate) snapshot: String,
+    pub(crate) region: String,
+    pub(crate) copied_ms: i64,
 }
 
 /// A record's `meta`, read field by field.
@@ -203,6 +221,10 @@ impl<'a> Reading<'a> {
 
     pub(crate) fn modified_ms(&mut self) -> Option<i64> {
         self.field("modified_ms")
+    }
+
+    pub(crate) fn copy_of(&mut self) -> Option<CopyOf> {
+        self.field("copy_of")
     }
 
     pub(crate) fn tags(&mut self) -> Vec<Tag> {

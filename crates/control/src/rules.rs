@@ -10,6 +10,7 @@ use crate::catalogue::policies::PolicyRow;
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tokens::{self, Known, TokenKey};
 use crate::clock::DAY_MS;
+use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
 use crate::states::{DiskStatus, SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
@@ -28,18 +29,20 @@ pub(crate) const EXTERNAL_IMAGE_FAMILY: &str = "tidemark_external";
 pub(crate) const EXTERNAL_TYPE: &str = "tidemark.external";
 
 impl Control {
-    /// A region that was given must be the one that is served.
+    /// A region that was given must be one that is served.
     pub(crate) fn check_region(&self, given: Option<&str>) -> Result<(), ApiError> {
-        match given {
-            Some(region) if region != self.config().region => Err(ApiError::region_not_found(region)),
-            _ => Ok(()),
-        }
+        self.region(given).map(drop)
     }
 
-    /// A zone that was given must be the one that is served.
-    pub(crate) fn check_zone(&self, given: Option<&str>, status: u16) -> Result<(), ApiError> {
+    /// A zone that was given must be one of the region's.
+    pub(crate) fn check_zone(
+        &self,
+        region: &RegionConfig,
+        given: Option<&str>,
+        status: u16,
+    ) -> Result<(), ApiError> {
         match given {
-            Some(zone) if zone != self.config().zone => {
+            Some(zone) if !region.zones.iter().any(|known| known == zone) => {
                 let message = format!("The specified ZoneId {zone:?} does not exist in this region.");
                 Err(ApiError::new(status, "InvalidZoneId.NotFound", message))
             }
@@ -56,31 +59,31 @@ pub(crate) fn resource_group(given: Option<&str>) -> Result<String, ApiError> {
     }
 }
 
-/// The caller's disk; somebody else's does not exist.
+/// The caller's disk; somebody else's does not exist, nor one in another region than the request names.
 pub(crate) fn disk(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<DiskRow, ApiError> {
     DiskRow::get(t, id)?
-        .filter(|disk| disk.account == caller.account && disk.status != DiskStatus::Deleting)
+        .filter(|disk| caller.sees(&disk.account, &disk.region) && disk.status != DiskStatus::Deleting)
         .ok_or_else(|| ApiError::disk_not_found(id))
 }
 
-/// The caller's snapshot; somebody else's does not exist.
+/// The caller's snapshot; somebody else's does not exist, nor one in another region than the request names.
 pub(crate) fn snapshot(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<SnapshotRow, ApiError> {
     SnapshotRow::get(t, id)?
-        .filter(|row| row.account == caller.account && row.status != SnapshotStatus::Deleting)
+        .filter(|row| caller.sees(&row.account, &row.region) && row.status != SnapshotStatus::Deleting)
         .ok_or_else(|| ApiError::snapshot_not_found(id))
 }
 
-/// The caller's instance; somebody else's does not exist.
+/// The caller's instance; somebody else's does not exist, nor one in another region than the request names.
 pub(crate) fn instance(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<InstanceRow, ApiError> {
     InstanceRow::get(t, id)?
-        .filter(|row| row.account == caller.account)
+        .filter(|row| caller.sees(&row.account, &row.region))
         .ok_or_else(|| ApiError::instance_not_found(id))
 }
 
-/// The caller's automatic snapshot policy; somebody else's does not exist.
+/// The caller's automatic snapshot policy; somebody else's does not exist, nor one in another region than the request names.
 pub(crate) fn policy(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<PolicyRow, ApiError> {
     PolicyRow::get(t, id)?
-        .filter(|row| row.account == caller.account)
+        .filter(|row| caller.sees(&row.account, &row.region))
         .ok_or_else(|| tidemark_ecs::rules::policy::not_found(id))
 }
 
@@ -112,6 +115,7 @@ pub(crate) fn wrong_instance_state(status: u16, instance: &InstanceRow, wanted: 
 /// What is under a disk's key does not become readable without it by making a disk of it.
 pub(crate) fn encrypted(
     control: &Control,
+    region: &str,
     named: &str,
     wished: Option<bool>,
     source: Option<&SnapshotRow>,
@@ -119,13 +123,13 @@ pub(crate) fn encrypted(
     let of_source = source.filter(|snapshot| snapshot.encrypted);
     if let (Some(snapshot), Some(false)) = (of_source, wished) {
         let message = format!(
-            "The snapshot {} is encrypted, so a disk made from it is: {named} must be true or absent.",
+            "The snapshot {} is encrypted, so what is made from it is: {named} must be true or absent.",
             snapshot.id
         );
         return Err(ApiError::new(403, "InvalidEncrypted.NotMatchSnapshot", message));
     }
     let encrypted = wished.unwrap_or(of_source.is_some());
-    if encrypted && !control.node().vault_is_encrypted() {
+    if encrypted && !control.node_of(region)?.vault_is_encrypted() {
         let message = format!(
             "The parameter \"{named}\" is not valid: the vault of this region is not encrypted, so no disk in it can be. \
              That is chosen when a vault is made: `tidemark vault init`, then start the service with that vault."
@@ -221,14 +225,15 @@ impl Token {
     }
 }
 
-/// The disk that is about to get its content from the snapshot, if there is one: until it has, the
-/// node needs the snapshot itself, and not only its data.
+/// The disk that is about to get its content from the snapshot, or the snapshot that is being copied from it, if there is
+/// one: until it has, the node needs the snapshot itself, and not only its data.
 pub(crate) fn in_transfer(t: &mut dyn Transaction, snapshot: &str) -> Result<Option<String>, StoreError> {
     let making = "SELECT id FROM disks WHERE source_snapshot_id = $1 AND status = 'Creating' LIMIT 1";
     let resetting = "SELECT subject FROM jobs WHERE kind = 'reset_disk' AND arguments = $1 LIMIT 1";
-    for sql in [making, resetting] {
+    let copying = "SELECT id FROM snapshots WHERE source_snapshot_id = $1 AND status = 'progressing' LIMIT 1";
+    for (what, sql) in [("disk", making), ("disk", resetting), ("snapshot", copying)] {
         if let Some(row) = t.query_one(sql, &[snapshot.into()])? {
-            return row.text(0).map(Some);
+            return Ok(Some(format!("The {what} {}", row.text(0)?)));
         }
     }
     Ok(None)
@@ -243,6 +248,7 @@ pub(crate) fn remove_snapshot(
 ) -> Result<i64, StoreError> {
     row.step(t, by)?;
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
+    jobs::drop_kind(t, JobKind::CopySnapshot, &row.id)?;
     jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
     jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, "", now_ms)
 }
@@ -261,16 +267,19 @@ pub(crate) fn remove_automatic_snapshots(
     if !disk.delete_auto_snapshot {
         return Ok(());
     }
-    let rest = "WHERE source_disk_id = $1 AND snapshot_type = 'timer' AND status <> 'deleting'";
-    for row in SnapshotRow::select(t, rest, &[(&disk.id).into()])? {
+    // Copies are others' backups: those in other regions as well as one that came back.
+    let rest = "WHERE source_disk_id = $1 AND region = $2 AND source_snapshot_id = '' \
+                AND snapshot_type = 'timer' AND status <> 'deleting'";
+    for row in SnapshotRow::select(t, rest, &[(&disk.id).into(), (&disk.region).into()])? {
         remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
     }
     Ok(())
 }
 
-/// A disk's automatic snapshots that count against its quota. One that failed holds nothing, so it pushes nothing out.
-const AUTOMATIC: &str =
-    "WHERE source_disk_id = $1 AND snapshot_type = $2 AND status IN ('progressing', 'accomplished')";
+/// A disk's automatic snapshots that count against its quota. One that failed holds nothing, so it pushes nothing out; a copy
+/// is kept as long as its policy says, whatever the quota.
+const AUTOMATIC: &str = "WHERE source_disk_id = $1 AND snapshot_type = $2 AND source_snapshot_id = '' \
+                         AND status IN ('progressing', 'accomplished')";
 
 /// How many of a disk's automatic snapshots count against its quota.
 pub(crate) fn automatic_count(t: &mut dyn Transaction, disk: &str) -> Result<u64, StoreError> {

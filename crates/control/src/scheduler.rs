@@ -120,11 +120,15 @@ impl Control {
 
     async fn serve(&self, disk: &str, applied: Vec<i64>) -> Result<(), ApiError> {
         self.settle_snapshots(disk).await?;
+        let region = self.region_of_disk(disk).await?;
         for ordinal in applied {
             if self.is_stopped() {
                 break;
             }
-            let (id, link) = (self.new_id(Kind::Snapshot), self.new_id(Kind::SnapshotLink));
+            let (id, link) = (
+                self.new_id(Kind::Snapshot, &region),
+                self.new_id(Kind::SnapshotLink, &region),
+            );
             let lane = self.hold_lane(&id);
             let control = self.clone();
             let turn = move |t: &mut dyn Transaction| turn(t, &control, ordinal, id, &link);
@@ -177,7 +181,7 @@ fn turn(
         ..blank(t, &disk, SnapshotCause::Scheduled, (id, link), now)?
     };
     let tags = tags::of(t, ResourceType::Policy, &policy.id)?;
-    let meta = add(t, control, &row, &tags, &disk)?;
+    let meta = add(t, &row, &tags, &disk)?;
     policy.run(&row.id, slot_ms).insert(t)?;
     Ok(Turn::Take(Box::new(row), meta))
 }
@@ -199,6 +203,7 @@ fn obstacle(
     let owner = Caller {
         account: disk.account.clone(),
         access_key: String::new(),
+        region: None,
     };
     match check_state(t, &owner, disk) {
         Err(failure) if failure.is_server_fault() => return Err(failure),

@@ -136,6 +136,8 @@ words! {
         CreateSnapshot = "CreateSnapshot",
         /// A policy's slot.
         Scheduled = "scheduled",
+        /// The action, or a policy.
+        CopySnapshot = "CopySnapshot",
         /// The vault has it, and the catalogue is made again from there.
         Rebuilt = "rebuilt",
         /// The mark could not be made, or a crash came before it.
@@ -275,6 +277,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
         table: table! {
             None, C::CreateSnapshot => Some(Progressing);
             None, C::Scheduled => Some(Progressing);
+            None, C::CopySnapshot => Some(Progressing);
             None, C::Rebuilt => Some(Accomplished);
             Some(Progressing), C::NotMarked => None;
             Some(Progressing), C::Captured => Some(Accomplished);

@@ -58,7 +58,7 @@ impl DiskView {
         })
     }
 
-    pub(crate) fn show(self, control: &Control) -> Disk {
+    pub(crate) fn show(self) -> Disk {
         let DiskView {
             row,
             tags,
@@ -84,7 +84,7 @@ impl DiskView {
             disk_id: row.id,
             disk_name: row.name,
             description: row.description,
-            region_id: control.config().region.clone(),
+            region_id: row.region,
             zone_id: row.zone,
             resource_group_id: row.resource_group,
             disk_type: row.kind.word().into(),
@@ -202,7 +202,7 @@ impl InstanceView {
             instance_name: row.name,
             host_name: attributes.host_name,
             description: row.description,
-            region_id: control.config().region.clone(),
+            region_id: row.region,
             zone_id: row.zone,
             serial_number: attributes.serial_number,
             resource_group_id: row.resource_group,
@@ -265,7 +265,7 @@ impl SnapshotView {
     }
 
     /// `percent` and `remaining` (seconds) count while it is in creation.
-    pub(crate) fn show(self, control: &Control, percent: i64, remaining: u64) -> Snapshot {
+    pub(crate) fn show(self, percent: i64, remaining: u64) -> Snapshot {
         let SnapshotView { row, tags, used } = self;
         let accomplished = row.status == SnapshotStatus::Accomplished;
         let progressing = row.status == SnapshotStatus::Progressing;
@@ -299,7 +299,9 @@ impl SnapshotView {
             instant_access: row.instant_access,
             instant_access_retention_days: row.instant_access_days,
             snapshot_link_id: row.link_id,
-            region_id: control.config().region.clone(),
+            source_snapshot_id: row.source_snapshot_id,
+            source_region_id: row.source_region_id,
+            region_id: row.region,
             resource_group_id: row.resource_group,
             encrypted: row.encrypted,
             full_snapshot_size_in_bytes: Some(row.full_bytes.unsigned_abs()).filter(|_| accomplished),

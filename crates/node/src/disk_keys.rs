@@ -44,6 +44,21 @@ impl VaultHost {
         Ok(())
     }
 
+    /// Keeps the key of a disk whose snapshots are copied here, if it has one of its own: so it goes with the last of them.
+    pub async fn keep_key_of_copied(&self, disk: &DiskId) -> Result<(), NodeError> {
+        if self.has_own_key(disk) {
+            return Ok(());
+        }
+        let Some(key) = self.vault.disk_key(disk).await? else {
+            return Ok(());
+        };
+        let (fs, dir) = (&*self.env().fs, self.disk_keys_dir());
+        create_dir_durable(fs, &dir).await?;
+        write_atomic(fs, &dir.join(disk.as_str()), key.0).await?;
+        self.own_keys.borrow_mut().insert(disk.clone());
+        Ok(())
+    }
+
     /// Takes in the keys that are kept here. One that cannot be read is asked of the bucket when it is needed.
     pub async fn load_disk_keys(&self) -> Result<(), NodeError> {
         let (fs, dir) = (&*self.env().fs, self.disk_keys_dir());
@@ -76,7 +91,8 @@ impl VaultHost {
         let fs = &*self.env().fs;
         for disk in own_keys {
             let volume = self.config.data_dir.join("volumes").join(disk.as_str());
-            if fs.exists(&volume).await? {
+            // A copy that comes in needs its key before anything is there that says so.
+            if fs.exists(&volume).await? || self.is_copying_disk(&disk) {
                 continue;
             }
             if let Err(error) = self.vault.destroy_disk_key(&disk).await {

@@ -80,8 +80,12 @@ impl VaultHost {
     async fn end_lost_captures(&self) -> Result<(), NodeError> {
         for registered in self.vault.registered_captures().await? {
             let snapshot = &registered.snapshot;
-            let ours = registered.node == self.name && !self.is_capturing(snapshot);
-            if !ours || self.env().fs.exists(&self.spool_dir(snapshot)).await? {
+            let is_running = self.is_capturing(snapshot) || self.is_copying(snapshot);
+            if registered.node != self.name || is_running {
+                continue;
+            }
+            let fs = &self.env().fs;
+            if fs.exists(&self.spool_dir(snapshot)).await? || fs.exists(&self.copy_dir(snapshot)).await? {
                 continue;
             }
             if let Err(error) = self.vault.end_capture(registered.capture).await {

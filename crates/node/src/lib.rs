@@ -12,6 +12,7 @@
 //! Not here: names, states and rules of the ECS API (`control`), HTTP (`api`).
 
 mod capture;
+mod copying;
 mod demand;
 mod disk;
 mod disk_keys;
@@ -31,6 +32,7 @@ mod source;
 mod types;
 mod vault;
 
+pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;
 pub use node::Node;
 pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};

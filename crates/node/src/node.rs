@@ -10,6 +10,7 @@ mod lifecycle;
 mod marks;
 mod scrubbing;
 
+use crate::copying::VaultAccess;
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
 use crate::nbd;
@@ -255,6 +256,20 @@ impl Node {
         Ok(())
     }
 
+    /// See [`Node::vault_access`].
+    pub(crate) fn access(&self) -> VaultAccess {
+        let shared = &self.shared;
+        VaultAccess {
+            bucket: shared.launcher.bucket(),
+            dir: shared.config.vault_dir.clone(),
+            secret: shared.config.vault_secret.clone(),
+        }
+    }
+
+    pub(crate) fn vault_remote(&self) -> &Remote<VaultHost> {
+        &self.shared.vault
+    }
+
     /// Background events from now on. A slow reader misses some: ask [`Node::snapshot_status`] then.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
@@ -280,11 +295,12 @@ impl Node {
                 tracing::warn!("clients still have requests under way; closing their disk all the same");
             }
         }
-        let paused = shared
-            .vault
-            .call(|host| async move { host.pause_captures().await });
+        let paused = shared.vault.call(|host| async move {
+            host.pause_copies().await;
+            host.pause_captures().await;
+        });
         if shared.within(SHUTDOWN_PATIENCE, paused).await.is_none() {
-            tracing::warn!("a capture does not stop; it is resumed at the next start");
+            tracing::warn!("a capture or a copy does not stop; it is resumed at the next start");
         }
         for disk in disks.into_values() {
             disk.end().await;

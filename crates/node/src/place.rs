@@ -30,6 +30,12 @@ pub type Main = Box<dyn FnOnce(Place) -> LocalFuture<'static, ()> + Send>;
 pub trait Launch: Send + Sync {
     /// Starts a thread that runs `main`; what it left running is dropped when `main` has ended.
     fn launch(&self, name: String, main: Main) -> io::Result<Thread>;
+
+    /// Gives threads of another launcher handles of the vault's bucket, if it is not the directory that the configuration
+    /// names.
+    fn bucket(&self) -> Option<BucketHandles> {
+        None
+    }
 }
 
 /// A launcher that the parts of a node share.
@@ -84,5 +90,9 @@ impl Launch for Threads {
             }
         })?;
         Ok(thread)
+    }
+
+    fn bucket(&self) -> Option<BucketHandles> {
+        self.bucket.clone()
     }
 }

@@ -39,6 +39,15 @@ impl ProgressBoard {
 
     /// Notes how far the capture is at the thread's time `now`.
     pub fn update(&self, snapshot: &SnapshotId, progress: &Progress, now: Duration) {
+        let (done, total) = (
+            progress.chunks_taken * CHUNK_BYTES,
+            progress.chunks_total * CHUNK_BYTES,
+        );
+        self.show(snapshot, done, total, now);
+    }
+
+    /// Notes how far a capture or a copy is, in bytes, at the thread's time `now`.
+    pub fn show(&self, snapshot: &SnapshotId, done_bytes: u64, total_bytes: u64, now: Duration) {
         self.with(|entries| {
             let Some(entry) = entries.get_mut(snapshot) else {
                 return;
@@ -46,8 +55,8 @@ impl ProgressBoard {
             let SnapshotStatus::Progressing(known) = &mut entry.status else {
                 return;
             };
-            known.done_bytes = known.done_bytes.max(progress.chunks_taken * CHUNK_BYTES);
-            known.total_bytes = progress.chunks_total * CHUNK_BYTES;
+            known.done_bytes = known.done_bytes.max(done_bytes);
+            known.total_bytes = total_bytes;
             let (start, before) = *entry.since.get_or_insert((now, known.done_bytes));
             let (seconds, done) = (now.saturating_sub(start).as_secs_f64(), known.done_bytes - before);
             if done > 0 && seconds > 0.2 {

@@ -174,9 +174,9 @@ pub struct HydrationChange {
 /// What happened in the background.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The snapshot's head entry exists now.
+    /// The snapshot's head entry exists now, captured or copied.
     Accomplished(DiskId, SnapshotId, SnapshotSummary),
-    /// The capture failed for good.
+    /// The capture, or the copy, failed for good.
     CaptureFailed(DiskId, SnapshotId, String),
     /// All content of the disk is local now.
     Hydrated(DiskId),

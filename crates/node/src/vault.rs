@@ -1,6 +1,7 @@
 //! The vault's thread: what lives on it.
 
 use crate::capture::Captures;
+use crate::copying::Copies;
 use crate::place::Place;
 use crate::progress::ProgressBoard;
 use crate::scrub::ScrubRequests;
@@ -28,6 +29,8 @@ pub struct VaultHost {
     pub config: NodeConfig,
     /// Captures under way.
     pub captures: Captures,
+    /// Copies into the vault under way.
+    pub copies: Copies,
     /// Where progress is told.
     pub board: ProgressBoard,
     /// Where events are told.
@@ -77,6 +80,7 @@ impl VaultHost {
         for dir in [
             &config.data_dir,
             &config.data_dir.join("spool"),
+            &config.data_dir.join("copies"),
             &config.data_dir.join("marks"),
             &config.data_dir.join("groups"),
         ] {
@@ -117,6 +121,7 @@ impl VaultHost {
         }
         let host = Rc::new(Self {
             captures: Captures::default(),
+            copies: Copies::default(),
             owned: RefCell::default(),
             own_keys: RefCell::default(),
             grouping: Mutex::new(()),

@@ -28,7 +28,8 @@ Exit status: 0 nothing is damaged, 1 something is (or could not be looked at).
 
 Examples:
   tidemark doctor
-  tidemark doctor --data-dir /srv/tidemark --json";
+  tidemark doctor --data-dir /srv/tidemark --json
+  tidemark doctor --data-dir /srv/tidemark/regions/cn-beijing     a region beside the home region";
 
 /// Arguments of `tidemark doctor`.
 #[derive(Debug, clap::Args)]
@@ -170,6 +171,14 @@ fn catalogue(data_dir: &Path, report: &mut Report) {
     const ADVICE: &str =
         "keep the file, restore catalogue.db from a backup; disks and snapshots themselves are not in it";
     let path = data_dir.join(tidemark_control::CATALOGUE_FILE);
+    // The directory of a further region; the catalogue is in the data directory that it is in.
+    if !path.exists()
+        && data_dir
+            .parent()
+            .is_some_and(|parent| parent.ends_with("regions"))
+    {
+        return;
+    }
     if !path.exists() {
         return report.warning(
             "catalogue",

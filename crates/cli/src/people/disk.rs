@@ -290,7 +290,7 @@ pub fn run(args: &DiskArgs) -> Result<()> {
 /// The NBD URI of a disk or a snapshot.
 pub fn endpoint(api: &Api, export: &str) -> Result<String> {
     let socket = api.client().connection().nbd_socket.as_deref().context(
-        "where disks are exported is only known from credentials.toml: give the server's --data-dir",
+        "where disks of this region are exported is only known from credentials.toml: give the server's --data-dir",
     )?;
     Ok(nbd_uri(export, socket))
 }

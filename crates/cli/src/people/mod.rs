@@ -12,7 +12,7 @@ pub mod progress;
 pub mod snapshot;
 
 use crate::client::{Client, ServerError};
-use crate::credentials::ConnectionArgs;
+use crate::credentials::{Connection, ConnectionArgs};
 use crate::ecs::json;
 use anyhow::{Context, Result, bail};
 use comfy_table::{Cell, CellAlignment, Table, presets};
@@ -55,6 +55,20 @@ impl Api {
     /// An API on a connection that is known already.
     pub fn on(client: Client) -> Self {
         Self { client, json: false }
+    }
+
+    /// The same API, asked about another region.
+    pub fn in_region(&self, region: &str) -> Self {
+        let connection = Connection {
+            region: region.to_owned(),
+            // The other region's disks are exported elsewhere.
+            nbd_socket: None,
+            ..self.client.connection().clone()
+        };
+        Self {
+            client: Client::new(connection),
+            json: self.json,
+        }
     }
 
     /// The client below.

@@ -43,6 +43,13 @@ pub const SNAPSHOT: Kind = Kind {
                 .map(|d| d.to_string())
                 .unwrap_or_default()
         }),
+        Column::text("copy of", |r| {
+            let of = text(r, "SourceSnapshotId");
+            match of.is_empty() {
+                true => of,
+                false => format!("{of} in {}", text(r, "SourceRegionId")),
+            }
+        }),
         Column::text("tags", tags),
     ],
 };
@@ -73,6 +80,7 @@ Examples:
   tidemark snapshot create d-bp1... --name before-upgrade --wait
   tidemark snapshot list --disk d-bp1...
   tidemark snapshot wait s-bp1...
+  tidemark snapshot copy s-bp1... --to cn-beijing --wait
   tidemark snapshot undelete s-bp1...
   nbdcopy \"$(tidemark snapshot endpoint s-bp1...)\" image.raw
   tidemark disk reset d-bp1... --snapshot s-bp1...";
@@ -121,6 +129,29 @@ enum Verb {
         #[arg(long, value_name = "DAYS")]
         retention_days: Option<u32>,
         /// A tag; may be given several times
+        #[arg(long = "tag", value_name = "KEY=VALUE")]
+        tags: Vec<String>,
+        /// Wait until it is accomplished, and show its progress
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Copy a snapshot to another region; only what the region lacks is copied
+    Copy {
+        /// The snapshot's id
+        snapshot: String,
+        /// The region that it is copied to
+        #[arg(long, value_name = "REGION")]
+        to: String,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// More words for people
+        #[arg(long)]
+        description: Option<String>,
+        /// Delete the copy after so many days [default: keep it]
+        #[arg(long, value_name = "DAYS")]
+        retention_days: Option<u32>,
+        /// A tag of the copy; may be given several times
         #[arg(long = "tag", value_name = "KEY=VALUE")]
         tags: Vec<String>,
         /// Wait until it is accomplished, and show its progress
@@ -207,6 +238,26 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
             let row = wait_accomplished(&api, &id)?;
             api.print_done(&format!("snapshot {id} is accomplished"), &row)
         }
+        Verb::Copy {
+            snapshot,
+            to,
+            name,
+            description,
+            retention_days,
+            tags,
+            wait,
+        } => {
+            let mut parameters = params([("SnapshotId", snapshot), ("DestinationRegionId", to)]);
+            add(&mut parameters, "DestinationSnapshotName", name.as_ref());
+            add(
+                &mut parameters,
+                "DestinationSnapshotDescription",
+                description.as_ref(),
+            );
+            add(&mut parameters, "RetentionDays", *retention_days);
+            add_tags(&mut parameters, tags);
+            copy(&api, to, &parameters, *wait)
+        }
         Verb::Wait { snapshot } => {
             let row = wait_accomplished(&api, snapshot)?;
             api.print_done(&format!("snapshot {snapshot} is accomplished"), &row)
@@ -272,6 +323,27 @@ pub fn create(api: &Api, parameters: &[(String, String)]) -> Result<String> {
         .context("CreateSnapshot answered no snapshot id")
 }
 
+/// Copies a snapshot, and tells of the copy in its region.
+fn copy(api: &Api, to: &str, parameters: &[(String, String)], wait: bool) -> Result<()> {
+    let answer = api.call("CopySnapshot", parameters)?;
+    let id = answer["SnapshotId"].as_str();
+    let id = id.context("CopySnapshot answered no snapshot id")?;
+    let there = api.in_region(to);
+    let row = match wait {
+        true => wait_accomplished(&there, id)?,
+        false => {
+            note(
+                "it is copied in the background; --wait waits for it, deleting it in its region cancels it",
+            )?;
+            there.get(&SNAPSHOT, id)?
+        }
+    };
+    there.print_done(
+        &format!("snapshot {id} in {to} is {}", text(&row, "Status")),
+        &row,
+    )
+}
+
 /// Waits for the end of a snapshot and shows its progress; fails when the snapshot does.
 pub fn wait_accomplished(api: &Api, snapshot: &str) -> Result<Value> {
     let mut progress = Progress::new(format!("snapshot {snapshot}"), Unit::Percent, 100);
@@ -283,6 +355,9 @@ pub fn wait_accomplished(api: &Api, snapshot: &str) -> Result<Value> {
         match text(row, "Status").as_str() {
             "accomplished" => Ok(true),
             "progressing" => Ok(false),
+            status if !text(row, "SourceSnapshotId").is_empty() => {
+                bail!("the copy {snapshot} is {status}; the service's log says why")
+            }
             status => bail!("snapshot {snapshot} is {status}; its changes go into the disk's next snapshot"),
         }
     })?;

@@ -6,6 +6,7 @@
 //! second signal ends the process at once, which loses nothing that was acknowledged.
 
 pub mod data_dir;
+pub mod regions;
 pub mod settings;
 mod vault;
 
@@ -17,6 +18,7 @@ use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
+use regions::RegionSettings;
 use settings::{Given, Settings};
 use std::io::Write;
 use std::path::PathBuf;
@@ -46,10 +48,24 @@ Examples:
   tidemark up --data-dir /srv/tidemark --listen 127.0.0.1:7480
   tidemark up --vault s3://backups/tidemark?endpoint=https://minio.example:9000
                                           snapshots in a bucket: `tidemark vault --help`
-  tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone
+  tidemark up --region cn-hangzhou --region cn-beijing=/mnt/far
+                                          two regions: `tidemark snapshot copy` copies between them
+  tidemark up --config tidemark.toml      a file with the flags' names as keys, and region, zone or [[regions]]
   tidemark up --vault-key-file vault.key  the vault is encrypted, from the first start on (see `tidemark vault`)
   tidemark up --scrub-rate 0              the vault is not read through in the background (see `tidemark verify`)
-  TIDEMARK_LOG=debug tidemark up          more in the log (standard error)";
+  TIDEMARK_LOG=debug tidemark up          more in the log (standard error)
+
+Regions: one process serves several, each with disks, zones and a vault of its own. The first that is named
+is the home region, whose data lies in <data-dir> itself; another's is in <data-dir>/regions/<ID>, which
+has the same shape: `tidemark gc`, `verify` and `doctor` take it as a --data-dir. In the file:
+  [[regions]]
+  id = \"cn-hangzhou\"
+  [[regions]]
+  id = \"cn-beijing\"
+  zones = [\"cn-beijing-a\", \"cn-beijing-b\"]     [default: one, the id with -a]
+  vault = \"s3://backups/beijing\"              [default: <data-dir>/regions/cn-beijing/vault]
+  endpoint = \"beijing.example:7480\"           what DescribeRegions tells [default: the host that is asked]
+  vault-key-file = \"beijing.key\"              or vault-passphrase-file, if the vault is encrypted";
 
 /// Arguments of `tidemark up`.
 #[derive(Debug, clap::Args)]
@@ -61,6 +77,9 @@ pub struct UpArgs {
     /// Where snapshots are kept: a directory, s3://... or oss://... [default: <data-dir>/vault]
     #[arg(long, value_name = "VAULT", env = "TIDEMARK_VAULT", hide_env_values = true)]
     vault: Option<String>,
+    /// A region to serve, the home region first; may be given several times [default: cn-hangzhou]
+    #[arg(long = "region", value_name = "ID[=VAULT]")]
+    regions: Vec<String>,
     /// Where the API listens [default: 127.0.0.1:7480]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
@@ -97,6 +116,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
     let UpArgs {
         data_dir,
         vault,
+        regions,
         listen,
         metadata_listen,
         vault_cache,
@@ -111,6 +131,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
     let settings = Settings::resolve(Given {
         data_dir,
         vault,
+        regions,
         listen,
         metadata_listen,
         vault_cache,
@@ -122,19 +143,36 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         policies_per_disk,
         demo,
     })?;
-    let secret = settings.secret.read()?;
+    let secrets = read_secrets(&settings)?;
     let root_key = root_key(&|name| std::env::var(name).ok())?;
     // The tour is easier to watch when only trouble is in the log.
     log::start(if settings.demo { "warn" } else { "info" })?;
-    let _lock = DataDir::take(&settings.data_dir)?;
+    // Held to the end, the home region's first: another service on the directory is refused before anything else.
+    let _locks = settings
+        .regions
+        .iter()
+        .map(|region| DataDir::take(&region.data_dir))
+        .collect::<Result<Vec<_>>>()?;
     let listener = settings.bind()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the control plane's threads")?;
-    let result = runtime.block_on(serve(&settings, listener, root_key, secret));
+    let result = runtime.block_on(serve(&settings, listener, root_key, secrets));
     runtime.shutdown_timeout(DRAIN);
     result
+}
+
+/// What opens each region's vault. A passphrase in the environment is the home region's.
+fn read_secrets(settings: &Settings) -> Result<Vec<Option<Secret>>> {
+    let read = |(at, region): (usize, &RegionSettings)| {
+        let secret = match at {
+            0 => region.secret.read(),
+            _ => region.secret.read_files(),
+        };
+        secret.with_context(|| format!("the key of the vault of region {}", region.id()))
+    };
+    settings.regions.iter().enumerate().map(read).collect()
 }
 
 /// The root key that the environment sets; both halves or none.
@@ -175,26 +213,23 @@ async fn serve(
     settings: &Settings,
     listener: std::net::TcpListener,
     root_key: Option<(String, String)>,
-    secret: Option<Secret>,
+    secrets: Vec<Option<Secret>>,
 ) -> Result<ExitCode> {
     let mut stop = Stop::new()?;
-    let (vault_dir, bucket) = vault::open(settings).await?;
-    let config = NodeConfig {
-        nbd_socket: Some(settings.nbd_socket()),
-        spool_bytes_max: SPOOL_BYTES_MAX,
-        vault_secret: secret,
-        undelete_window: settings.undelete_window,
-        scrub: settings.scrub,
-        vault_cache_bytes: settings.vault_cache_bytes,
-        ..NodeConfig::new(settings.data_dir.clone(), vault_dir)
-    };
-    let node = Node::start_with(config, bucket)
-        .await
-        .with_context(|| format!("cannot start the node with the vault in {}", settings.vault))?;
-    let result = serve_on(settings, listener, root_key, &node, &mut stop).await;
+    let mut nodes = Vec::new();
+    for (region, secret) in settings.regions.iter().zip(secrets) {
+        match start_node(settings, region, secret).await {
+            Ok(node) => nodes.push(node),
+            Err(error) => {
+                shut_down(&nodes).await;
+                return Err(error);
+            }
+        }
+    }
+    let result = serve_on(settings, listener, root_key, &nodes, &mut stop).await;
     tracing::info!("closing the disks");
     tokio::select! {
-        () = node.shutdown() => {}
+        () = shut_down(&nodes) => {}
         () = stop.wait() => {
             tracing::warn!("second signal: leaving without closing the disks; their logs are replayed at the next start");
             std::process::exit(130);
@@ -203,17 +238,40 @@ async fn serve(
     result
 }
 
+async fn start_node(settings: &Settings, region: &RegionSettings, secret: Option<Secret>) -> Result<Node> {
+    let (vault_dir, bucket) = vault::open(region).await?;
+    let config = NodeConfig {
+        nbd_socket: Some(region.nbd_socket()),
+        spool_bytes_max: SPOOL_BYTES_MAX,
+        vault_secret: secret,
+        undelete_window: settings.undelete_window,
+        scrub: settings.scrub,
+        vault_cache_bytes: settings.vault_cache_bytes,
+        ..NodeConfig::new(region.data_dir.clone(), vault_dir)
+    };
+    Node::start_with(config, bucket)
+        .await
+        .with_context(|| format!("cannot start the node with the vault in {}", region.vault))
+}
+
+/// One after the other.
+async fn shut_down(nodes: &[Node]) {
+    for node in nodes {
+        node.shutdown().await;
+    }
+}
+
 async fn serve_on(
     settings: &Settings,
     listener: std::net::TcpListener,
     root_key: Option<(String, String)>,
-    node: &Node,
+    nodes: &[Node],
     stop: &mut Stop,
 ) -> Result<ExitCode> {
-    let control = Control::open(
+    let regions = settings.regions.iter().map(|region| region.config.clone());
+    let control = Control::open_regions(
         ControlConfig {
-            region: settings.region.clone(),
-            zone: settings.zone.clone(),
+            regions: regions.collect(),
             root_key,
             limits: Limits {
                 policies_per_disk: settings.policies_per_disk,
@@ -221,7 +279,7 @@ async fn serve_on(
             },
             ..ControlConfig::new(&settings.data_dir)
         },
-        node.clone(),
+        nodes.to_vec(),
     )
     .await
     .context("cannot open the catalogue")?;
@@ -240,10 +298,16 @@ async fn answer(
     let root = control.root_key().await.context("cannot read the root key")?;
     let file = CredentialsFile {
         endpoint: format!("http://{address}"),
-        region: settings.region.clone(),
+        region: settings.home().id().to_owned(),
         access_key_id: root.id,
         access_key_secret: root.secret,
-        nbd_socket: settings.nbd_socket(),
+        nbd_socket: settings.home().nbd_socket(),
+        nbd_sockets: settings
+            .regions
+            .iter()
+            .skip(1)
+            .map(|region| (region.id().to_owned(), region.nbd_socket()))
+            .collect(),
     };
     file.store(&settings.data_dir)?;
 
@@ -295,7 +359,7 @@ fn announce(settings: &Settings, file: &CredentialsFile) -> Result<()> {
         out,
         "ready: API {}  NBD {}  key in {}",
         file.endpoint,
-        settings.nbd_socket().display(),
+        settings.home().nbd_socket().display(),
         CredentialsFile::path(&settings.data_dir).display()
     )?;
     Ok(out.flush()?)
@@ -315,7 +379,7 @@ fn start_tour(settings: &Settings, file: &CredentialsFile) -> Result<oneshot::Re
         },
         socket: file.nbd_socket.clone(),
         data_dir: settings.data_dir.clone(),
-        vault_dir: match &settings.vault {
+        vault_dir: match &settings.home().vault {
             VaultPlace::Directory(path) => Some(path.clone()),
             VaultPlace::Bucket(_) => None,
         },

@@ -1,8 +1,8 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
 
+use super::regions::{self, RegionEntry, RegionSettings};
 use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
 use crate::size;
-use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -20,8 +20,6 @@ const DEFAULT_SCRUB_RATE: u64 = 8 * MIB;
 const DEFAULT_SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The least `--vault-cache`.
 const VAULT_CACHE_BYTES_MIN: u64 = 4 * MIB;
-/// Longest path of a unix socket: `sun_path` holds 108 bytes with its final zero.
-const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The configuration file: the flags' names are its keys.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -33,6 +31,7 @@ struct ConfigFile {
     metadata_listen: Option<String>,
     region: Option<String>,
     zone: Option<String>,
+    regions: Option<Vec<RegionEntry>>,
     demo: Option<bool>,
     vault_passphrase_file: Option<PathBuf>,
     vault_key_file: Option<PathBuf>,
@@ -53,6 +52,24 @@ impl ConfigFile {
             std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("configuration {} is not usable", path.display()))
     }
+
+    /// The regions, the home region first.
+    fn regions(&mut self) -> Result<Vec<RegionEntry>> {
+        let (region, zone) = (self.region.take(), self.zone.take());
+        match self.regions.take() {
+            Some(_) if region.is_some() || zone.is_some() => {
+                bail!(
+                    "the configuration has `regions` beside `region` or `zone`: the first of `regions` is what these say"
+                )
+            }
+            Some(regions) if regions.is_empty() => bail!("the configuration's `regions` is empty"),
+            Some(regions) => Ok(regions),
+            None => {
+                let id = region.unwrap_or_else(|| DEFAULT_REGION.into());
+                Ok(vec![RegionEntry::home(id, zone)])
+            }
+        }
+    }
 }
 
 /// What the command line says.
@@ -62,6 +79,8 @@ pub struct Given {
     pub data_dir: Option<PathBuf>,
     /// `--vault`.
     pub vault: Option<String>,
+    /// `--region`, each of them.
+    pub regions: Vec<String>,
     /// `--listen`.
     pub listen: Option<String>,
     /// `--metadata-listen`.
@@ -89,25 +108,19 @@ pub struct Given {
 pub struct Settings {
     /// Absolute.
     pub data_dir: PathBuf,
-    /// Where snapshots are kept.
-    pub vault: VaultPlace,
     /// The API's address as written.
     pub listen: String,
     /// The metadata service's address, when someone named one.
     pub metadata_listen: Option<String>,
-    /// The one region.
-    pub region: String,
-    /// Its one zone.
-    pub zone: String,
+    /// The regions, the home region first; never none.
+    pub regions: Vec<RegionSettings>,
     /// Most bytes of snapshots' content in memory.
     pub vault_cache_bytes: u64,
     /// Whether the tour runs.
     pub demo: bool,
     /// How long a deleted snapshot can be brought back.
     pub undelete_window: Duration,
-    /// Where what opens the vault is.
-    pub secret: SecretArgs,
-    /// How the vault is scrubbed.
+    /// How each vault is scrubbed.
     pub scrub: ScrubConfig,
     /// Automatic snapshot policies that a disk may have.
     pub policies_per_disk: u64,
@@ -116,39 +129,32 @@ pub struct Settings {
 impl Settings {
     /// Settles every value and checks what can be checked now.
     pub fn resolve(given: Given) -> Result<Self> {
-        let file = given
+        let mut file = given
             .config
             .as_deref()
             .map(ConfigFile::load)
             .transpose()?
             .unwrap_or_default();
+        let entries = file.regions()?;
         let data_dir = given
             .data_dir
             .or(file.data_dir)
             .unwrap_or_else(|| DEFAULT_DATA_DIR.into());
-        let region = file.region.unwrap_or_else(|| DEFAULT_REGION.into());
-        for (name, value) in [("region", Some(&region)), ("zone", file.zone.as_ref())] {
-            let good =
-                |v: &String| !v.is_empty() && v.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            if let Some(value) = value.filter(|v| !good(v)) {
-                bail!("{name} {value:?} is no {name} name: letters, digits and dashes only");
-            }
-        }
         let data_dir = std::path::absolute(&data_dir)
             .with_context(|| format!("data directory {} cannot be resolved", data_dir.display()))?;
-        let settings = Self {
-            vault: match given.vault.or(file.vault) {
-                Some(vault) => VaultPlace::parse(&vault)?,
-                None => VaultPlace::Directory(data_dir.join("vault")),
-            },
+        let secret = given.secret.or(SecretArgs {
+            vault_passphrase_file: file.vault_passphrase_file,
+            vault_key_file: file.vault_key_file,
+        });
+        let vault = given.vault.or(file.vault);
+        Ok(Self {
+            regions: regions::settle(&given.regions, entries, &data_dir, vault, secret)?,
             data_dir,
             listen: given
                 .listen
                 .or(file.listen)
                 .unwrap_or_else(|| DEFAULT_LISTEN.into()),
             metadata_listen: given.metadata_listen.or(file.metadata_listen),
-            zone: file.zone.unwrap_or_else(|| format!("{region}-a")),
-            region,
             vault_cache_bytes: match given.vault_cache.or(file.vault_cache) {
                 Some(text) => vault_cache_bytes(&text)?,
                 None => NodeConfig::VAULT_CACHE_BYTES,
@@ -160,10 +166,6 @@ impl Settings {
                 })?,
                 None => tidemark_node::UNDELETE_WINDOW,
             },
-            secret: given.secret.or(SecretArgs {
-                vault_passphrase_file: file.vault_passphrase_file,
-                vault_key_file: file.vault_key_file,
-            }),
             scrub: ScrubConfig {
                 bytes_per_second: match given.scrub_rate.or(file.scrub_rate) {
                     Some(rate) => scrub_rate(&rate)?,
@@ -175,22 +177,13 @@ impl Settings {
                 },
             },
             policies_per_disk: policies_per_disk(given.policies_per_disk.or(file.policies_per_disk))?,
-        };
-        let socket = settings.nbd_socket();
-        let length = socket.as_os_str().len();
-        if length > SOCKET_PATH_BYTES_MAX {
-            bail!(
-                "the data directory's path is too long: the socket {} would have {length} bytes, and the system \
-                 allows {SOCKET_PATH_BYTES_MAX}; choose a shorter --data-dir",
-                socket.display()
-            );
-        }
-        Ok(settings)
+        })
     }
 
-    /// Where disks are exported.
-    pub fn nbd_socket(&self) -> PathBuf {
-        self.data_dir.join("run").join("nbd.sock")
+    /// The first region.
+    pub fn home(&self) -> &RegionSettings {
+        // There is always one: `regions::settle` is given one at least.
+        &self.regions[0]
     }
 
     /// Takes the API's address, so that a port in use is known before anything is opened.
@@ -282,17 +275,19 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vault::place::VaultPlace;
 
     #[test]
     fn nothing_said_means_the_documented_defaults() {
         let settings = Settings::resolve(Given::default()).unwrap();
         assert!(settings.data_dir.is_absolute() && settings.data_dir.ends_with("tidemark-data"));
         assert_eq!(
-            (settings.listen.as_str(), settings.zone.as_str()),
+            (settings.listen.as_str(), settings.home().config.first_zone()),
             ("127.0.0.1:7480", "cn-hangzhou-a")
         );
+        assert_eq!(settings.regions.len(), 1);
         assert_eq!(
-            settings.vault,
+            settings.home().vault,
             VaultPlace::Directory(settings.data_dir.join("vault"))
         );
         assert!(!settings.demo && settings.metadata_listen.is_none());
@@ -314,10 +309,25 @@ mod tests {
         };
         let settings = Settings::resolve(given).unwrap();
         assert_eq!(settings.listen, "127.0.0.1:2");
-        assert_eq!(settings.nbd_socket(), Path::new("/d/run/nbd.sock"));
-        assert_eq!(settings.vault, VaultPlace::Directory("/v".into()));
-        assert_eq!(settings.zone, "cn-beijing-a");
+        let home = settings.home();
+        assert_eq!(home.nbd_socket(), Path::new("/d/run/nbd.sock"));
+        assert_eq!(home.vault, VaultPlace::Directory("/v".into()));
+        assert_eq!(home.config.first_zone(), "cn-beijing-a");
         assert!(settings.demo);
+    }
+
+    #[test]
+    fn the_file_lists_regions_in_one_way_or_the_other() {
+        let entries = |text: &str| ConfigFile::parse(text).unwrap().regions();
+        let several = "[[regions]]\nid = 'a'\n[[regions]]\nid = 'b'\nzones = ['b-1']\nvault = '/b'\nendpoint = 'b.example'\n";
+        assert_eq!(entries(several).unwrap().len(), 2);
+        assert_eq!(entries("").unwrap().len(), 1);
+        for text in [format!("region = 'a'\n{several}"), "regions = []".to_owned()] {
+            let error = entries(&text).unwrap_err().to_string();
+            assert!(error.contains("regions"), "{error}");
+        }
+        let error = ConfigFile::parse("[[regions]]\nid = 'a'\nzone = 'b'\n").unwrap_err();
+        assert!(error.to_string().contains("zone"), "{error}");
     }
 
     #[test]

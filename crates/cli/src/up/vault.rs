@@ -1,6 +1,6 @@
 //! The vault's place at the start of the service: opened, and what is special about it said.
 
-use super::settings::Settings;
+use super::regions::RegionSettings;
 use crate::vault::check::SINGLE_WRITER;
 use crate::vault::place::{VaultPlace, open_bucket};
 use anyhow::{Context, Result};
@@ -15,8 +15,8 @@ use tidemark_s3::{CreateOnly, S3Bucket};
 ///
 /// A bucket that cannot be used is an error at the first start only: later ones serve the disks without it,
 /// and captures wait until it is back.
-pub async fn open(settings: &Settings) -> Result<(PathBuf, Option<BucketHandles>)> {
-    let location = match &settings.vault {
+pub async fn open(region: &RegionSettings) -> Result<(PathBuf, Option<BucketHandles>)> {
+    let location = match &region.vault {
         VaultPlace::Directory(path) => return Ok((path.clone(), None)),
         VaultPlace::Bucket(location) => location,
     };
@@ -24,7 +24,7 @@ pub async fn open(settings: &Settings) -> Result<(PathBuf, Option<BucketHandles>
     if location.is_plain() {
         tracing::warn!(vault = %location, "the vault's endpoint is http://: its traffic can be read and changed on the way");
     }
-    let is_first = !settings.data_dir.join("vault.format").exists();
+    let is_first = !region.data_dir.join("vault.format").exists();
     if is_first {
         let found = bucket.create_only().await.with_context(|| {
             format!(
@@ -46,7 +46,7 @@ pub async fn open(settings: &Settings) -> Result<(PathBuf, Option<BucketHandles>
     }
     let handles = move || Rc::new(bucket.clone()) as Rc<dyn Bucket>;
     // Not used: the bucket takes the directory's place.
-    Ok((settings.data_dir.join("vault"), Some(Arc::new(handles))))
+    Ok((region.data_dir.join("vault"), Some(Arc::new(handles))))
 }
 
 fn say(bucket: &S3Bucket, found: &CreateOnly) {

@@ -39,6 +39,11 @@ impl SecretArgs {
         self.read_with(&|name| std::env::var_os(name).map(|value| value.into_encoded_bytes()))
     }
 
+    /// As [`SecretArgs::read`], from files only: the environment is another vault's.
+    pub fn read_files(&self) -> Result<Option<Secret>> {
+        self.read_with(&|_| None)
+    }
+
     fn read_with(&self, env: &dyn Fn(&str) -> Option<Vec<u8>>) -> Result<Option<Secret>> {
         let variable = env(PASSPHRASE).filter(|value| !value.is_empty());
         let files = (&self.vault_passphrase_file, &self.vault_key_file);

@@ -39,7 +39,7 @@ fn insert(
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
     let (hours, weekdays) = request.schedule.masks();
     let mut row = PolicyRow {
-        id: control.new_id(Kind::AutoSnapshotPolicy),
+        id: control.new_id(Kind::AutoSnapshotPolicy, &request.region_id),
         ordinal: PolicyRow::next_ordinal(t)?,
         account: caller.account.clone(),
         region: request.region_id,
@@ -90,6 +90,10 @@ pub(super) fn set_copy(control: &Control, row: &mut PolicyRow, wish: CopySetting
         return Err(policy::bad_copy_region(
             "EnableCrossRegionCopy needs a region to copy to",
         ));
+    }
+    if row.copy_enabled && row.copy_encrypted {
+        let named = "CopyEncryptionConfiguration.Encrypted";
+        rules::encrypted(control, &row.copy_region, named, Some(true), None)?;
     }
     Ok(())
 }

@@ -48,14 +48,20 @@ fn insert(
     if let Some(response) = Token::replay(token, t, now)? {
         return Ok((response, None));
     }
-    control.check_region(Some(&request.region_id))?;
-    control.check_zone(Some(&request.zone_id), 404)?;
+    let region = control.region(Some(&request.region_id))?;
+    control.check_zone(region, Some(&request.zone_id), 404)?;
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
     let source = match &request.snapshot_id {
         None => None,
-        Some(id) => Some(usable_source(t, caller, id)?),
+        Some(id) => Some(usable_source(t, caller, &region.id, id)?),
     };
-    let encrypted = rules::encrypted(control, "Encrypted", request.encrypted, source.as_ref())?;
+    let encrypted = rules::encrypted(
+        control,
+        &region.id,
+        "Encrypted",
+        request.encrypted,
+        source.as_ref(),
+    )?;
     let size = match &source {
         None => request.size.ok_or_else(|| ApiError::missing_parameter("Size"))?,
         Some(snapshot) => {
@@ -70,7 +76,7 @@ fn insert(
         }
     };
     let row = DiskRow {
-        id: control.new_id(Kind::Disk),
+        id: control.new_id(Kind::Disk, &region.id),
         ordinal: DiskRow::next_ordinal(t)?,
         account: caller.account.clone(),
         name: request.disk_name.clone().unwrap_or_default(),
@@ -81,6 +87,7 @@ fn insert(
         category: request.disk_category.clone(),
         performance_level: request.performance_level.clone().unwrap_or_default(),
         size_gib: i64::try_from(size).unwrap_or(i64::MAX),
+        region: region.id.clone(),
         zone: request.zone_id.clone(),
         resource_group,
         instance_id: None,
@@ -110,13 +117,17 @@ fn insert(
     Ok((response, Some(job)))
 }
 
-/// A snapshot that a disk can be made from.
+/// A snapshot that a disk in the region can be made from.
 pub(super) fn usable_source(
     t: &mut dyn Transaction,
     caller: &Caller,
+    region: &str,
     id: &str,
 ) -> Result<SnapshotRow, ApiError> {
     let snapshot = rules::snapshot(t, caller, id)?;
+    if snapshot.region != region {
+        return Err(ApiError::snapshot_not_found(id));
+    }
     match snapshot.status {
         SnapshotStatus::Accomplished => Ok(snapshot),
         SnapshotStatus::Progressing => {

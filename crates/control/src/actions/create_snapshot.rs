@@ -50,7 +50,9 @@ impl Control {
     ) -> Result<Response, ApiError> {
         self.note_past_connections(&request.disk_id).await?;
         self.settle_snapshots(&request.disk_id).await?;
-        let (id, link) = (self.new_id(Kind::Snapshot), self.new_id(Kind::SnapshotLink));
+        let region = self.region_of_disk(&request.disk_id).await?;
+        let id = self.new_id(Kind::Snapshot, &region);
+        let link = self.new_id(Kind::SnapshotLink, &region);
         let lane = self.hold_lane(&id);
         let control = self.clone();
         let insert = move |t: &mut dyn Transaction| insert(t, &control, &caller, &request, id, &link);
@@ -82,6 +84,13 @@ impl Control {
         Ok(self.store().write(note).await?)
     }
 
+    /// The region of a disk, for ids of its snapshots; of one that is not there, the home region's code is as good.
+    pub(crate) async fn region_of_disk(&self, disk: &str) -> Result<String, StoreError> {
+        let id = disk.to_owned();
+        let row = self.store().read(move |t| DiskRow::get(t, id)).await?;
+        Ok(row.map_or_else(|| self.home_region().id.clone(), |row| row.region))
+    }
+
     async fn mark(&self, row: &SnapshotRow, meta: serde_json::Value) -> Result<Marked, NodeError> {
         let invalid = |e: tidemark_units::IdError| NodeError {
             kind: NodeErrorKind::Invalid,
@@ -89,7 +98,11 @@ impl Control {
         };
         let disk = DiskId::new(row.source_disk_id.as_str()).map_err(invalid)?;
         let snapshot = SnapshotId::new(row.id.as_str()).map_err(invalid)?;
-        self.node().mark(&disk, MarkRequest { snapshot, meta }).await
+        let node = self.node_of(&row.region).map_err(|error| NodeError {
+            kind: NodeErrorKind::Other,
+            message: error.to_string(),
+        })?;
+        node.mark(&disk, MarkRequest { snapshot, meta }).await
     }
 
     /// A disk that was never attached may still have been written to, through its export.
@@ -103,7 +116,7 @@ impl Control {
             return Ok(());
         };
         if self
-            .node()
+            .node_of(&row.region)?
             .disk_status(&id)
             .await
             .is_ok_and(|status| status.ever_connected)
@@ -124,7 +137,7 @@ impl Control {
             let Some(id) = SnapshotId::new(row.id.as_str()).ok().filter(|_| row.marked) else {
                 continue;
             };
-            match self.node().snapshot_status(&id).await {
+            match self.node_of(&row.region)?.snapshot_status(&id).await {
                 Ok(tidemark_node::SnapshotStatus::Unknown) | Err(_) => {}
                 Ok(capture) => settle(self, &row, capture).await.map(drop)?,
             }
@@ -166,7 +179,7 @@ fn insert(
         expires_ms: rules::expiry(now, request.retention_days),
         ..blank(t, &disk, SnapshotCause::CreateSnapshot, (id, link), now)?
     };
-    let meta = add(t, control, &row, &request.tags, &disk)?;
+    let meta = add(t, &row, &request.tags, &disk)?;
     let response = Response {
         snapshot_id: row.id.clone(),
     };
@@ -192,7 +205,7 @@ pub(crate) fn blank(
         marked: false,
         percent: 0,
         failure: String::new(),
-        link_id: snapshots::link(t, &disk.id, link)?,
+        link_id: snapshots::link(t, &disk.id, &disk.region, link)?,
         source_disk_id: disk.id.clone(),
         source_disk_kind: disk.kind,
         source_disk_size_gib: disk.size_gib,
@@ -208,13 +221,15 @@ pub(crate) fn blank(
         modified_ms: now_ms,
         expires_ms: None,
         encrypted: disk.encrypted,
+        region: disk.region.clone(),
+        source_snapshot_id: String::new(),
+        source_region_id: String::new(),
     })
 }
 
 /// Puts a new snapshot into the catalogue, with its tags and the job that follows it. Answers what its record will say.
 pub(crate) fn add(
     t: &mut dyn Transaction,
-    control: &Control,
     row: &SnapshotRow,
     tags: &[Tag],
     disk: &DiskRow,
@@ -222,7 +237,7 @@ pub(crate) fn add(
     row.insert(t)?;
     tags::set(t, &row.account, ResourceType::Snapshot, &row.id, tags)?;
     jobs::add(t, JobKind::CompleteSnapshot, &row.id, &row.id, "", row.created_ms)?;
-    Ok(record_meta::of_new(control.config(), row, tags, disk))
+    Ok(record_meta::of_new(row, tags, disk))
 }
 
 /// S10 to S12: only a disk whose content nobody is moving, on an instance that is not changing.
@@ -262,7 +277,7 @@ fn check_quota(t: &mut dyn Transaction, control: &Control, disk: &DiskRow) -> Re
         return Err(ApiError::new(403, code, message));
     }
     let most = limits.manual_snapshots_per_disk;
-    if snapshots::count(t, &disk.id, SnapshotType::User)? >= most {
+    if snapshots::count(t, &disk.id, &disk.region, SnapshotType::User)? >= most {
         let message = format!("The disk {} has {most} manual snapshots already.", disk.id);
         return Err(ApiError::new(403, "QuotaExceed.Snapshot", message));
     }

@@ -29,8 +29,8 @@ fn delete(
 ) -> Result<i64, ApiError> {
     control.check_region(request.region_id.as_deref())?;
     let row = rules::snapshot(t, caller, &request.snapshot_id)?;
-    if let Some(disk) = rules::in_transfer(t, &row.id)? {
-        let message = format!("The disk {disk} is being made from the snapshot {}.", row.id);
+    if let Some(user) = rules::in_transfer(t, &row.id)? {
+        let message = format!("{user} is being made from the snapshot {}.", row.id);
         return Err(ApiError::new(403, "Operation.Conflict", message));
     }
     if !request.force && disks::any_from(t, &row.id)? {

@@ -15,10 +15,11 @@ impl Control {
         caller: &Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        self.check_region(request.region_id.as_deref())?;
+        let region = self.region(request.region_id.as_deref())?;
+        let node = self.node_of(&region.id)?;
         let mut deleted_snapshots = Vec::new();
-        for deleted in self.node().deleted_snapshots().await.map_err(vault_error)? {
-            let record = match self.node().recorded_snapshot(&deleted.snapshot).await {
+        for deleted in node.deleted_snapshots().await.map_err(vault_error)? {
+            let record = match node.recorded_snapshot(&deleted.snapshot).await {
                 Ok(record) => record,
                 Err(error) if error.kind == NodeErrorKind::Busy => return Err(vault_error(error)),
                 Err(error) => {

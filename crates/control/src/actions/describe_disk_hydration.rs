@@ -15,29 +15,30 @@ impl Control {
         caller: &Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        let disk = self
+        let (region, disk) = self
             .hydrated_disk(caller, request.region_id, request.disk_id)
             .await?;
-        let status = self.node().hydration(&disk).await;
+        let status = self.node_of(&region)?.hydration(&disk).await;
         status
             .map(|status| show(&disk, status))
             .map_err(|e| refusal(&disk, &e))
     }
 
-    /// The caller's disk, for the actions about its hydration.
+    /// The caller's disk, with its region, for the actions about its hydration.
     pub(super) async fn hydrated_disk(
         &self,
         caller: &Caller,
         region: Option<String>,
         disk: String,
-    ) -> Result<DiskId, ApiError> {
+    ) -> Result<(String, DiskId), ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
-        let find = move |t: &mut dyn Transaction| -> Result<String, ApiError> {
+        let find = move |t: &mut dyn Transaction| -> Result<_, ApiError> {
             control.check_region(region.as_deref())?;
-            Ok(rules::disk(t, &caller, &disk)?.id)
+            rules::disk(t, &caller, &disk)
         };
         let found = self.store().read(find).await?;
-        DiskId::new(&found).map_err(|_| ApiError::internal())
+        let id = DiskId::new(&found.id).map_err(|_| ApiError::internal())?;
+        Ok((found.region, id))
     }
 }
 

@@ -13,11 +13,11 @@ use tidemark_ecs::actions::describe_disks::{Request, Response};
 impl Control {
     /// One page.
     pub async fn describe_disks(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        if request.region_id != self.config().region {
+        let Some(region) = self.find_region(&request.region_id) else {
             let message = format!("The specified RegionId {:?} does not exist.", request.region_id);
             return Err(ApiError::new(400, "InvalidRegion.NotFound", message));
-        }
-        self.check_zone(request.zone_id.as_deref(), 400)?;
+        };
+        self.check_zone(region, request.zone_id.as_deref(), 400)?;
         if request.dry_run {
             return Err(ApiError::dry_run());
         }
@@ -33,7 +33,7 @@ impl Control {
         };
         let (views, page) = self.store().read(read).await?;
         Ok(Response {
-            disks: views.into_iter().map(|view| view.show(self)).collect(),
+            disks: views.into_iter().map(DiskView::show).collect(),
             page,
         })
     }
@@ -42,6 +42,7 @@ impl Control {
 fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(DiskRow::TABLE, &caller.account);
     all.term("disks.status <> ?", [DiskStatus::Deleting.word().into()]);
+    all.equals("region", &request.region_id);
     if let Some(ids) = &request.disk_ids {
         all.one_of("id", ids);
     }

@@ -17,6 +17,7 @@ impl Control {
     ) -> Result<Response, ApiError> {
         self.check_region(Some(&request.region_id))?;
         let mut all = Conditions::of_account(InstanceRow::TABLE, &caller.account);
+        all.equals("region", &request.region_id);
         if !request.instance_ids.is_empty() {
             all.one_of("id", &request.instance_ids);
         }

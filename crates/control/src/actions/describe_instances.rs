@@ -45,6 +45,7 @@ impl Control {
 
 fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(InstanceRow::TABLE, &caller.account);
+    all.equals("region", &request.region_id);
     if let Some(ids) = &request.instance_ids {
         all.one_of("id", ids);
     }

@@ -1,6 +1,6 @@
-//! DescribeRegions: the one region that is served.
+//! DescribeRegions: the regions that are served.
 
-use crate::{Caller, Control};
+use crate::{Caller, Control, RegionConfig};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_regions::{Language, Request, Response};
 use tidemark_ecs::model::Region;
@@ -21,21 +21,26 @@ const NAMES: &[(&str, &str, &str)] = &[
 impl Control {
     /// All regions.
     pub async fn describe_regions(&self, _caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        let region = &self.config().region;
-        let named = NAMES.iter().find(|(id, ..)| id == region);
-        let local_name = match (named, request.accept_language) {
-            (None, _) => region.as_str(),
-            (Some((_, chinese, _)), Language::Chinese) => chinese,
-            (Some((_, _, english)), Language::English) => english,
-        };
-        let region = Region {
-            region_id: region.clone(),
-            local_name: local_name.to_owned(),
-            region_endpoint: request.endpoint,
+        let show = |region: &RegionConfig| Region {
+            region_id: region.id.clone(),
+            local_name: local_name(&region.id, request.accept_language).to_owned(),
+            region_endpoint: region
+                .endpoint
+                .clone()
+                .unwrap_or_else(|| request.endpoint.clone()),
             status: "available".into(),
         };
         Ok(Response {
-            regions: vec![region],
+            regions: self.config().regions.iter().map(show).collect(),
         })
+    }
+}
+
+fn local_name(region: &str, language: Language) -> &str {
+    let named = NAMES.iter().find(|(id, ..)| *id == region);
+    match (named, language) {
+        (None, _) => region,
+        (Some((_, chinese, _)), Language::Chinese) => chinese,
+        (Some((_, _, english)), Language::English) => english,
     }
 }

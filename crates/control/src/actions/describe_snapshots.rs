@@ -38,7 +38,7 @@ impl Control {
         };
         let show = |view: SnapshotView| {
             let (percent, remaining) = now.get(&view.row.id).copied().unwrap_or((view.row.percent, 0));
-            view.show(self, percent, remaining)
+            view.show(percent, remaining)
         };
         Ok(Response {
             snapshots: views.into_iter().map(show).collect(),
@@ -74,7 +74,7 @@ impl Control {
         let Ok(id) = SnapshotId::new(row.id.as_str()) else {
             return Ok(nothing);
         };
-        match self.node().snapshot_status(&id).await {
+        match self.node_of(&row.region)?.snapshot_status(&id).await {
             Ok(Capture::Progressing(progress)) => {
                 let percent = self.percent(&row.id, row.percent, &progress);
                 Ok((false, percent, progress.remaining_seconds.unwrap_or(0)))
@@ -96,11 +96,13 @@ impl Control {
 fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(SnapshotRow::TABLE, &caller.account);
     all.term("snapshots.status <> ?", [SnapshotStatus::Deleting.word().into()]);
+    all.equals("region", &request.region_id);
     if let Some(ids) = &request.snapshot_ids {
         all.one_of("id", ids);
     }
     if let Some(instance) = &request.instance_id {
-        let attached = "snapshots.source_disk_id IN (SELECT disks.id FROM disks WHERE disks.instance_id = ?)";
+        let attached = "snapshots.source_disk_id IN (SELECT disks.id FROM disks \
+                        WHERE disks.instance_id = ? AND disks.region = snapshots.region)";
         all.term(attached, [instance.into()]);
     }
     all.equals_if("source_disk_id", request.disk_id.as_ref());

@@ -1,4 +1,4 @@
-//! DescribeZones: the one zone that is served, and what can be made there.
+//! DescribeZones: the zones of a region, and what can be made there.
 
 use crate::rules::EXTERNAL_TYPE;
 use crate::{Caller, Control};
@@ -10,8 +10,7 @@ use tidemark_ecs::rules::disk::CATEGORIES;
 impl Control {
     /// All zones.
     pub async fn describe_zones(&self, _caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        self.check_region(Some(&request.region_id))?;
-        let zone = &self.config().zone;
+        let region = self.region(Some(&request.region_id))?;
         let categories: Vec<String> = CATEGORIES
             .iter()
             .map(|category| category.name.to_owned())
@@ -25,18 +24,24 @@ impl Control {
             instance_type_families: vec![EXTERNAL_TYPE.into()],
             ..AvailableResource::default()
         };
-        let mut zone = Zone {
-            zone_id: zone.clone(),
-            local_name: zone.clone(),
-            zone_type: "AvailabilityZone".into(),
-            ..Zone::default()
+        let show = |id: &String| {
+            let mut zone = Zone {
+                zone_id: id.clone(),
+                local_name: id.clone(),
+                zone_type: "AvailabilityZone".into(),
+                ..Zone::default()
+            };
+            if request.verbose {
+                zone.available_resource_creation =
+                    ["IoOptimized", "Instance", "Disk"].map(String::from).into();
+                zone.available_disk_categories = categories.clone();
+                zone.available_instance_types = vec![EXTERNAL_TYPE.into()];
+                zone.available_resources = vec![resources.clone()];
+            }
+            zone
         };
-        if request.verbose {
-            zone.available_resource_creation = ["IoOptimized", "Instance", "Disk"].map(String::from).into();
-            zone.available_disk_categories = categories;
-            zone.available_instance_types = vec![EXTERNAL_TYPE.into()];
-            zone.available_resources = vec![resources];
-        }
-        Ok(Response { zones: vec![zone] })
+        Ok(Response {
+            zones: region.zones.iter().map(show).collect(),
+        })
     }
 }

@@ -20,7 +20,7 @@ impl Control {
                 return Ok(request.page.cut(Vec::new(), place));
             };
             let mut found = Vec::new();
-            for (id, tags) in tagged(t, &account, kind, &request.resource_ids)? {
+            for (id, tags) in tagged(t, &account, &request.region_id, kind, &request.resource_ids)? {
                 let passes = request.tags.iter().all(|filter| filter.matches(&tags))
                     && request
                         .tag_filters
@@ -57,19 +57,22 @@ fn place(row: &TagResource) -> Cursor {
     }
 }
 
-/// Resources of a kind with all their tags; only these, if any are named.
+/// Resources of a kind in a region, with all their tags; only these, if any are named.
 fn tagged(
     t: &mut dyn Transaction,
     account: &str,
+    region: &str,
     kind: ResourceType,
     ids: &[String],
 ) -> Result<BTreeMap<String, Vec<Tag>>, StoreError> {
-    let mut sql = String::from(
-        "SELECT resource_id, tag_key, tag_value FROM tags WHERE account = $1 AND resource_type = $2",
+    let mut sql = format!(
+        "SELECT resource_id, tag_key, tag_value FROM tags WHERE account = $1 AND resource_type = $2 \
+         AND resource_id IN (SELECT id FROM {} WHERE region = $3)",
+        kind.table()
     );
-    let mut values: Vec<Value> = vec![account.into(), kind.word().into()];
+    let mut values: Vec<Value> = vec![account.into(), kind.word().into(), region.into()];
     if !ids.is_empty() {
-        let marks: Vec<_> = (0..ids.len()).map(|n| format!("${}", n + 3)).collect();
+        let marks: Vec<_> = (0..ids.len()).map(|n| format!("${}", n + 4)).collect();
         sql.push_str(&format!(" AND resource_id IN ({})", marks.join(", ")));
         values.extend(ids.iter().map(Value::from));
     }

@@ -13,14 +13,14 @@ impl Control {
         caller: &Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        let disk = self
+        let (region, disk) = self
             .hydrated_disk(caller, request.region_id, request.disk_id)
             .await?;
         let change = HydrationChange {
             paused: request.paused,
             bytes_per_second: request.limit_bytes.map(|limit| (limit > 0).then_some(limit)),
         };
-        let changed = self.node().change_hydration(&disk, change).await;
+        let changed = self.node_of(&region)?.change_hydration(&disk, change).await;
         changed.map_err(|e| refusal(&disk, &e))?;
         Ok(Response {})
     }

@@ -66,10 +66,15 @@ fn reset(
     if let Some(instance) = instance.as_ref().filter(|i| i.status != InstanceStatus::Stopped) {
         return Err(rules::wrong_instance_state(403, instance, "Stopped"));
     }
-    if snapshot.source_disk_id != disk.id {
+    if snapshot.source_disk_id != disk.id || snapshot.is_copy() || snapshot.region != disk.region {
+        let what = if snapshot.is_copy() {
+            "is a copy of one that"
+        } else {
+            ""
+        };
         let message = format!(
-            "The snapshot {} was made from the disk {}, not from {}.",
-            snapshot.id, snapshot.source_disk_id, disk.id
+            "The snapshot {} {what} was made from the disk {} in {}: it does not belong to the disk {}.",
+            snapshot.id, snapshot.source_disk_id, snapshot.region, disk.id
         );
         return Err(ApiError::new(403, "InvalidParameter.Mismatch", message));
     }

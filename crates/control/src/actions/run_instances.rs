@@ -18,7 +18,7 @@ use crate::error::node_refusal;
 use crate::rules::{self, EXTERNAL_IMAGE, EXTERNAL_IMAGE_FAMILY, EXTERNAL_TYPE, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause, InstanceStatus};
 use crate::store::Transaction;
-use crate::{Caller, Control};
+use crate::{Caller, Control, RegionConfig};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::run_instances::{DataDisk, Request, Response};
 use tidemark_ecs::id::Kind;
@@ -93,9 +93,11 @@ fn insert_all(
     if let Some(response) = Token::replay(token, t, now)? {
         return Ok((response, Vec::new()));
     }
-    let resource_group = check(control, request)?;
+    let region = control.region(Some(&request.region_id))?;
+    let resource_group = check(control, region, request)?;
     let system_encrypted = rules::encrypted(
         control,
+        &region.id,
         "SystemDisk.Encrypted",
         request.system_disk.encrypted,
         None,
@@ -103,7 +105,7 @@ fn insert_all(
     check_policies(t, caller, request)?;
     let mut decided = Vec::new();
     for disk in &request.data_disks {
-        decided.push(decide(t, control, caller, disk)?);
+        decided.push(decide(t, control, caller, region, disk)?);
     }
     if request.dry_run {
         return Err(ApiError::dry_run());
@@ -113,7 +115,7 @@ fn insert_all(
     };
     let mut started = Vec::new();
     for number in 1..=request.amount {
-        let instance = instance_row(t, control, caller, request, &resource_group, number)?;
+        let instance = instance_row(t, control, caller, region, request, &resource_group, number)?;
         instance.insert(t)?;
         tags::set(
             t,
@@ -133,9 +135,8 @@ fn insert_all(
 }
 
 /// What needs no look at other resources; answers the resource group.
-fn check(control: &Control, request: &Request) -> Result<String, ApiError> {
-    control.check_region(Some(&request.region_id))?;
-    control.check_zone(request.zone_id.as_deref(), 404)?;
+fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<String, ApiError> {
+    control.check_zone(region, request.zone_id.as_deref(), 404)?;
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
     if request.instance_type != EXTERNAL_TYPE {
         let message = format!(
@@ -192,18 +193,27 @@ fn decide(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,
+    region: &RegionConfig,
     disk: &DataDisk,
 ) -> Result<Decided, ApiError> {
     let source = match &disk.snapshot_id {
         None => None,
-        Some(id) => Some(usable_source(t, caller, id).map_err(|error| match error.status {
-            404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
-            _ => error,
-        })?),
+        Some(id) => Some(
+            usable_source(t, caller, &region.id, id).map_err(|error| match error.status {
+                404 => ApiError::new(404, "InvalidDataDiskSnapshotId.NotFound", error.message),
+                _ => error,
+            })?,
+        ),
     };
     Ok(Decided {
         size: data_disk_size(disk, source.as_ref())?,
-        encrypted: rules::encrypted(control, "DataDisk.N.Encrypted", disk.encrypted, source.as_ref())?,
+        encrypted: rules::encrypted(
+            control,
+            &region.id,
+            "DataDisk.N.Encrypted",
+            disk.encrypted,
+            source.as_ref(),
+        )?,
     })
 }
 
@@ -235,11 +245,12 @@ fn instance_row(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,
+    region: &RegionConfig,
     request: &Request,
     resource_group: &str,
     number: u32,
 ) -> Result<InstanceRow, ApiError> {
-    let id = control.new_id(Kind::Instance);
+    let id = control.new_id(Kind::Instance, &region.id);
     let suffix = if request.unique_suffix && request.amount > 1 {
         format!("{number:03}")
     } else {
@@ -283,7 +294,11 @@ fn instance_row(
         status: INSTANCE.birth(InstanceCause::RunInstances)?,
         instance_type: request.instance_type.clone(),
         image_id: EXTERNAL_IMAGE.into(),
-        zone: control.config().zone.clone(),
+        region: region.id.clone(),
+        zone: request
+            .zone_id
+            .clone()
+            .unwrap_or_else(|| region.first_zone().to_owned()),
         resource_group: resource_group.to_owned(),
         key_pair: request.key_pair_name.clone().unwrap_or_default(),
         security_lock: false,
@@ -380,7 +395,7 @@ fn insert_disk(
 /// What all disks of a new instance have in common.
 fn blank(t: &mut dyn Transaction, control: &Control, instance: &InstanceRow) -> Result<DiskRow, ApiError> {
     Ok(DiskRow {
-        id: control.new_id(Kind::Disk),
+        id: control.new_id(Kind::Disk, &instance.region),
         ordinal: DiskRow::next_ordinal(t)?,
         account: instance.account.clone(),
         name: String::new(),
@@ -391,6 +406,7 @@ fn blank(t: &mut dyn Transaction, control: &Control, instance: &InstanceRow) -> 
         category: String::new(),
         performance_level: String::new(),
         size_gib: 0,
+        region: instance.region.clone(),
         zone: instance.zone.clone(),
         resource_group: instance.resource_group.clone(),
         instance_id: Some(instance.id.clone()),

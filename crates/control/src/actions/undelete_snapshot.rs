@@ -6,7 +6,7 @@ use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
 use crate::states::SnapshotStatus;
 use crate::store::Transaction;
-use crate::{Caller, Control};
+use crate::{Caller, Control, RegionConfig};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::undelete_snapshot::{Request, Response};
 use tidemark_node::NodeErrorKind;
@@ -17,7 +17,11 @@ impl Control {
     /// ever from then on: whoever wants it back does not want it to go again at once. One that is listed is fine. The vault
     /// comes first: what was cut off in between is repeated, and finds the snapshot there.
     pub async fn undelete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        self.check_region(request.region_id.as_deref())?;
+        // Its row is gone: without a region it may be anywhere.
+        let regions: Vec<&RegionConfig> = match request.region_id.as_deref() {
+            None => self.config().regions.iter().collect(),
+            named => vec![self.region(named)?],
+        };
         let (id, of) = (request.snapshot_id.clone(), caller.account.clone());
         if self.store().read(move |t| is_listed(t, &id, &of)).await? {
             return Ok(Response {});
@@ -30,18 +34,26 @@ impl Control {
             ApiError::new(404, "InvalidSnapshotId.NotFound", message)
         };
         let id = SnapshotId::new(&request.snapshot_id).map_err(|_| gone())?;
-        let record = self.node().recorded_snapshot(&id).await.map_err(vault_error)?;
-        let found = record.map(FoundSnapshot::from).ok_or_else(gone)?;
+        let mut known = None;
+        for region in regions {
+            let record = self.node_of(&region.id)?.recorded_snapshot(&id).await;
+            if let Some(record) = record.map_err(vault_error)? {
+                known = Some((region.id.clone(), FoundSnapshot::from(record)));
+                break;
+            }
+        }
+        let (region, found) = known.ok_or_else(gone)?;
         if found.account() != caller.account {
             return Err(gone());
         }
-        let back = self.node().undelete_snapshot(&found.disk, &id).await;
+        let node = self.node_of(&region)?;
+        let back = node.undelete_snapshot(&found.disk, &id).await;
         let found: FoundSnapshot = match back {
             Ok(record) => record.into(),
             Err(error) if error.kind == NodeErrorKind::Missing => return Err(gone()),
             Err(error) => return Err(vault_error(error)),
         };
-        let (region, now) = (self.config().region.clone(), self.now_ms());
+        let now = self.now_ms();
         self.store()
             .write(move |t| restore(t, &region, &found, now))
             .await?;

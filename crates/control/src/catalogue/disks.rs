@@ -30,6 +30,8 @@ record! {
         category: String,
         performance_level: String,
         size_gib: i64,
+        /// Never changes.
+        region: String,
         zone: String,
         resource_group: String,
         /// Set from Attaching to Detaching; null in the last steps of a deleted instance's disks.

@@ -16,6 +16,8 @@ record! {
         status: InstanceStatus,
         instance_type: String,
         image_id: String,
+        /// Never changes.
+        region: String,
         zone: String,
         resource_group: String,
         key_pair: String,

@@ -25,6 +25,8 @@ words! {
         ResetDisk = "reset_disk",
         /// Follow a capture to its end.
         CompleteSnapshot = "complete_snapshot",
+        /// Have a copy made, and follow it to its end.
+        CopySnapshot = "copy_snapshot",
         /// Remove a snapshot.
         DeleteSnapshot = "delete_snapshot",
         /// Write what the catalogue says of a snapshot into its record in the vault.

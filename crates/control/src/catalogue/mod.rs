@@ -12,8 +12,10 @@ mod listing;
 pub(crate) mod nonces;
 pub(crate) mod policies;
 mod record;
+pub(crate) mod regions;
 pub(crate) mod snapshots;
 pub(crate) mod tags;
+pub(crate) mod tasks;
 pub(crate) mod tokens;
 
 pub(crate) use listing::Conditions;

@@ -48,6 +48,12 @@ record! {
         expires_ms: Option<i64>,
         /// As its disk.
         encrypted: bool,
+        /// Never changes.
+        region: String,
+        /// Of a copy: what it is a copy of, which may be gone; else `""`.
+        source_snapshot_id: String,
+        /// Of a copy: where that was; else `""`.
+        source_region_id: String,
     }
 }
 
@@ -55,6 +61,11 @@ impl SnapshotRow {
     /// The next number in creation order.
     pub(crate) fn next_ordinal(t: &mut dyn Transaction) -> Result<i64, StoreError> {
         next_number(t, "snapshot")
+    }
+
+    /// Whether it is a copy: then no disk was marked for it, and it rolls none back.
+    pub(crate) fn is_copy(&self) -> bool {
+        !self.source_snapshot_id.is_empty()
     }
 
     /// Does one transition of the table and writes the row; `false`: the snapshot is gone now.
@@ -97,33 +108,59 @@ pub(crate) fn is_link(t: &mut dyn Transaction, id: &str) -> Result<bool, StoreEr
         .is_some())
 }
 
-/// How many of a disk's snapshots are of a type and listed.
-pub(crate) fn count(t: &mut dyn Transaction, disk_id: &str, kind: SnapshotType) -> Result<u64, StoreError> {
-    let sql =
-        "SELECT COUNT(*) FROM snapshots WHERE source_disk_id = $1 AND snapshot_type = $2 AND status <> $3";
+/// How many of a disk's snapshots in a region, copies of some among them, are of a type and listed.
+pub(crate) fn count(
+    t: &mut dyn Transaction,
+    disk_id: &str,
+    region: &str,
+    kind: SnapshotType,
+) -> Result<u64, StoreError> {
+    let sql = "SELECT COUNT(*) FROM snapshots \
+               WHERE source_disk_id = $1 AND region = $2 AND snapshot_type = $3 AND status <> $4";
     let deleting = SnapshotStatus::Deleting.word().into();
-    let row = t.query_one(sql, &[disk_id.into(), kind.word().into(), deleting])?;
+    let row = t.query_one(
+        sql,
+        &[disk_id.into(), region.into(), kind.word().into(), deleting],
+    )?;
     Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
 }
 
-/// A disk's snapshots in creation.
+/// A disk's snapshots in creation; copies take nothing from the disk and do not count.
 pub(crate) fn progressing(t: &mut dyn Transaction, disk_id: &str) -> Result<Vec<SnapshotRow>, StoreError> {
     let state = SnapshotStatus::Progressing.word().into();
     SnapshotRow::select(
         t,
-        "WHERE source_disk_id = $1 AND status = $2 ORDER BY ordinal",
+        "WHERE source_disk_id = $1 AND status = $2 AND source_snapshot_id = '' ORDER BY ordinal",
         &[disk_id.into(), state],
     )
 }
 
-/// The id of a disk's chain, which begins now if there is none.
-pub(crate) fn link(t: &mut dyn Transaction, disk_id: &str, fresh: &str) -> Result<String, StoreError> {
+/// A copy of the snapshot into the region that is not done.
+pub(crate) fn unfinished_copy(
+    t: &mut dyn Transaction,
+    source: &str,
+    region: &str,
+) -> Result<Option<String>, StoreError> {
     let sql =
-        "INSERT INTO links (id, source_disk_id) VALUES ($1, $2) ON CONFLICT (source_disk_id) DO NOTHING";
-    t.execute(sql, &[fresh.into(), disk_id.into()])?;
+        "SELECT id FROM snapshots WHERE source_snapshot_id = $1 AND region = $2 AND status = $3 LIMIT 1";
+    let state = SnapshotStatus::Progressing.word().into();
+    let row = t.query_one(sql, &[source.into(), region.into(), state])?;
+    row.map(|row| row.text(0)).transpose()
+}
+
+/// The id of a disk's chain in a region, which begins now if there is none.
+pub(crate) fn link(
+    t: &mut dyn Transaction,
+    disk_id: &str,
+    region: &str,
+    fresh: &str,
+) -> Result<String, StoreError> {
+    let sql = "INSERT INTO links (id, source_disk_id, region) VALUES ($1, $2, $3) \
+               ON CONFLICT (source_disk_id, region) DO NOTHING";
+    t.execute(sql, &[fresh.into(), disk_id.into(), region.into()])?;
     let row = t.query_one(
-        "SELECT id FROM links WHERE source_disk_id = $1",
-        &[disk_id.into()],
+        "SELECT id FROM links WHERE source_disk_id = $1 AND region = $2",
+        &[disk_id.into(), region.into()],
     )?;
     row.map_or(Ok(fresh.to_owned()), |row| row.text(0))
 }

@@ -18,6 +18,18 @@ words! {
     }
 }
 
+impl ResourceType {
+    /// The table of these resources, with the columns `id` and `region`.
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            ResourceType::Instance => "instances",
+            ResourceType::Disk => "disks",
+            ResourceType::Snapshot => "snapshots",
+            ResourceType::Policy => "policies",
+        }
+    }
+}
+
 /// A resource's tags, by key.
 pub(crate) fn of(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<Vec<Tag>, StoreError> {
     let sql =

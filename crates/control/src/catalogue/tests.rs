@@ -34,6 +34,7 @@ fn disk(t: &mut dyn Transaction, id: &str) -> Result<DiskRow, StoreError> {
         category: "cloud_essd".into(),
         performance_level: "PL1".into(),
         size_gib: 20,
+        region: "r".into(),
         zone: "z".into(),
         resource_group: "rg".into(),
         instance_id: None,
@@ -68,7 +69,7 @@ fn snapshot(t: &mut dyn Transaction, id: &str, disk: &str) -> Result<SnapshotRow
         marked: true,
         percent: 0,
         failure: String::new(),
-        link_id: snapshots::link(t, disk, &format!("sl-of-{id}"))?,
+        link_id: snapshots::link(t, disk, "r", &format!("sl-of-{id}"))?,
         source_disk_id: disk.into(),
         source_disk_kind: DiskKind::Data,
         source_disk_size_gib: 20,
@@ -84,6 +85,9 @@ fn snapshot(t: &mut dyn Transaction, id: &str, disk: &str) -> Result<SnapshotRow
         modified_ms: 1,
         expires_ms: None,
         encrypted: true,
+        region: "r".into(),
+        source_snapshot_id: String::new(),
+        source_region_id: String::new(),
     };
     row.insert(t)?;
     Ok(row)
@@ -352,14 +356,14 @@ async fn a_chain_lives_as_long_as_one_of_its_snapshots() {
             row.step(t, SnapshotCause::DeleteSnapshot)?;
         }
         assert_eq!(
-            snapshots::count(t, "d-1", SnapshotType::User)?,
+            snapshots::count(t, "d-1", "r", SnapshotType::User)?,
             0,
             "what is going does not count"
         );
         first.step(t, SnapshotCause::Deleted)?;
-        assert_eq!(snapshots::link(t, "d-1", "sl-new")?, second.link_id);
+        assert_eq!(snapshots::link(t, "d-1", "r", "sl-new")?, second.link_id);
         second.step(t, SnapshotCause::Deleted)?;
-        assert_eq!(snapshots::link(t, "d-1", "sl-new")?, "sl-new");
+        assert_eq!(snapshots::link(t, "d-1", "r", "sl-new")?, "sl-new");
         Ok(())
     })
     .await;

@@ -62,20 +62,16 @@ pub(super) async fn make_volume(
         text => Some(snapshot_id(job, text)?),
     };
     let bytes = disk.size_gib.unsigned_abs().saturating_mul(GIB);
+    let node = control.node_of(&disk.region)?;
     let made = match disk.encrypted {
-        true => {
-            control
-                .node()
-                .create_encrypted_disk(&id, bytes, source.as_ref())
-                .await
-        }
-        false => control.node().create_disk(&id, bytes, source.as_ref()).await,
+        true => node.create_encrypted_disk(&id, bytes, source.as_ref()).await,
+        false => node.create_disk(&id, bytes, source.as_ref()).await,
     };
     match made {
         Ok(()) => Ok(None),
         Err(error) if is_final(&error, job) => {
             // Whatever was begun goes; that nothing was begun is fine too.
-            if let Err(error) = control.node().delete_disk(&id).await
+            if let Err(error) = node.delete_disk(&id).await
                 && error.kind != NodeErrorKind::Missing
             {
                 tracing::warn!(disk = %id, %error, "what is left of a disk that could not be made stays");
@@ -117,7 +113,7 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
             .await?;
         let running = instance.is_some_and(|i| i.status == InstanceStatus::Running);
         let exported = control
-            .node()
+            .node_of(&disk.region)?
             .set_exported(&disk_id(job, &disk.id)?, running)
             .await;
         match exported {
@@ -151,7 +147,7 @@ fn clear_attachment(disk: &mut DiskRow) {
 /// Detaching → Available.
 pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     if let Some(disk) = subject(control, job, DiskStatus::Detaching).await? {
-        withdraw(control, job, &disk.id).await?;
+        withdraw(control, job, &disk).await?;
     }
     let now = control.now_ms();
     conclude(control, job, DiskStatus::Detaching, move |t, mut disk| {
@@ -163,8 +159,9 @@ pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobE
 }
 
 /// Ends the export. A disk that is not open has none.
-pub(super) async fn withdraw(control: &Control, job: &JobRow, disk: &str) -> Result<(), JobError> {
-    match control.node().set_exported(&disk_id(job, disk)?, false).await {
+pub(super) async fn withdraw(control: &Control, job: &JobRow, disk: &DiskRow) -> Result<(), JobError> {
+    let node = control.node_of(&disk.region)?;
+    match node.set_exported(&disk_id(job, &disk.id)?, false).await {
         Err(error) if error.kind != NodeErrorKind::Missing => Err(error.into()),
         _ => Ok(()),
     }
@@ -172,9 +169,10 @@ pub(super) async fn withdraw(control: &Control, job: &JobRow, disk: &str) -> Res
 
 /// Deleting → gone.
 pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
-    if subject(control, job, DiskStatus::Deleting).await?.is_some() {
-        withdraw(control, job, &job.subject).await?;
-        match control.node().delete_disk(&disk_id(job, &job.subject)?).await {
+    if let Some(disk) = subject(control, job, DiskStatus::Deleting).await? {
+        withdraw(control, job, &disk).await?;
+        let node = control.node_of(&disk.region)?;
+        match node.delete_disk(&disk_id(job, &disk.id)?).await {
             // A capture that is running gets what it needs first: its snapshot outlives the disk.
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
             Err(error) if error.kind != NodeErrorKind::Missing => return Err(error.into()),
@@ -194,11 +192,11 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
 /// ReIniting → the state before.
 pub(super) async fn reset(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     let mut failure = None;
-    if subject(control, job, DiskStatus::ReIniting).await?.is_some() {
-        withdraw(control, job, &job.subject).await?;
-        let disk = disk_id(job, &job.subject)?;
+    if let Some(row) = subject(control, job, DiskStatus::ReIniting).await? {
+        withdraw(control, job, &row).await?;
+        let disk = disk_id(job, &row.id)?;
         let snapshot = snapshot_id(job, &job.arguments)?;
-        match control.node().rollback(&disk, &snapshot).await {
+        match control.node_of(&row.region)?.rollback(&disk, &snapshot).await {
             Ok(()) => {}
             // A cancelled capture is still being put away.
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),

@@ -82,7 +82,8 @@ async fn give_up(
 ) -> Result<Step, JobError> {
     for disk in &own {
         // The one that failed is away already; removing twice is fine.
-        if let Err(error) = control.node().delete_disk(&disk_id(job, &disk.id)?).await {
+        let node = control.node_of(&disk.region)?;
+        if let Err(error) = node.delete_disk(&disk_id(job, &disk.id)?).await {
             tracing::warn!(disk = %disk.id, %error, "a disk of an instance that could not be made stays behind");
         }
     }
@@ -105,7 +106,8 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
         .await?
         .unwrap_or_default()
     {
-        match control.node().set_exported(&disk_id(job, &disk.id)?, true).await {
+        let node = control.node_of(&disk.region)?;
+        match node.set_exported(&disk_id(job, &disk.id)?, true).await {
             Ok(()) => {}
             Err(error) if is_final(&error, job) => {
                 failure = Some(error);
@@ -119,7 +121,7 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
             .await?
             .unwrap_or_default()
         {
-            withdraw(control, job, &disk.id).await?;
+            withdraw(control, job, &disk).await?;
         }
         change(control, job, InstanceStatus::Starting, true, |t, mut instance| {
             instance.step(t, InstanceCause::StartFailed).map(drop)
@@ -148,7 +150,7 @@ pub(super) async fn stop(control: &Control, job: &JobRow) -> Result<Step, JobErr
         .await?
         .unwrap_or_default()
     {
-        withdraw(control, job, &disk.id).await?;
+        withdraw(control, job, &disk).await?;
     }
     change(control, job, InstanceStatus::Stopping, true, |t, mut instance| {
         instance.step(t, InstanceCause::StopDone).map(drop)

@@ -228,6 +228,7 @@ async fn attempt(control: &Control, job: &JobRow) {
         JobKind::StartInstance => instance::start(control, job).await,
         JobKind::StopInstance => instance::stop(control, job).await,
         JobKind::CompleteSnapshot => snapshot::complete(control, job).await,
+        JobKind::CopySnapshot => snapshot::copy(control, job).await,
         JobKind::DeleteSnapshot => snapshot::delete(control, job).await,
         JobKind::UpdateRecord => snapshot::update_record(control, job).await,
     };

@@ -12,7 +12,7 @@ use crate::catalogue::tokens;
 use crate::record_meta;
 use crate::states::{SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
-use tidemark_node::{NodeError, NodeErrorKind, SnapshotStatus as Capture};
+use tidemark_node::{NodeError, NodeErrorKind, SnapshotCopyRequest, SnapshotStatus as Capture};
 
 /// progressing → accomplished or failed; or gone, when a crash came before the mark.
 pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, JobError> {
@@ -22,7 +22,7 @@ pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, Jo
         return finish(control, job).await;
     };
     let capture = control
-        .node()
+        .node_of(&row.region)?
         .snapshot_status(&snapshot_id(job, &row.id)?)
         .await?;
     if capture == Capture::Unknown && !is_answerable(control, job, &row).await? {
@@ -34,16 +34,50 @@ pub(super) async fn complete(control: &Control, job: &JobRow) -> Result<Step, Jo
     finish(control, job).await
 }
 
+/// progressing → accomplished or failed, for a copy. The node forgets copies when it stops: then it is asked again, and goes
+/// on where it was.
+pub(super) async fn copy(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let id = job.subject.clone();
+    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
+        let row = SnapshotRow::get(t, &id)?.filter(|row| row.status == SnapshotStatus::Progressing);
+        let tags = tags::of(t, ResourceType::Snapshot, &id)?;
+        Ok(row.map(|row| (row, tags)))
+    };
+    let Some((row, tags)) = control.store().read(read).await? else {
+        return finish(control, job).await;
+    };
+    let (node, copy) = (control.node_of(&row.region)?, snapshot_id(job, &row.id)?);
+    let status = node.snapshot_status(&copy).await?;
+    if status == Capture::Unknown {
+        let request = SnapshotCopyRequest {
+            from: control.node_of(&row.source_region_id)?.vault_access(),
+            disk: disk_id(job, &row.source_disk_id)?,
+            snapshot: snapshot_id(job, &row.source_snapshot_id)?,
+            as_snapshot: copy,
+            meta: serde_json::Value::Object(record_meta::fields(&row, &tags)),
+        };
+        node.copy_snapshot(request).await?;
+        return Ok(Step::Again(control.poll()));
+    }
+    match settle(control, &row, status).await? {
+        true => finish(control, job).await,
+        false => Ok(Step::Again(control.poll())),
+    }
+}
+
 /// Whether the node can know the snapshot at all: the mark is in the disk's log until the capture is
 /// done, and the log is not read while the disk is not open.
 async fn is_answerable(control: &Control, job: &JobRow, row: &SnapshotRow) -> Result<bool, JobError> {
-    let id = row.source_disk_id.clone();
-    let disk = control.store().read(move |t| DiskRow::get(t, id)).await?;
-    if disk.is_none() {
+    if row.is_copy() {
         return Ok(true);
     }
+    let id = row.source_disk_id.clone();
+    let disk = control.store().read(move |t| DiskRow::get(t, id)).await?;
+    let Some(disk) = disk else {
+        return Ok(true);
+    };
     Ok(control
-        .node()
+        .node_of(&disk.region)?
         .disk_status(&disk_id(job, &row.source_disk_id)?)
         .await
         .is_ok())
@@ -138,8 +172,9 @@ pub(super) async fn update_record(control: &Control, job: &JobRow) -> Result<Ste
     let (last, found) = control.store().read(read).await?;
     if let Some((row, tags)) = found {
         let snapshot = snapshot_id(job, &row.id)?;
-        let fields = record_meta::fields(control.config(), &row, &tags);
-        if !control.node().update_record_meta(&snapshot, fields).await? {
+        let fields = record_meta::fields(&row, &tags);
+        let node = control.node_of(&row.region)?;
+        if !node.update_record_meta(&snapshot, fields).await? {
             // A directory that is not mounted looks like this, too.
             return Err(JobError::Node(NodeError {
                 kind: NodeErrorKind::Missing,
@@ -166,7 +201,8 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
             return Ok(Step::Again(control.poll()));
         }
         let (disk, snapshot) = (disk_id(job, &row.source_disk_id)?, snapshot_id(job, &row.id)?);
-        control.node().delete_snapshot(&disk, &snapshot).await?;
+        let node = control.node_of(&row.region)?;
+        node.delete_snapshot(&disk, &snapshot).await?;
     }
     let (id, subject) = (job.id, job.subject.clone());
     let gone = move |t: &mut dyn Transaction| -> Result<(), StoreError> {

@@ -19,6 +19,10 @@ pub(super) const ALL: &[Migration] = &[
         sql: include_str!("../../migrations/0002_encrypted.sql"),
     },
     Migration {
+        version: 3,
+        sql: include_str!("../../migrations/0003_regions.sql"),
+    },
+    Migration {
         version: 6,
         sql: include_str!("../../migrations/0006_policies.sql"),
     },

@@ -18,11 +18,16 @@ pub struct Guest {
 impl Guest {
     /// Connects to the export of that name; `None`: the server has none.
     pub fn connect(world: &World, export: &str) -> Option<Guest> {
-        Self::negotiate(world, export).expect("the server negotiates")
+        Self::negotiate(world, "nbd.sock", export).expect("the server negotiates")
     }
 
-    fn negotiate(world: &World, export: &str) -> io::Result<Option<Guest>> {
-        let mut stream = UnixStream::connect(world.dir.path().join("nbd.sock"))?;
+    /// As [`Guest::connect`], in the second region.
+    pub fn connect_far(world: &World, export: &str) -> Option<Guest> {
+        Self::negotiate(world, "far-nbd.sock", export).expect("the server negotiates")
+    }
+
+    fn negotiate(world: &World, socket: &str, export: &str) -> io::Result<Option<Guest>> {
+        let mut stream = UnixStream::connect(world.dir.path().join(socket))?;
         stream.set_read_timeout(Some(Duration::from_secs(120)))?;
         let mut greeting = [0; 18];
         stream.read_exact(&mut greeting)?;

@@ -1,5 +1,6 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
+mod copies;
 mod data;
 mod encryption;
 mod guest;
@@ -8,10 +9,12 @@ mod lists;
 mod policies;
 mod records;
 mod refusals;
+mod regions;
 mod restart;
 mod schedules;
 mod snapshots;
 mod tags;
+mod tasks;
 mod time;
 mod together;
 mod tokens;

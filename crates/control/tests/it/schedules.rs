@@ -1,10 +1,9 @@
 //! Policies that run, on a clock that the test sets: which snapshots exist, and which do not.
 
-use crate::world::{World, call};
+use crate::world::{FAR, World, call, call_in};
 use jiff::tz::{self, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
-use tidemark_control::DueCopy;
 use tidemark_ecs::model::Snapshot;
 
 /// Rounds are the test's own.
@@ -427,36 +426,69 @@ async fn a_mark_that_fails_is_tried_again() {
 }
 
 #[tokio::test]
-async fn copies_are_owed_as_the_policy_said_when_it_ran() {
-    let world = quiet(|_| {}).await;
+async fn copies_are_made_as_the_policy_said_when_it_ran() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+    })
+    .await;
     let (_, disk) = world.attached_disk().await;
     world.set_clock(at("2027-03-01T00:00:00Z"));
-    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    let copied = "EnableCrossRegionCopy=true&TargetCopyRegions=[\"cn-beijing\"]&CopiedSnapshotsRetentionDays";
+    let policy = world
+        .policy(&format!("{AT_THREE}&retentionDays=-1&Tag.1.Key=k&{copied}=9"))
+        .await;
     world.apply(&policy, &disk).await;
-    let owe = "copy_enabled = 1, copy_region = 'cn-beijing', copy_retention_days = 9";
-    world.sql(&format!("UPDATE policies SET {owe}")).await;
-    world.round_at(at("2027-03-01T19:05:00Z")).await;
-    world.sql("UPDATE policies SET copy_retention_days = -1").await;
-    world.round_at(at("2027-03-02T19:05:00Z")).await;
-    world.sql("UPDATE policies SET copy_enabled = 0").await;
-    world.round_at(at("2027-03-03T19:05:00Z")).await;
-    let rows = world.automatic("").await;
-    assert_eq!(rows.len(), 3);
-    let copy = |at: usize, retention_days| DueCopy {
-        snapshot: rows[at].snapshot_id.clone(),
-        region: "cn-beijing".into(),
-        retention_days,
-        encrypted: false,
+    let change = async |query: &str| {
+        let query = format!("autoSnapshotPolicyId={policy}&{query}");
+        call!(world, modify_auto_snapshot_policy_ex, "{query}").expect("changed");
     };
-    let due = world.control.due_copies().await.expect("listed");
-    assert_eq!(due, [copy(0, Some(9)), copy(1, None)]);
+    world.round_at(at("2027-03-01T19:05:00Z")).await;
+    change("CopiedSnapshotsRetentionDays=-1").await;
+    for minute in 0..2 {
+        world
+            .round_at(at("2027-03-02T19:05:00Z") + minute.minutes())
+            .await;
+    }
+    change("EnableCrossRegionCopy=false").await;
+    for minute in 0..2 {
+        world
+            .round_at(at("2027-03-03T19:05:00Z") + minute.minutes())
+            .await;
+    }
+    let rows = world.automatic("").await;
+    assert_eq!(rows.len(), 3, "the copies are not among the disk's own");
+    let copies = async || {
+        let found = call_in!(world, FAR, describe_snapshots, "SnapshotType=auto")
+            .expect("listed")
+            .snapshots;
+        let show = |row: Snapshot| {
+            (
+                row.source_snapshot_id,
+                row.snapshot_name,
+                row.retention_days,
+                row.status,
+            )
+        };
+        found.into_iter().rev().map(show).collect::<Vec<_>>()
+    };
+    let copy = |at: usize, days| {
+        let row = &rows[at];
+        (
+            row.snapshot_id.clone(),
+            row.snapshot_name.clone(),
+            days,
+            "accomplished".to_owned(),
+        )
+    };
+    let expected = format!("{:?}", [copy(0, Some(9)), copy(1, None)]);
     world
-        .control
-        .copy_begun(&rows[0].snapshot_id)
-        .await
-        .expect("noted");
-    call!(world, delete_snapshot, "SnapshotId={}", rows[1].snapshot_id).expect("deleted");
-    assert_eq!(world.control.due_copies().await.expect("listed"), []);
+        .eventually(async || format!("{:?}", copies().await), "copies", &expected)
+        .await;
+    // Nine days count from the copy on.
+    world.round_at(at("2027-03-10T19:00:00Z")).await;
+    world.round_at(at("2027-03-12T19:00:00Z")).await;
+    let left: Vec<_> = copies().await.into_iter().map(|(source, ..)| source).collect();
+    assert_eq!(left, [rows[1].snapshot_id.clone()]);
 }
 
 /// What a calendar says about a policy on a disk; shares no arithmetic with the service.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
-use tidemark_control::{Caller, Clock, Control, ControlConfig};
+use tidemark_control::{Caller, Clock, Control, ControlConfig, RegionConfig};
 use tidemark_ecs::model::{Disk, Snapshot};
 use tidemark_ecs::{ApiError, Params};
 use tidemark_env::LocalFuture;
@@ -14,6 +14,9 @@ use tidemark_node::{Node, NodeConfig, Secret};
 
 pub const REGION: &str = "cn-hangzhou";
 pub const ZONE: &str = "cn-hangzhou-a";
+/// The second region, where there is one, and its zones.
+pub const FAR: &str = "cn-beijing";
+pub const FAR_ZONES: [&str; 2] = ["cn-beijing-a", "cn-beijing-b"];
 
 /// Everything of one installation. Dropping it removes its files.
 pub struct World {
@@ -21,22 +24,44 @@ pub struct World {
     pub control: Control,
     pub node: Node,
     pub caller: Caller,
+    /// The second region's node, if there is one.
+    pub far: Option<Node>,
     /// What the clock is ahead of this machine's.
     ahead_ms: Arc<AtomicI64>,
+    setting: Setting,
+}
+
+/// What all lives of a world have in common.
+#[derive(Clone, Default)]
+struct Setting {
     /// What opens the vault, if it is encrypted.
     secret: Option<Secret>,
     /// How long a deleted snapshot can be brought back.
     undelete_window: Duration,
+    /// Whether there is a second region.
+    far: bool,
+    /// What opens that one's vault.
+    far_secret: Option<Secret>,
 }
 
-/// The parameters of a request: `A=1&B=2`, with the region added unless it is there.
+/// A key of a vault.
+pub fn key(byte: u8) -> Secret {
+    Secret::key_file(&[byte; 32]).expect("a key")
+}
+
+/// The parameters of a request: `A=1&B=2`, with the home region added unless there is one.
 pub fn params(query: &str) -> Params {
+    params_in(REGION, query)
+}
+
+/// The parameters of a request, with a region added.
+pub fn params_in(region: &str, query: &str) -> Params {
     let pairs = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').expect("Name=value"));
     let given = query.split('&').any(|pair| pair.starts_with("RegionId="));
-    let region = (!given).then_some(("RegionId", REGION));
+    let region = (!given).then_some(("RegionId", region));
     Params::from_pairs(pairs.chain(region)).expect("each name once")
 }
 
@@ -52,6 +77,19 @@ macro_rules! call {
 }
 pub(crate) use call;
 
+/// As [`call`], in another region: `call_in!(world, FAR, create_disk, "Size={}", 20)`.
+macro_rules! call_in {
+    ($world:expr, $region:expr, $action:ident, $($query:tt)*) => {{
+        let params = $crate::world::params_in($region, &format!($($query)*));
+        let caller = $world.caller_in($region);
+        match tidemark_ecs::actions::$action::Request::parse(&params) {
+            Ok(request) => $world.control.$action(&caller, request).await,
+            Err(refusal) => Err(refusal),
+        }
+    }};
+}
+pub(crate) use call_in;
+
 /// Status and code of a refusal.
 pub fn code<T: std::fmt::Debug>(result: Result<T, ApiError>) -> (u16, String) {
     let error = result.expect_err("must be refused");
@@ -65,38 +103,72 @@ impl World {
     }
 
     pub async fn with(change: impl FnOnce(&mut ControlConfig)) -> World {
-        Self::made(None, Duration::ZERO, change).await
+        Self::made(Setting::default(), change).await
     }
 
     /// With an encrypted vault.
     pub async fn encrypted() -> World {
-        let secret = Secret::key_file(&[7; 32]).expect("a key");
-        Self::made(Some(secret), Duration::ZERO, |_| {}).await
+        let setting = Setting {
+            secret: Some(key(7)),
+            ..Setting::default()
+        };
+        Self::made(setting, |_| {}).await
     }
 
     /// Where deleted snapshots can be brought back.
     pub async fn forgiving() -> World {
-        Self::made(None, Duration::from_secs(3600), |_| {}).await
+        let setting = Setting {
+            undelete_window: Duration::from_secs(3600),
+            ..Setting::default()
+        };
+        Self::made(setting, |_| {}).await
     }
 
-    async fn made(
+    /// With a second region.
+    pub async fn two_regions() -> World {
+        Self::two_regions_with(None, None, |_| {}).await
+    }
+
+    /// With a second region, and keys of both vaults; deleted snapshots can be brought back.
+    pub async fn two_regions_with(
         secret: Option<Secret>,
-        undelete_window: Duration,
+        far_secret: Option<Secret>,
         change: impl FnOnce(&mut ControlConfig),
     ) -> World {
+        let setting = Setting {
+            secret,
+            far: true,
+            far_secret,
+            undelete_window: Duration::from_secs(3600),
+        };
+        Self::made(setting, change).await
+    }
+
+    async fn made(setting: Setting, change: impl FnOnce(&mut ControlConfig)) -> World {
         let dir = tempfile::tempdir().expect("temp dir");
         let ahead_ms = Arc::new(AtomicI64::new(0));
-        let (control, node) = open(&dir, &ahead_ms, (secret.clone(), undelete_window), change).await;
+        let (control, node, far) = open(&dir, &ahead_ms, &setting, change).await;
         let key = control.root_key().await.expect("a root key");
-        let caller = control.caller(&key);
+        let caller = Caller {
+            region: Some(REGION.into()),
+            ..control.caller(&key)
+        };
         World {
             dir,
             control,
             node,
             caller,
+            far,
             ahead_ms,
-            secret,
-            undelete_window,
+            setting,
+        }
+    }
+
+    /// Who asks about a region.
+    pub fn caller_in(&self, region: &str) -> Caller {
+        Caller {
+            region: Some(region.into()),
+            ..self.caller.clone()
         }
     }
 
@@ -115,16 +187,19 @@ impl World {
     pub async fn restart_with(self, change: impl FnOnce(&TempDir)) -> World {
         self.control.shutdown().await;
         self.node.shutdown().await;
+        if let Some(far) = &self.far {
+            far.shutdown().await;
+        }
         let World {
             dir,
             caller,
             ahead_ms,
-            secret,
-            undelete_window,
+            setting,
             control,
             node,
+            far,
         } = self;
-        drop((control, node));
+        drop((control, node, far));
         // Tasks that still hold the old catalogue end on this very runtime: they need their turns.
         for _ in 0..1000 {
             if !dir.path().join("control/catalogue.db-wal").exists() {
@@ -133,15 +208,15 @@ impl World {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         change(&dir);
-        let (control, node) = open(&dir, &ahead_ms, (secret.clone(), undelete_window), |_| {}).await;
+        let (control, node, far) = open(&dir, &ahead_ms, &setting, |_| {}).await;
         World {
             dir,
             control,
             node,
             caller,
+            far,
             ahead_ms,
-            secret,
-            undelete_window,
+            setting,
         }
     }
 
@@ -236,6 +311,50 @@ impl World {
     pub async fn find_snapshot(&self, id: &str) -> Option<Snapshot> {
         let answer = call!(self, describe_snapshots, "SnapshotIds=[\"{id}\"]");
         answer.expect("snapshots are listed").snapshots.pop()
+    }
+
+    /// A snapshot in a region.
+    pub async fn find_snapshot_in(&self, region: &str, id: &str) -> Option<Snapshot> {
+        let answer = call_in!(self, region, describe_snapshots, "SnapshotIds=[\"{id}\"]");
+        answer.expect("snapshots are listed").snapshots.pop()
+    }
+
+    /// Waits until the snapshot in the region has this status; `""`: until it is gone.
+    pub async fn snapshot_in_is(&self, region: &str, id: &str, status: &str) {
+        let look = async || {
+            let found = self.find_snapshot_in(region, id).await;
+            found.map(|s| s.status).unwrap_or_default()
+        };
+        self.eventually(look, id, status).await;
+    }
+
+    /// A new data disk in the second region, Available.
+    pub async fn far_disk(&self, more: &str) -> String {
+        let zone = FAR_ZONES[0];
+        let query = format!("ZoneId={zone}&DiskCategory=cloud_essd&{more}");
+        let answer = call_in!(self, FAR, create_disk, "{query}");
+        let id = answer.expect("the disk is made").disk_id;
+        let look = async || {
+            let answer = call_in!(self, FAR, describe_disks, "DiskIds=[\"{id}\"]");
+            let disk = answer.expect("disks are listed").disks.pop();
+            disk.map(|d| d.status).unwrap_or_default()
+        };
+        self.eventually(look, &id, "Available").await;
+        id
+    }
+
+    /// A new instance in the second region, Running.
+    pub async fn far_instance(&self) -> String {
+        let asked = "InstanceType=tidemark.external&SystemDisk.Size=20";
+        let answer = call_in!(self, FAR, run_instances, "{asked}");
+        let id = answer.expect("the instance is made").instance_id_sets.remove(0);
+        let look = async || {
+            let answer = call_in!(self, FAR, describe_instances, "InstanceIds=[\"{id}\"]");
+            let instance = answer.expect("instances are listed").instances.pop();
+            instance.map(|i| i.status).unwrap_or_default()
+        };
+        self.eventually(look, &id, "Running").await;
+        id
     }
 
     pub async fn find_instance(&self, id: &str) -> Option<tidemark_ecs::model::Instance> {
@@ -343,34 +462,67 @@ impl tidemark_env::Clock for AheadClock {
 async fn open(
     dir: &TempDir,
     ahead_ms: &Arc<AtomicI64>,
-    (vault_secret, undelete_window): (Option<Secret>, Duration),
+    setting: &Setting,
     change: impl FnOnce(&mut ControlConfig),
-) -> (Control, Node) {
-    let node = NodeConfig {
-        nbd_socket: Some(dir.path().join("nbd.sock")),
+) -> (Control, Node, Option<Node>) {
+    let node = start(dir, "", setting.secret.clone(), setting.undelete_window, ahead_ms).await;
+    let far = match setting.far {
+        true => Some(
+            start(
+                dir,
+                "far-",
+                setting.far_secret.clone(),
+                setting.undelete_window,
+                ahead_ms,
+            )
+            .await,
+        ),
+        false => None,
+    };
+    let mut config = ControlConfig::new(dir.path().join("control"));
+    let ahead = Arc::clone(ahead_ms);
+    config.clock = Clock::new(move || jiff::Timestamp::now().as_millisecond() + ahead.load(Ordering::SeqCst));
+    config.poll = Duration::from_millis(20);
+    if far.is_some() {
+        config.regions.push(RegionConfig {
+            zones: FAR_ZONES.map(String::from).into(),
+            endpoint: Some("far.example:7480".into()),
+            ..RegionConfig::new(FAR)
+        });
+    }
+    change(&mut config);
+    let nodes = [Some(node.clone()), far.clone()].into_iter().flatten().collect();
+    let control = Control::open_regions(config, nodes)
+        .await
+        .expect("the control plane opens");
+    (control, node, far)
+}
+
+/// A node whose files have names that begin with `prefix`.
+async fn start(
+    dir: &TempDir,
+    prefix: &str,
+    vault_secret: Option<Secret>,
+    undelete_window: Duration,
+    ahead_ms: &Arc<AtomicI64>,
+) -> Node {
+    let place = |what: &str| dir.path().join(format!("{prefix}{what}"));
+    let config = NodeConfig {
+        nbd_socket: Some(place("nbd.sock")),
         spool_bytes_max: 1 << 30,
         undelete_window,
         vault_secret,
-        ..NodeConfig::new(dir.path().join("node"), dir.path().join("vault"))
+        ..NodeConfig::new(place("node"), place("vault"))
     };
     let threads = Threads {
-        options: tidemark_env::real::RuntimeOptions { io: node.io },
+        options: tidemark_env::real::RuntimeOptions { io: config.io },
         bucket: None,
     };
     let ahead = Ahead {
         threads,
         ahead_ms: Arc::clone(ahead_ms),
     };
-    let node = Node::start_on(Arc::new(ahead), node)
+    Node::start_on(Arc::new(ahead), config)
         .await
-        .expect("the node starts");
-    let mut config = ControlConfig::new(dir.path().join("control"));
-    let ahead = Arc::clone(ahead_ms);
-    config.clock = Clock::new(move || jiff::Timestamp::now().as_millisecond() + ahead.load(Ordering::SeqCst));
-    config.poll = Duration::from_millis(20);
-    change(&mut config);
-    let control = Control::open(config, node.clone())
-        .await
-        .expect("the control plane opens");
-    (control, node)
+        .expect("the node starts")
 }

@@ -11,6 +11,7 @@ mod policy;
 mod region;
 mod snapshot;
 mod tag;
+mod task;
 
 pub use disk::{Attachment, DataSource, Disk, DiskLock};
 pub use instance::{
@@ -21,3 +22,4 @@ pub use policy::{AutoSnapshotPolicy, AutoSnapshotPolicyAssociation, CopyEncrypti
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
 pub use tag::{Tag, TagResource};
+pub use task::{OperationProgress, RelatedItem, Task};

@@ -48,11 +48,16 @@ pub fn name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<Str
 
 /// A snapshot's name: as [`name`], and not starting with `auto`, which marks automatic ones.
 pub fn snapshot_name(params: &Params, refusal: Refusal) -> Result<Option<String>, ApiError> {
-    let name = name(params, "SnapshotName", refusal)?;
+    snapshot_name_in(params, "SnapshotName", refusal)
+}
+
+/// As [`snapshot_name`], in a field of another name.
+pub fn snapshot_name_in(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    let name = name(params, field, refusal)?;
     match name.as_deref() {
         Some(text) if text.starts_with("auto") => Err(refuse(
             params,
-            "SnapshotName",
+            field,
             refusal,
             "it must not start with \"auto\", which marks automatic snapshots",
         )),

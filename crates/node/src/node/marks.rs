@@ -116,7 +116,7 @@ impl Node {
         Ok(updated.await??)
     }
 
-    /// Deletes a snapshot, or cancels it while it is being captured. When this returns it is no longer
+    /// Deletes a snapshot, or cancels it while it is being captured or copied. When this returns it is no longer
     /// listed; space is freed in the background. One that is not there is fine.
     pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
         let shared = &self.shared;
@@ -124,8 +124,11 @@ impl Node {
         let id = snapshot.clone();
         shared
             .vault
-            .call(move |host| async move { host.cancel_capture(&id).await })
-            .await?;
+            .call(move |host| async move {
+                host.cancel_capture(&id).await;
+                host.cancel_copy(&id).await
+            })
+            .await??;
         if let Some(open) = &open {
             self.withdraw_leftover(open, snapshot).await?;
         }
