@@ -41,6 +41,8 @@ fn parse_all(params: &Params) {
         describe_instance_status describe_instances describe_regions describe_snapshots describe_task_attribute describe_tasks
         describe_zones detach_disk list_tag_resources modify_disk_spec modify_snapshot_attribute reboot_instance reset_disk run_instances start_instance
         stop_instance tag_resources untag_resources
+        apply_auto_snapshot_policy cancel_auto_snapshot_policy create_auto_snapshot_policy delete_auto_snapshot_policy
+        describe_auto_snapshot_policy_associations describe_auto_snapshot_policy_ex modify_auto_snapshot_policy_ex
     );
 }
 

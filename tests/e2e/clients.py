@@ -79,7 +79,7 @@ class V1:
             setter = getattr(request, f"set_{name}", None) or getattr(request, f"set_{name}s", None)
             if setter is not None:
                 setter(value)
-            elif name != "RegionId":  # the core adds the region to every request by itself
+            elif name.lower() != "regionid":  # the core adds the region to every request by itself
                 raise TypeError(f"{action} of the V1 SDK has no parameter {name}")
         try:
             return json.loads(self.client.do_action_with_exception(request))

@@ -67,6 +67,8 @@ enum Command {
     Events(people::events::EventsArgs),
     /// Who is told of events: list, create, delete
     Webhook(people::webhook::WebhookArgs),
+    /// Automatic snapshots: list, show, create, apply, cancel, delete, next
+    Policy(people::policy::PolicyArgs),
     /// Call any action of the ECS API, with the output of the reference client
     #[command(override_usage = "tidemark ecs <ACTION> [--Name value]... [FLAGS]")]
     Ecs {
@@ -111,6 +113,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Role(args) => people::role::run(&args)?,
         Command::Events(args) => people::events::run(&args)?,
         Command::Webhook(args) => people::webhook::run(&args)?,
+        Command::Policy(args) => people::policy::run(&args)?,
         Command::Ecs { connection, args } => ecs::run(&args, &connection, || help_of("ecs"))?,
         Command::Volume(args) => volume::run(args)?,
         Command::Vault(args) => return vault::run(&args),

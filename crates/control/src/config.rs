@@ -95,6 +95,13 @@ impl RegionConfig {
 pub struct Limits {
     /// Manual snapshots of one disk.
     pub manual_snapshots_per_disk: u64,
+    /// Automatic snapshots of one disk; above, the oldest gives way.
+    pub automatic_snapshots_per_disk: u64,
+    /// Automatic snapshot policies of an account in a region.
+    pub policies_per_region: u64,
+    /// Policies that a disk may have. 1, as the 2021 service had it: a second one takes the first one's place; more: they
+    /// add up.
+    pub policies_per_disk: u64,
     /// Snapshots of one disk that may be in creation at once. 1 answers with the 2021 service's code.
     pub concurrent_snapshots_per_disk: u64,
     /// Data disks of one instance, beside its system disk.
@@ -127,6 +134,9 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             manual_snapshots_per_disk: 256,
+            automatic_snapshots_per_disk: 1000,
+            policies_per_region: 100,
+            policies_per_disk: 1,
             concurrent_snapshots_per_disk: 1,
             data_disks_per_instance: 16,
             images: 100,

@@ -1,4 +1,4 @@
-//! What time brings: retention, releases, forgotten rows, disks that stopped serving.
+//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving.
 
 use crate::Control;
 use crate::actions::delete_instance;
@@ -45,6 +45,8 @@ impl Control {
         let limits = self.limits().clone();
         self.store().write(move |t| expire(t, &limits, now)).await?;
         self.reconcile_usage().await?;
+        self.run_policies().await?;
+        self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
         Ok(())

@@ -59,7 +59,7 @@ fn result(well: &'static str, failure: Option<&str>) -> (Level, &'static str) {
     }
 }
 
-/// A snapshot is accomplished or failed.
+/// A snapshot or a copy is accomplished or failed.
 pub(crate) fn snapshot_ended(
     t: &mut dyn Transaction,
     row: &SnapshotRow,
@@ -67,6 +67,17 @@ pub(crate) fn snapshot_ended(
 ) -> Result<(), StoreError> {
     let failure = (row.status == SnapshotStatus::Failed).then_some(row.failure.as_str());
     let (level, result) = result("accomplished", failure);
+    if row.is_copy() {
+        let content = json!({
+            "result": result,
+            "reason": failure.unwrap_or_default(),
+            "snapshotId": row.id,
+            "snapshotName": row.name,
+            "sourceSnapshotId": row.source_snapshot_id,
+            "sourceRegionId": row.source_region_id,
+        });
+        return of_snapshot(t, row, (EventKind::CopyCompleted, level), now_ms, content);
+    }
     let content = json!({
         "result": result,
         "reason": failure.unwrap_or_default(),
@@ -89,6 +100,34 @@ pub(crate) fn snapshot_expired(
     let content =
         json!({ "snapshotName": row.name, "diskId": row.source_disk_id, "status": row.status.word() });
     of_snapshot(t, row, (EventKind::SnapshotExpired, Level::Info), now_ms, content)
+}
+
+/// An automatic snapshot gives way to a newer one.
+pub(crate) fn snapshot_replaced(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({ "snapshotName": row.name, "diskId": row.source_disk_id });
+    of_snapshot(
+        t,
+        row,
+        (EventKind::SnapshotReplaced, Level::Info),
+        now_ms,
+        content,
+    )
+}
+
+/// A policy's time came, and no snapshot of the disk is made.
+pub(crate) fn snapshot_skipped(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    policy: &str,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({ "autoSnapshotPolicyId": policy, "reason": why });
+    of_disk(t, row, (EventKind::SnapshotSkipped, Level::Warn), now_ms, content)
 }
 
 /// A deleted snapshot is back.

@@ -7,13 +7,14 @@ use crate::catalogue::disks::DiskRow;
 use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
-use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::policies::PolicyRow;
+use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tokens::{self, Known, TokenKey};
 use crate::catalogue::{disks, groups, locks, usage};
 use crate::clock::DAY_MS;
 use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
-use crate::states::{DiskStatus, SnapshotCause, SnapshotStatus};
+use crate::states::{DiskStatus, SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control};
 use serde::{Serialize, de::DeserializeOwned};
@@ -79,6 +80,13 @@ pub(crate) fn instance(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Re
     InstanceRow::get(t, id)?
         .filter(|row| caller.sees(&row.account, &row.region))
         .ok_or_else(|| ApiError::instance_not_found(id))
+}
+
+/// The caller's automatic snapshot policy; somebody else's does not exist, nor one in another region than the request names.
+pub(crate) fn policy(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<PolicyRow, ApiError> {
+    PolicyRow::get(t, id)?
+        .filter(|row| caller.sees(&row.account, &row.region))
+        .ok_or_else(|| tidemark_ecs::rules::policy::not_found(id))
 }
 
 /// Refuses what an administrator's hold on the instance forbids (ecs-api.md 3.9).
@@ -333,6 +341,33 @@ pub(crate) fn remove_automatic_snapshots(
         remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
     }
     Ok(())
+}
+
+/// A disk's automatic snapshots that count against its quota. One that failed holds nothing, so it pushes nothing out; a copy
+/// is kept as long as its policy says, whatever the quota.
+const AUTOMATIC: &str = "WHERE source_disk_id = $1 AND snapshot_type = $2 AND source_snapshot_id = '' \
+                         AND status IN ('progressing', 'accomplished')";
+
+/// How many of a disk's automatic snapshots count against its quota.
+pub(crate) fn automatic_count(t: &mut dyn Transaction, disk: &str) -> Result<u64, StoreError> {
+    let sql = format!("SELECT COUNT(*) FROM {} {AUTOMATIC}", SnapshotRow::TABLE);
+    let row = t.query_one(&sql, &[disk.into(), SnapshotType::Timer.word().into()])?;
+    Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
+}
+
+/// The disk's oldest automatic snapshot that can give way to a newer one. What is still read, or protected, is passed over.
+pub(crate) fn oldest_to_give_way(
+    t: &mut dyn Transaction,
+    disk: &str,
+    now_ms: i64,
+) -> Result<Option<SnapshotRow>, StoreError> {
+    let rest = format!("{AUTOMATIC} ORDER BY ordinal");
+    for row in SnapshotRow::select(t, &rest, &[disk.into(), SnapshotType::Timer.word().into()])? {
+        if SNAPSHOT.allows(row.status, SnapshotCause::Replaced) && kept(t, &row, true, now_ms)?.is_none() {
+            return Ok(Some(row));
+        }
+    }
+    Ok(None)
 }
 
 /// When a snapshot's retention is over.

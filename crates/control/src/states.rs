@@ -178,6 +178,8 @@ words! {
     SnapshotCause {
         /// The action.
         CreateSnapshot = "CreateSnapshot",
+        /// A policy's slot.
+        Scheduled = "scheduled",
         /// The action, or a policy.
         CopySnapshot = "CopySnapshot",
         /// The vault has it, and the catalogue is made again from there.
@@ -192,6 +194,8 @@ words! {
         DeleteSnapshot = "DeleteSnapshot",
         /// Its retention is over.
         Expired = "expired",
+        /// A newer automatic snapshot took its place in the quota.
+        Replaced = "replaced",
         /// The node has let go of it.
         Deleted = "deleted",
     }
@@ -343,6 +347,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
         resource: "snapshot",
         table: table! {
             None, C::CreateSnapshot => Some(Progressing);
+            None, C::Scheduled => Some(Progressing);
             None, C::CopySnapshot => Some(Progressing);
             None, C::Rebuilt => Some(Accomplished);
             Some(Progressing), C::NotMarked => None;
@@ -353,6 +358,7 @@ pub static SNAPSHOT: Machine<SnapshotStatus, SnapshotCause> = {
             Some(Failed), C::DeleteSnapshot => Some(Deleting);
             Some(Accomplished), C::Expired => Some(Deleting);
             Some(Failed), C::Expired => Some(Deleting);
+            Some(Accomplished), C::Replaced => Some(Deleting);
             Some(Deleting), C::Deleted => None;
         },
     }
@@ -430,6 +436,7 @@ mod tests {
     #[test]
     fn a_snapshot_in_progress_never_expires_but_can_be_cancelled() {
         assert!(!SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::Expired));
+        assert!(!SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::Replaced));
         assert!(SNAPSHOT.allows(SnapshotStatus::Progressing, SnapshotCause::DeleteSnapshot));
         assert!(!SNAPSHOT.allows(SnapshotStatus::Deleting, SnapshotCause::DeleteSnapshot));
     }

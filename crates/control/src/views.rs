@@ -5,6 +5,7 @@ use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::groups;
 use crate::catalogue::images::{self, ImageRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
+use crate::catalogue::policies::{self, PolicyRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::rules::EXTERNAL_IMAGE;
@@ -12,8 +13,10 @@ use crate::states::{DiskStatus, InstanceStatus, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
 use jiff::Timestamp;
 use tidemark_ecs::model::{
-    Attachment, Disk, DiskLock, Instance, InstanceLock, MetadataOptions, Snapshot, Tag, VpcAttributes,
+    Attachment, AutoSnapshotPolicy, CopyEncryption, Disk, DiskLock, Instance, InstanceLock, MetadataOptions,
+    Snapshot, Tag, VpcAttributes,
 };
+use tidemark_ecs::schedule::json_text;
 use tidemark_ecs::{id, time};
 
 /// A time of the catalogue. Milliseconds beyond what a timestamp holds cannot come from a clock.
@@ -34,6 +37,8 @@ pub(crate) struct DiskView {
     pub(crate) row: DiskRow,
     tags: Vec<Tag>,
     locked: bool,
+    /// The policy that it has had longest.
+    policy_id: Option<String>,
 }
 
 impl DiskView {
@@ -43,11 +48,25 @@ impl DiskView {
             (Some(id), DiskStatus::InUse) => InstanceRow::get(t, id)?.is_some_and(|i| i.security_lock),
             _ => false,
         };
-        Ok(Self { row, tags, locked })
+        let policy_id = policies::of_disk(t, &row.id)?
+            .into_iter()
+            .next()
+            .map(|applied| applied.policy_id);
+        Ok(Self {
+            row,
+            tags,
+            locked,
+            policy_id,
+        })
     }
 
     pub(crate) fn show(self) -> Disk {
-        let DiskView { row, tags, locked } = self;
+        let DiskView {
+            row,
+            tags,
+            locked,
+            policy_id,
+        } = self;
         // A rollback does not take the disk off its instance, so the attachment stays visible.
         let attached = matches!(
             row.status,
@@ -85,6 +104,8 @@ impl DiskView {
             delete_with_instance: row.delete_with_instance,
             delete_auto_snapshot: row.delete_auto_snapshot,
             enable_auto_snapshot: row.enable_auto_snapshot,
+            enable_automated_snapshot_policy: policy_id.is_some(),
+            auto_snapshot_policy_id: policy_id.unwrap_or_default(),
             portable: true,
             source_snapshot_id: row.source_snapshot_id,
             image_id: row.image_id,
@@ -104,6 +125,38 @@ impl DiskView {
             ..Disk::default()
         }
     }
+}
+
+/// A policy with what belongs to its picture.
+pub(crate) fn show_policy(t: &mut dyn Transaction, row: PolicyRow) -> Result<AutoSnapshotPolicy, StoreError> {
+    let schedule = row.schedule()?;
+    let target_copy_regions = match row.copy_region.as_str() {
+        "" => String::new(),
+        region => format!("[\"{region}\"]"),
+    };
+    Ok(AutoSnapshotPolicy {
+        tags: tags::of(t, ResourceType::Policy, &row.id)?,
+        disk_nums: policies::disk_count(t, &row)?,
+        auto_snapshot_policy_id: row.id,
+        auto_snapshot_policy_name: row.name,
+        region_id: row.region,
+        resource_group_id: row.resource_group,
+        time_points: json_text(schedule.hours()),
+        repeat_weekdays: json_text(schedule.weekdays()),
+        retention_days: row.retention_days,
+        status: "Normal".into(),
+        policy_type: "Custom".into(),
+        creation_time: time::seconds(at(row.created_ms)),
+        enable_cross_region_copy: row.copy_enabled,
+        target_copy_regions,
+        copied_snapshots_retention_days: row.copy_retention_days,
+        copy_encryption_configuration: CopyEncryption {
+            encrypted: row.copy_encrypted,
+            ..CopyEncryption::default()
+        },
+        association_type: "AssociatedWithDisk".into(),
+        ..AutoSnapshotPolicy::default()
+    })
 }
 
 /// An instance and what belongs to its picture.

@@ -19,6 +19,7 @@ mod params;
 pub mod ram;
 pub mod render;
 pub mod rules;
+pub mod schedule;
 pub mod sign;
 pub mod time;
 

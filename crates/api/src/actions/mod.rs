@@ -88,7 +88,10 @@ macro_rules! other {
 
 const ACTIONS: &[Action] = &[
     row!("AddTags", add_tags),
+    row!("ApplyAutoSnapshotPolicy", apply_auto_snapshot_policy),
     row!("AttachDisk", attach_disk),
+    row!("CancelAutoSnapshotPolicy", cancel_auto_snapshot_policy),
+    row!("CreateAutoSnapshotPolicy", create_auto_snapshot_policy),
     row!("CancelTask", cancel_task),
     row!("CopySnapshot", copy_snapshot),
     row!("CreateDisk", create_disk),
@@ -97,6 +100,7 @@ const ACTIONS: &[Action] = &[
     row!("CreateSnapshot", create_snapshot),
     row!("CreateSnapshotGroup", create_snapshot_group),
     row!("CreateWebhook", create_webhook),
+    row!("DeleteAutoSnapshotPolicy", delete_auto_snapshot_policy),
     row!("DeleteDisk", delete_disk),
     row!("DeleteImage", delete_image),
     row!("DeleteInstance", delete_instance),
@@ -105,6 +109,11 @@ const ACTIONS: &[Action] = &[
     row!("DescribeAccountAttributes", describe_account_attributes),
     row!("DescribeAvailableResource", describe_available_resource),
     row!("DeleteSnapshotGroup", delete_snapshot_group),
+    row!(
+        "DescribeAutoSnapshotPolicyAssociations",
+        describe_auto_snapshot_policy_associations
+    ),
+    row!("DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex),
     row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
     row!("DescribeDiskHydration", describe_disk_hydration),
     row!("DescribeDisks", describe_disks, listing),
@@ -149,6 +158,7 @@ const ACTIONS: &[Action] = &[
     row!("DescribeSnapshotPackage", describe_snapshot_package),
     row!("DescribeSnapshotsUsage", describe_snapshots_usage),
     row!("LockSnapshot", lock_snapshot),
+    row!("ModifyAutoSnapshotPolicyEx", modify_auto_snapshot_policy_ex),
     row!("ModifyDiskHydration", modify_disk_hydration),
     row!("ModifyDiskSpec", modify_disk_spec),
     row!("ModifyImageAttribute", modify_image_attribute),

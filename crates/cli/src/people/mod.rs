@@ -12,6 +12,7 @@ pub mod image;
 pub mod instance;
 pub mod key;
 pub mod permission;
+pub mod policy;
 pub mod progress;
 mod ram;
 pub mod role;

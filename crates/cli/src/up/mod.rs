@@ -26,7 +26,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tidemark_api::ApiState;
-use tidemark_control::{Control, ControlConfig};
+use tidemark_control::{Control, ControlConfig, Limits};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
 use tidemark_vault::Secret;
@@ -118,6 +118,9 @@ pub struct UpArgs {
     /// Let webhooks go to this very machine (see `tidemark webhook`)
     #[arg(long)]
     webhooks_to_this_machine: bool,
+    /// Automatic snapshot policies that a disk may have; 1: a second one takes the first one's place [default: 1]
+    #[arg(long, value_name = "NUMBER")]
+    policies_per_disk: Option<u64>,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -141,6 +144,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         usage_walk_every,
         secrets_key_file,
         webhooks_to_this_machine,
+        policies_per_disk,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -159,6 +163,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         usage_walk_every,
         secrets_key_file,
         webhooks_to_this_machine,
+        policies_per_disk,
         demo,
     })?;
     let secrets = read_secrets(&settings)?;

@@ -44,6 +44,7 @@ struct ConfigFile {
     usage_walk_every: Option<String>,
     secrets_key_file: Option<PathBuf>,
     webhooks_to_this_machine: Option<bool>,
+    policies_per_disk: Option<u64>,
     #[serde(default)]
     limits: LimitsFile,
 }
@@ -175,6 +176,8 @@ pub struct Given {
     pub secrets_key_file: Option<PathBuf>,
     /// `--webhooks-to-this-machine`.
     pub webhooks_to_this_machine: bool,
+    /// `--policies-per-disk`.
+    pub policies_per_disk: Option<u64>,
 }
 
 /// What holds.
@@ -233,7 +236,10 @@ impl Settings {
         let usage_walk_every = given.usage_walk_every.or(file.usage_walk_every);
         Ok(Self {
             regions: regions::settle(&given.regions, entries, &data_dir, vault, secret)?,
-            limits: file.limits.resolve()?,
+            limits: Limits {
+                policies_per_disk: policies_per_disk(given.policies_per_disk.or(file.policies_per_disk))?,
+                ..file.limits.resolve()?
+            },
             usage_walk_every: usage_walk_every
                 .map(|text| {
                     let time = humantime::parse_duration(&text);
@@ -340,6 +346,14 @@ fn scrub_every(text: &str) -> Result<Duration> {
         _ => bail!(
             "{text:?} is no time between two rounds of the scrub; write for example 7d, 12h, 30m or 90s"
         ),
+    }
+}
+
+/// As many as the service that we follow has at most.
+fn policies_per_disk(number: Option<u64>) -> Result<u64> {
+    match number.unwrap_or(1) {
+        number @ 1..=10 => Ok(number),
+        other => bail!("policies-per-disk {other} is not possible: a disk has 1 to 10 policies"),
     }
 }
 
@@ -469,6 +483,22 @@ mod tests {
         ] {
             let error = format!("{:#}", resolve(text).unwrap_err());
             assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn disks_have_one_policy_unless_more_are_allowed() {
+        let allowed = |number| {
+            let given = Given {
+                policies_per_disk: number,
+                ..Given::default()
+            };
+            Settings::resolve(given).map(|settings| settings.limits.policies_per_disk)
+        };
+        assert_eq!((allowed(None).unwrap(), allowed(Some(10)).unwrap()), (1, 10));
+        for number in [0, 11] {
+            let error = format!("{:#}", allowed(Some(number)).unwrap_err());
+            assert!(error.contains("policies-per-disk"), "{error}");
         }
     }
 

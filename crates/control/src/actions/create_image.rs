@@ -106,7 +106,10 @@ impl Control {
         for (row, meta) in unmarked {
             match self.mark(&row, meta).await {
                 Ok(marked) => {
-                    let note = move |t: &mut dyn Transaction| create_snapshot::note_mark(t, &row.id, marked);
+                    let control = self.clone();
+                    let note = move |t: &mut dyn Transaction| {
+                        create_snapshot::note_mark(t, &control, &row.id, marked)
+                    };
                     self.store().write(note).await?;
                 }
                 Err(error) => {

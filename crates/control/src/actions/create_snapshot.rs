@@ -10,17 +10,20 @@ use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::control::DEFAULT_RESOURCE_GROUP;
 use crate::error::node_refusal;
 use crate::jobs::snapshot::{forget, settle};
 use crate::notices;
 use crate::record_meta;
 use crate::rules::{self, Token};
+use crate::scheduler;
 use crate::states::{DiskStatus, InstanceStatus, SNAPSHOT, SnapshotCause};
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::create_snapshot::{Request, Response};
 use tidemark_ecs::id::Kind;
+use tidemark_ecs::model::Tag;
 use tidemark_node::{MarkRequest, Marked, NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, SnapshotId};
 
@@ -61,21 +64,29 @@ impl Control {
         let response = Response {
             snapshot_id: row.id.clone(),
         };
-        let marked = match self.mark(&row, meta).await {
-            Ok(marked) => marked,
-            Err(error) => {
-                tracing::error!(snapshot = %row.id, disk = %row.source_disk_id, %error, "no mark");
-                self.store().write(move |t| take_back(t, *row)).await?;
-                return Err(refusal(&error));
-            }
-        };
-        self.store().write(move |t| note_mark(t, &row.id, marked)).await?;
+        self.mark_new(*row, meta).await?;
         drop(lane);
         Ok(response)
     }
 
+    /// Marks the disk for a row that is in the catalogue, while the caller holds the row's lane; without a mark nothing
+    /// of the row stays.
+    pub(crate) async fn mark_new(&self, row: SnapshotRow, meta: serde_json::Value) -> Result<(), ApiError> {
+        let marked = match self.mark(&row, meta).await {
+            Ok(marked) => marked,
+            Err(error) => {
+                tracing::error!(snapshot = %row.id, disk = %row.source_disk_id, %error, "no mark");
+                self.store().write(move |t| take_back(t, row)).await?;
+                return Err(refusal(&error));
+            }
+        };
+        let control = self.clone();
+        let note = move |t: &mut dyn Transaction| note_mark(t, &control, &row.id, marked);
+        Ok(self.store().write(note).await?)
+    }
+
     /// The region of a disk, for ids of its snapshots; of one that is not there, the home region's code is as good.
-    async fn region_of_disk(&self, disk: &str) -> Result<String, StoreError> {
+    pub(crate) async fn region_of_disk(&self, disk: &str) -> Result<String, StoreError> {
         let id = disk.to_owned();
         let row = self.store().read(move |t| DiskRow::get(t, id)).await?;
         Ok(row.map_or_else(|| self.home_region().id.clone(), |row| row.region))
@@ -121,7 +132,7 @@ impl Control {
 
     /// Asks the node about the disk's snapshots in creation, so that one which has just ended is not
     /// in anyone's way.
-    pub(super) async fn settle_snapshots(&self, disk: &str) -> Result<(), StoreError> {
+    pub(crate) async fn settle_snapshots(&self, disk: &str) -> Result<(), StoreError> {
         let id = disk.to_owned();
         for row in self.store().read(move |t| snapshots::progressing(t, &id)).await? {
             let Some(id) = SnapshotId::new(row.id.as_str()).ok().filter(|_| row.marked) else {
@@ -156,19 +167,8 @@ pub(super) fn insert(
     check_state(t, caller, &disk)?;
     check_quota(t, control, &disk)?;
     let row = SnapshotRow {
-        ordinal: SnapshotRow::next_ordinal(t)?,
-        account: caller.account.clone(),
         name: request.snapshot_name.clone().unwrap_or_default(),
         description: request.description.clone().unwrap_or_default(),
-        status: SNAPSHOT.birth(SnapshotCause::CreateSnapshot)?,
-        marked: false,
-        percent: 0,
-        failure: String::new(),
-        link_id: snapshots::link(t, &disk.id, &disk.region, link)?,
-        source_disk_id: disk.id.clone(),
-        source_disk_kind: disk.kind,
-        source_disk_size_gib: disk.size_gib,
-        snapshot_type: SnapshotType::User,
         category: request
             .category
             .as_ref()
@@ -177,20 +177,10 @@ pub(super) fn insert(
         retention_days: request.retention_days,
         instant_access: request.instant_access,
         instant_access_days: request.instant_access_retention_days,
-        full_bytes: 0,
-        stored_bytes: 0,
-        created_ms: now,
-        modified_ms: now,
         expires_ms: rules::expiry(now, request.retention_days),
-        encrypted: disk.encrypted,
-        region: disk.region.clone(),
-        source_snapshot_id: String::new(),
-        source_region_id: String::new(),
-        id,
+        ..blank(t, &disk, SnapshotCause::CreateSnapshot, (id, link), now)?
     };
-    row.insert(t)?;
-    tags::set(t, &caller.account, ResourceType::Snapshot, &row.id, &request.tags)?;
-    jobs::add(t, JobKind::CompleteSnapshot, &row.id, &row.id, "", now)?;
+    let meta = add(t, &row, &request.tags, &disk)?;
     let most = control.limits().manual_snapshots_per_disk;
     let used = snapshots::count(t, &disk.id, &disk.region, SnapshotType::User)?;
     notices::quota(t, &disk, "manual snapshots of the disk", (used, most), now)?;
@@ -198,12 +188,64 @@ pub(super) fn insert(
         snapshot_id: row.id.clone(),
     };
     Token::remember(token.as_ref(), t, &row.id, &response, true, now)?;
-    let meta = record_meta::of_new(&row, &request.tags, &disk);
     Ok(Begun::New(Box::new(row), meta))
 }
 
+/// What all new snapshots of a disk have in common. `ids`: its own, and that of the disk's chain should it begin now.
+pub(crate) fn blank(
+    t: &mut dyn Transaction,
+    disk: &DiskRow,
+    by: SnapshotCause,
+    (id, link): (String, &str),
+    now_ms: i64,
+) -> Result<SnapshotRow, StoreError> {
+    Ok(SnapshotRow {
+        id,
+        ordinal: SnapshotRow::next_ordinal(t)?,
+        account: disk.account.clone(),
+        name: String::new(),
+        description: String::new(),
+        status: SNAPSHOT.birth(by)?,
+        marked: false,
+        percent: 0,
+        failure: String::new(),
+        link_id: snapshots::link(t, &disk.id, &disk.region, link)?,
+        source_disk_id: disk.id.clone(),
+        source_disk_kind: disk.kind,
+        source_disk_size_gib: disk.size_gib,
+        snapshot_type: SnapshotType::User,
+        category: "standard".into(),
+        resource_group: DEFAULT_RESOURCE_GROUP.into(),
+        retention_days: None,
+        instant_access: false,
+        instant_access_days: None,
+        full_bytes: 0,
+        stored_bytes: 0,
+        created_ms: now_ms,
+        modified_ms: now_ms,
+        expires_ms: None,
+        encrypted: disk.encrypted,
+        region: disk.region.clone(),
+        source_snapshot_id: String::new(),
+        source_region_id: String::new(),
+    })
+}
+
+/// Puts a new snapshot into the catalogue, with its tags and the job that follows it. Answers what its record will say.
+pub(crate) fn add(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    tags: &[Tag],
+    disk: &DiskRow,
+) -> Result<serde_json::Value, StoreError> {
+    row.insert(t)?;
+    tags::set(t, &row.account, ResourceType::Snapshot, &row.id, tags)?;
+    jobs::add(t, JobKind::CompleteSnapshot, &row.id, &row.id, "", row.created_ms)?;
+    Ok(record_meta::of_new(row, tags, disk))
+}
+
 /// S10 to S12: only a disk whose content nobody is moving, on an instance that is not changing.
-pub(super) fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
+pub(crate) fn check_state(t: &mut dyn Transaction, caller: &Caller, disk: &DiskRow) -> Result<(), ApiError> {
     if !matches!(disk.status, DiskStatus::InUse | DiskStatus::Available) {
         return Err(rules::wrong_disk_state(disk, "In_use or Available"));
     }
@@ -254,14 +296,22 @@ pub(super) fn check_quota(
     Ok(())
 }
 
-/// The creation time is the instant of the mark.
-pub(super) fn note_mark(t: &mut dyn Transaction, id: &str, marked: Marked) -> Result<(), StoreError> {
+/// The creation time is the instant of the mark. An automatic snapshot that is durable takes the oldest one's place.
+pub(super) fn note_mark(
+    t: &mut dyn Transaction,
+    control: &Control,
+    id: &str,
+    marked: Marked,
+) -> Result<(), StoreError> {
     if let Some(mut row) = SnapshotRow::get(t, id)? {
         row.marked = true;
         row.created_ms = marked.unix_millis;
         row.modified_ms = row.modified_ms.max(marked.unix_millis);
         row.expires_ms = rules::expiry(row.created_ms, row.retention_days);
         row.save(t)?;
+        if row.snapshot_type == SnapshotType::Timer {
+            scheduler::replace_oldest(t, control, &row.source_disk_id)?;
+        }
     }
     tokens::answered(t, id)
 }

@@ -85,7 +85,10 @@ impl Control {
         match self.mark_group(&group, &rows).await {
             Ok(marked) => {
                 let marked = rows.into_iter().map(|(row, _)| row.id).zip(marked).collect();
-                self.store().write(move |t| note_marks(t, &group, marked)).await?;
+                let control = self.clone();
+                self.store()
+                    .write(move |t| note_marks(t, &control, &group, marked))
+                    .await?;
             }
             Err(error) => {
                 tracing::error!(%group, %error, "no marks");
@@ -365,10 +368,15 @@ fn instance_of(request: &Request, disks: &[DiskRow]) -> String {
 }
 
 /// The creation time is the instant of the marks; members are marked at one moment, to the millisecond or so.
-fn note_marks(t: &mut dyn Transaction, group: &str, marked: Vec<(String, Marked)>) -> Result<(), StoreError> {
+fn note_marks(
+    t: &mut dyn Transaction,
+    control: &Control,
+    group: &str,
+    marked: Vec<(String, Marked)>,
+) -> Result<(), StoreError> {
     let instant = marked.iter().map(|(_, marked)| marked.unix_millis).min();
     for (snapshot, marked) in marked {
-        note_mark(t, &snapshot, marked)?;
+        note_mark(t, control, &snapshot, marked)?;
     }
     if let Some(mut row) = GroupRow::get(t, group)? {
         row.made = true;

@@ -60,6 +60,17 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     all.equals_if("performance_level", request.performance_level.as_ref());
     all.equals_if("encrypted", request.encrypted);
     all.equals_if("multi_attach", request.multi_attach.as_ref());
+    if let Some(policy) = &request.auto_snapshot_policy_id {
+        all.term(
+            &format!("EXISTS ({APPLIED} AND policy_disks.policy_id = ?)"),
+            [policy.into()],
+        );
+    }
+    match request.enable_automated_snapshot_policy {
+        Some(true) => all.term(&format!("EXISTS ({APPLIED})"), []),
+        Some(false) => all.term(&format!("NOT EXISTS ({APPLIED})"), []),
+        None => {}
+    }
     if let Some(reason) = &request.lock_reason {
         match reason.as_str() {
             "security" => all.term(LOCKED, []),
@@ -69,8 +80,6 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     }
     // What holds for every disk here, or for none.
     let nothing_fits = request.portable == Some(false)
-        || request.enable_automated_snapshot_policy == Some(true)
-        || request.auto_snapshot_policy_id.is_some()
         || request.kms_key_id.is_some()
         || request.disk_charge_type.as_deref() == Some("PrePaid");
     if nothing_fits {
@@ -80,6 +89,8 @@ fn conditions(caller: &Caller, request: &Request) -> Conditions {
     all.within("created_ms", &request.filters.created);
     all
 }
+
+const APPLIED: &str = "SELECT 1 FROM policy_disks WHERE policy_disks.disk_id = disks.id";
 
 const LOCKED: &str = "EXISTS (SELECT 1 FROM instances WHERE instances.id = disks.instance_id \
                       AND instances.security_lock = 1 AND disks.status = 'In_use')";

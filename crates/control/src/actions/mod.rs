@@ -4,16 +4,20 @@
 //! changes is one transaction; what the node has to do about it is a job in the same transaction.
 //! A new action is a new file and one line here.
 
+mod apply_auto_snapshot_policy;
 mod attach_disk;
 mod batch;
+mod cancel_auto_snapshot_policy;
 mod cancel_task;
 pub(crate) mod copy_snapshot;
+mod create_auto_snapshot_policy;
 mod create_disk;
 mod create_image;
 mod create_instance;
-mod create_snapshot;
+pub(crate) mod create_snapshot;
 mod create_snapshot_group;
 mod create_webhook;
+mod delete_auto_snapshot_policy;
 mod delete_disk;
 mod delete_image;
 pub(crate) mod delete_instance;
@@ -21,6 +25,8 @@ mod delete_instances;
 mod delete_snapshot;
 mod delete_snapshot_group;
 mod delete_webhook;
+mod describe_auto_snapshot_policy_associations;
+mod describe_auto_snapshot_policy_ex;
 mod describe_deleted_snapshots;
 mod describe_disk_hydration;
 mod describe_disks;
@@ -49,6 +55,7 @@ mod detach_disk;
 mod image_rules;
 mod list_tag_resources;
 mod lock_snapshot;
+mod modify_auto_snapshot_policy_ex;
 mod modify_disk_attribute;
 mod modify_disk_hydration;
 mod modify_disk_spec;

@@ -64,8 +64,8 @@ impl Control {
                     ResourceType::Disk => counts.disk += 1,
                     ResourceType::Snapshot => counts.snapshot += 1,
                     ResourceType::Image => counts.image += 1,
-                    // What this action counts was settled before there were groups.
-                    ResourceType::SnapshotGroup => {}
+                    // What this action counts was settled before there were these.
+                    ResourceType::SnapshotGroup | ResourceType::Policy => {}
                 }
             }
         }

@@ -4,11 +4,13 @@
 //! instance does (40 GiB unless asked otherwise, sparse): clients list it, snapshot it, boot from it.
 //! Networks are not managed here: ids of switches and groups are kept as labels.
 
+use super::apply_auto_snapshot_policy::give;
 use super::attach_disk::SYSTEM_DEVICE;
 use super::image_rules::{self, FromImage};
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::policies::PolicyRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::control::random;
@@ -110,6 +112,7 @@ pub(super) fn insert_all(
     let family = request.image_family.as_deref();
     let image = image_rules::for_instance(t, caller, &region.id, request.image_id.as_deref(), family)?;
     let system = decide_system(control, region, request, &image)?;
+    check_policies(t, caller, request)?;
     let mut decided = Vec::new();
     for disk in image.data_disks(&request.data_disks) {
         decided.push(decide(t, control, caller, region, &image, disk)?);
@@ -175,23 +178,23 @@ fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<
             message,
         ));
     }
-    let policies = request
+    Ok(resource_group)
+}
+
+/// The caller's policies that the disks are to have; each must exist.
+fn check_policies(t: &mut dyn Transaction, caller: &Caller, request: &Request) -> Result<(), ApiError> {
+    let of_data = request
         .data_disks
         .iter()
         .map(|disk| &disk.auto_snapshot_policy_id);
-    if let Some(policy) = policies
-        .chain([&request.system_disk.auto_snapshot_policy_id])
-        .flatten()
-        .next()
-    {
-        let message = format!("The specified AutoSnapshotPolicyId {policy:?} does not exist.");
-        return Err(ApiError::new(
-            404,
-            "InvalidAutoSnapshotPolicyId.NotFound",
-            message,
-        ));
+    let all = of_data.chain([&request.system_disk.auto_snapshot_policy_id]);
+    for id in all.flatten() {
+        rules::policy(t, caller, id).map_err(|error| match error.status {
+            404 => ApiError::new(404, "InvalidAutoSnapshotPolicyId.NotFound", error.message),
+            _ => error,
+        })?;
     }
-    Ok(resource_group)
+    Ok(())
 }
 
 /// What the image and a data disk's snapshot have a say in.
@@ -417,7 +420,7 @@ fn insert_disks(
         encrypted: decided_system.encrypted,
         ..blank(t, control, instance)?
     };
-    insert_disk(t, request, &row)?;
+    insert_disk(t, control, request, &row, system.auto_snapshot_policy_id.as_ref())?;
     for decided in decided {
         let disk = &decided.disk;
         let device = disk.device.clone().or_else(|| free.next());
@@ -441,20 +444,26 @@ fn insert_disks(
             source_snapshot_id: disk.snapshot_id.clone().unwrap_or_default(),
             ..blank(t, control, instance)?
         };
-        insert_disk(t, request, &row)?;
+        insert_disk(t, control, request, &row, disk.auto_snapshot_policy_id.as_ref())?;
     }
     Ok(())
 }
 
-fn insert_disk(t: &mut dyn Transaction, request: &Request, row: &DiskRow) -> Result<(), ApiError> {
+fn insert_disk(
+    t: &mut dyn Transaction,
+    control: &Control,
+    request: &Request,
+    row: &DiskRow,
+    policy: Option<&String>,
+) -> Result<(), ApiError> {
     row.insert(t)?;
-    Ok(tags::set(
-        t,
-        &row.account,
-        ResourceType::Disk,
-        &row.id,
-        &request.tags,
-    )?)
+    tags::set(t, &row.account, ResourceType::Disk, &row.id, &request.tags)?;
+    if let Some(policy) = policy
+        && let Some(policy) = PolicyRow::get(t, policy)?
+    {
+        give(t, control, &policy, &row.id)?;
+    }
+    Ok(())
 }
 
 /// What all disks of a new instance have in common.

@@ -51,9 +51,11 @@ pub(super) fn note_change(
 ) -> Result<(), StoreError> {
     match kind {
         ResourceType::Snapshot => rules::update_record(t, id, control.now_ms()),
-        ResourceType::Instance | ResourceType::Disk | ResourceType::Image | ResourceType::SnapshotGroup => {
-            Ok(())
-        }
+        ResourceType::Instance
+        | ResourceType::Disk
+        | ResourceType::Image
+        | ResourceType::SnapshotGroup
+        | ResourceType::Policy => Ok(()),
     }
 }
 
@@ -79,6 +81,7 @@ pub(crate) fn all_exist(
             ResourceType::Snapshot => rules::snapshot(t, caller, id).map(drop),
             ResourceType::Image => image_rules::own(t, caller, id).map(drop),
             ResourceType::SnapshotGroup => rules::snapshot_group(t, caller, id).map(drop),
+            ResourceType::Policy => rules::policy(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

@@ -1,6 +1,6 @@
 //! Disks.
 
-use super::{next_number, record};
+use super::{next_number, policies, record};
 use crate::states::{DISK, DiskCause, DiskStatus};
 use crate::store::{StoreError, Transaction};
 use crate::words::words;
@@ -63,9 +63,14 @@ impl DiskRow {
         next_number(t, "disk")
     }
 
-    /// Does one transition of the table and writes the row; `false`: the disk is gone now.
+    /// Does one transition of the table and writes the row; `false`: the disk is gone now. A disk that is on its way
+    /// out has no policies any more.
     pub(crate) fn step(&mut self, t: &mut dyn Transaction, by: DiskCause) -> Result<bool, StoreError> {
-        match DISK.next(self.status, by)? {
+        let next = DISK.next(self.status, by)?;
+        if matches!(next, None | Some(DiskStatus::Deleting)) {
+            policies::leave(t, &self.id)?;
+        }
+        match next {
             Some(status) => {
                 self.status = status;
                 self.save(t)?;

@@ -14,6 +14,7 @@ pub(crate) mod keys;
 mod listing;
 pub(crate) mod locks;
 pub(crate) mod nonces;
+pub(crate) mod policies;
 pub(crate) mod ram;
 mod record;
 pub(crate) mod regions;

@@ -14,7 +14,7 @@ record! {
 }
 
 /// Tables whose rows are in a region.
-const TABLES: &[&str] = &["disks", "instances", "snapshots", "links"];
+const TABLES: &[&str] = &["disks", "instances", "snapshots", "links", "policies"];
 
 /// The home region, once there is one.
 pub(crate) fn home(t: &mut dyn Transaction) -> Result<Option<RegionRow>, StoreError> {

@@ -83,6 +83,10 @@ impl SnapshotRow {
             }
             None => {
                 self.remove(t)?;
+                t.execute(
+                    "DELETE FROM policy_runs WHERE snapshot_id = $1",
+                    &[(&self.id).into()],
+                )?;
                 let sql = "DELETE FROM links WHERE id = $1 \
                            AND NOT EXISTS (SELECT 1 FROM snapshots WHERE snapshots.link_id = $1)";
                 t.execute(sql, &[(&self.link_id).into()])?;

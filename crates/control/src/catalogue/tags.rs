@@ -17,6 +17,8 @@ words! {
         Image = "image",
         /// A snapshot-consistent group.
         SnapshotGroup = "snapshotgroup",
+        /// An automatic snapshot policy.
+        Policy = "snapshotpolicy",
     }
 }
 
@@ -29,6 +31,7 @@ impl ResourceType {
             ResourceType::Snapshot => "snapshots",
             ResourceType::Image => "images",
             ResourceType::SnapshotGroup => "snapshot_groups",
+            ResourceType::Policy => "policies",
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::Control;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::locks::LockRow;
+use crate::catalogue::policies;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
@@ -162,8 +163,9 @@ pub(crate) async fn settle(
     Ok(true)
 }
 
-/// Removes a snapshot that was never marked.
+/// Removes a snapshot that was never marked. The slot of an automatic one is served later.
 pub(crate) fn forget(t: &mut dyn Transaction, mut row: SnapshotRow) -> Result<(), StoreError> {
+    policies::put_back(t, &row)?;
     tags::clear(t, ResourceType::Snapshot, &row.id)?;
     tokens::take_back(t, &row.id)?;
     row.step(t, SnapshotCause::NotMarked).map(drop)

@@ -31,6 +31,10 @@ pub(super) const ALL: &[Migration] = &[
         sql: include_str!("../../migrations/0005_groups_and_usage.sql"),
     },
     Migration {
+        version: 6,
+        sql: include_str!("../../migrations/0006_policies.sql"),
+    },
+    Migration {
         version: 7,
         sql: include_str!("../../migrations/0007_users_and_events.sql"),
     },

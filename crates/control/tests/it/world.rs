@@ -1,5 +1,6 @@
 //! A control plane with its node, and the words that tests speak to it.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +11,8 @@ use tidemark_ecs::ram::keys::KeysOf;
 use tidemark_ecs::ram::policies::{Attachment, CreatePolicy, Holder};
 use tidemark_ecs::ram::users::CreateUser;
 use tidemark_ecs::{ApiError, Params};
+use tidemark_env::LocalFuture;
+use tidemark_node::place::{Launch, Main, Thread, Threads};
 use tidemark_node::{Node, NodeConfig, Secret};
 
 pub const REGION: &str = "cn-hangzhou";
@@ -49,7 +52,7 @@ pub fn key(byte: u8) -> Secret {
     Secret::key_file(&[byte; 32]).expect("a key")
 }
 
-/// The parameters of a request: `A=1&B=2`, with the home region added.
+/// The parameters of a request: `A=1&B=2`, with the home region added unless there is one.
 pub fn params(query: &str) -> Params {
     params_in(REGION, query)
 }
@@ -60,7 +63,9 @@ pub fn params_in(region: &str, query: &str) -> Params {
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').expect("Name=value"));
-    Params::from_pairs(pairs.chain([("RegionId", region)])).expect("each name once")
+    let given = query.split('&').any(|pair| pair.starts_with("RegionId="));
+    let region = (!given).then_some(("RegionId", region));
+    Params::from_pairs(pairs.chain(region)).expect("each name once")
 }
 
 /// Sends one request as a client would: `call!(world, create_disk, "Size={}", 20)`.
@@ -273,9 +278,19 @@ impl World {
 
     /// Rows of one of the catalogue's tables.
     pub fn count(&self, table: &str) -> i64 {
+        self.number(&format!("SELECT COUNT(*) FROM {table}"))
+    }
+
+    /// The one number that a query of the catalogue answers.
+    pub fn number(&self, sql: &str) -> i64 {
         let file = rusqlite::Connection::open(self.dir.path().join("control/catalogue.db")).expect("opens");
-        let sql = format!("SELECT COUNT(*) FROM {table}");
-        file.query_row(&sql, [], |row| row.get(0)).expect("counts")
+        file.query_row(sql, [], |row| row.get(0)).expect("a number")
+    }
+
+    /// Sets both clocks, the control plane's and the node's, to an instant; they run on from there.
+    pub fn set_clock(&self, at: jiff::Timestamp) {
+        let ahead = at.as_millisecond() - jiff::Timestamp::now().as_millisecond();
+        self.ahead_ms.store(ahead, Ordering::SeqCst);
     }
 
     pub fn advance_days(&self, days: i64) {
@@ -474,15 +489,61 @@ fn self_sql(dir: &TempDir, sql: &str) {
     file.execute_batch(sql).expect("the test's own SQL runs");
 }
 
+/// Engine threads of this machine, with their wall clock as far ahead as the control plane's.
+struct Ahead {
+    threads: Threads,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl Launch for Ahead {
+    fn launch(&self, name: String, main: Main) -> std::io::Result<Thread> {
+        let ahead_ms = Arc::clone(&self.ahead_ms);
+        let main: Main = Box::new(move |mut place| {
+            let clock = Rc::clone(&place.env.clock);
+            place.env.clock = Rc::new(AheadClock { clock, ahead_ms });
+            main(place)
+        });
+        self.threads.launch(name, main)
+    }
+}
+
+struct AheadClock {
+    clock: Rc<dyn tidemark_env::Clock>,
+    ahead_ms: Arc<AtomicI64>,
+}
+
+impl tidemark_env::Clock for AheadClock {
+    fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    fn unix_millis(&self) -> tidemark_env::UnixMillis {
+        self.clock.unix_millis() + self.ahead_ms.load(Ordering::SeqCst)
+    }
+
+    fn sleep(&self, duration: Duration) -> LocalFuture<'static, ()> {
+        self.clock.sleep(duration)
+    }
+}
+
 async fn open(
     dir: &TempDir,
     ahead_ms: &Arc<AtomicI64>,
     setting: &Setting,
     change: impl FnOnce(&mut ControlConfig),
 ) -> (Control, Node, Option<Node>) {
-    let node = start(dir, "", setting.secret.clone(), setting.undelete_window).await;
+    let node = start(dir, "", setting.secret.clone(), setting.undelete_window, ahead_ms).await;
     let far = match setting.far {
-        true => Some(start(dir, "far-", setting.far_secret.clone(), setting.undelete_window).await),
+        true => Some(
+            start(
+                dir,
+                "far-",
+                setting.far_secret.clone(),
+                setting.undelete_window,
+                ahead_ms,
+            )
+            .await,
+        ),
         false => None,
     };
     let mut config = ControlConfig::new(dir.path().join("control"));
@@ -506,15 +567,30 @@ async fn open(
 }
 
 /// A node whose files have names that begin with `prefix`.
-async fn start(dir: &TempDir, prefix: &str, vault_secret: Option<Secret>, undelete_window: Duration) -> Node {
+async fn start(
+    dir: &TempDir,
+    prefix: &str,
+    vault_secret: Option<Secret>,
+    undelete_window: Duration,
+    ahead_ms: &Arc<AtomicI64>,
+) -> Node {
     let place = |what: &str| dir.path().join(format!("{prefix}{what}"));
-    Node::start(NodeConfig {
+    let config = NodeConfig {
         nbd_socket: Some(place("nbd.sock")),
         spool_bytes_max: 1 << 30,
         undelete_window,
         vault_secret,
         ..NodeConfig::new(place("node"), place("vault"))
-    })
-    .await
-    .expect("the node starts")
+    };
+    let threads = Threads {
+        options: tidemark_env::real::RuntimeOptions { io: config.io },
+        bucket: None,
+    };
+    let ahead = Ahead {
+        threads,
+        ahead_ms: Arc::clone(ahead_ms),
+    };
+    Node::start_on(Arc::new(ahead), config)
+        .await
+        .expect("the node starts")
 }

@@ -5,15 +5,19 @@
 //! formats. A new action is a new file here and one line below.
 
 pub mod add_tags;
+pub mod apply_auto_snapshot_policy;
 pub mod attach_disk;
+pub mod cancel_auto_snapshot_policy;
 pub mod cancel_task;
 pub mod copy_snapshot;
+pub mod create_auto_snapshot_policy;
 pub mod create_disk;
 pub mod create_image;
 pub mod create_instance;
 pub mod create_snapshot;
 pub mod create_snapshot_group;
 pub mod create_webhook;
+pub mod delete_auto_snapshot_policy;
 pub mod delete_disk;
 pub mod delete_image;
 pub mod delete_instance;
@@ -22,6 +26,8 @@ pub mod delete_snapshot;
 pub mod delete_snapshot_group;
 pub mod delete_webhook;
 pub mod describe_account_attributes;
+pub mod describe_auto_snapshot_policy_associations;
+pub mod describe_auto_snapshot_policy_ex;
 pub mod describe_available_resource;
 pub mod describe_deleted_snapshots;
 pub mod describe_disk_hydration;
@@ -58,6 +64,7 @@ pub mod describe_zones;
 pub mod detach_disk;
 pub mod list_tag_resources;
 pub mod lock_snapshot;
+pub mod modify_auto_snapshot_policy_ex;
 pub mod modify_disk_attribute;
 pub mod modify_disk_hydration;
 pub mod modify_disk_spec;

@@ -9,6 +9,7 @@ mod image;
 mod instance;
 pub(crate) mod list;
 mod offer;
+mod policy;
 mod region;
 mod snapshot;
 mod snapshot_group;
@@ -27,6 +28,7 @@ pub use offer::{
     AccountAttribute, AttributeValue, AvailableKind, AvailableZone, InstanceType, InstanceTypeFamily,
     SecurityGroup, SupportedResource, VSwitch, Vpc,
 };
+pub use policy::{AutoSnapshotPolicy, AutoSnapshotPolicyAssociation, CopyEncryption};
 pub use region::{AvailableResource, Region, Zone};
 pub use snapshot::Snapshot;
 pub use snapshot_group::{GroupMember, GroupTag, OperationProgress, RelatedItem, SnapshotGroup};

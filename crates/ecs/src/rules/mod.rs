@@ -3,6 +3,7 @@
 //! passes them in.
 
 pub mod disk;
+pub mod policy;
 pub mod tags;
 pub mod text;
 

@@ -1,0 +1,640 @@
+//! Policies that run, on a clock that the test sets: which snapshots exist, and which do not.
+
+use crate::world::{FAR, World, call, call_in};
+use jiff::tz::{self, TimeZone};
+use jiff::{Timestamp, ToSpan};
+use std::time::Duration;
+use tidemark_ecs::model::Snapshot;
+
+/// Rounds are the test's own.
+async fn quiet(change: impl FnOnce(&mut tidemark_control::Limits)) -> World {
+    World::with(|config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+        change(&mut config.limits);
+    })
+    .await
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().expect("a test's own time")
+}
+
+impl World {
+    /// Sets the clock and does one round; afterwards nothing is in creation that can end.
+    async fn round_at(&self, now: Timestamp) {
+        self.set_clock(now);
+        self.control.keep_house().await.expect("done");
+        let unfinished = async || {
+            let rows = self.automatic("").await;
+            rows.iter()
+                .filter(|row| row.status == "progressing")
+                .count()
+                .to_string()
+        };
+        self.eventually(unfinished, "snapshots in creation", "0").await;
+    }
+
+    /// All automatic snapshots, oldest first.
+    async fn automatic(&self, filter: &str) -> Vec<Snapshot> {
+        let (mut rows, mut token) = (Vec::new(), String::new());
+        loop {
+            let query = format!("SnapshotType=auto&MaxResults=100&NextToken={token}&{filter}");
+            let page = call!(self, describe_snapshots, "{query}").expect("listed");
+            rows.extend(page.snapshots);
+            token = page.page.next_token;
+            if token.is_empty() {
+                rows.reverse();
+                return rows;
+            }
+        }
+    }
+
+    async fn names(&self) -> Vec<String> {
+        self.automatic("")
+            .await
+            .into_iter()
+            .map(|row| row.snapshot_name)
+            .collect()
+    }
+}
+
+/// Every day at 03:00 in UTC+8.
+const AT_THREE: &str = "timePoints=[3]&repeatWeekdays=[1,2,3,4,5,6,7]";
+
+#[tokio::test]
+async fn a_slot_gives_one_snapshot_with_the_policys_name_tags_and_retention() {
+    let world = quiet(|_| {}).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T18:59:00Z"));
+    let policy = world
+        .policy(&format!(
+            "{AT_THREE}&retentionDays=2&Tag.1.Key=env&Tag.1.Value=prod"
+        ))
+        .await;
+    world.apply(&policy, &disk).await;
+    world.round_at(at("2027-03-01T18:59:30Z")).await;
+    assert!(world.automatic("").await.is_empty(), "its hour has not come");
+    world.round_at(at("2027-03-01T19:00:10Z")).await;
+    world.round_at(at("2027-03-01T19:00:20Z")).await;
+    let rows = world.automatic(&format!("DiskId={disk}")).await;
+    assert_eq!(rows.len(), 1, "once");
+    let row = &rows[0];
+    assert_eq!(
+        row.snapshot_name,
+        format!("auto2.0_20270302_{policy}"),
+        "03:00 on the 2nd, in UTC+8"
+    );
+    assert_eq!(
+        (row.snapshot_type.as_str(), row.status.as_str()),
+        ("timer", "accomplished")
+    );
+    assert_eq!((row.retention_days, row.tags.len()), (Some(2), 1));
+    assert!(
+        row.creation_time.starts_with("2027-03-01T19:00:"),
+        "{}",
+        row.creation_time
+    );
+    // Retention counts from the snapshot on; meanwhile the next day's is taken, and the day after that.
+    world.round_at(at("2027-03-02T19:01:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 2);
+    world.round_at(at("2027-03-03T19:01:00Z")).await;
+    let names = world.names().await;
+    assert_eq!(
+        names,
+        ["20270303", "20270304"].map(|day| format!("auto2.0_{day}_{policy}"))
+    );
+}
+
+#[tokio::test]
+async fn a_changed_policy_goes_by_its_new_settings_and_makes_up_for_nothing() {
+    let world = quiet(|_| {}).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=5")).await;
+    world.apply(&policy, &disk).await;
+    world.round_at(at("2027-03-01T19:05:00Z")).await;
+    assert_eq!(world.automatic("").await[0].retention_days, Some(5));
+    // 02:00 is over for today; 05:00 is still to come.
+    world.set_clock(at("2027-03-01T20:00:00Z"));
+    let change = format!("autoSnapshotPolicyId={policy}&timePoints=[2,5]&retentionDays=-1");
+    call!(world, modify_auto_snapshot_policy_ex, "{change}").expect("changed");
+    world.round_at(at("2027-03-01T20:10:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 1);
+    world.round_at(at("2027-03-01T21:00:00Z")).await;
+    let kept: Vec<_> = world
+        .automatic("")
+        .await
+        .iter()
+        .map(|row| row.retention_days)
+        .collect();
+    assert_eq!(kept, [Some(5), None], "what exists keeps its retention");
+    // A slot that is over when its policy changes was promised all the same.
+    world.set_clock(at("2027-03-02T18:30:00Z"));
+    let change = format!("autoSnapshotPolicyId={policy}&timePoints=[23]");
+    call!(world, modify_auto_snapshot_policy_ex, "{change}").expect("changed");
+    world.round_at(at("2027-03-02T18:31:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 3);
+    // Cancelled means no more.
+    call!(world, cancel_auto_snapshot_policy, "diskIds=[\"{disk}\"]").expect("cancelled");
+    world.round_at(at("2027-03-05T18:31:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_disk_that_may_not_be_snapshotted_misses_its_slot() {
+    let world = quiet(|_| {}).await;
+    let (instance, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let mut day = at("2027-03-01T19:05:00Z");
+    for (makes, undoes) in [
+        ("disks SET status = 'Available'", "disks SET status = 'In_use'"),
+        ("disks SET status = 'ReIniting'", "disks SET status = 'In_use'"),
+        (
+            "disks SET enable_auto_snapshot = 0",
+            "disks SET enable_auto_snapshot = 1",
+        ),
+        (
+            "instances SET status = 'Stopping'",
+            "instances SET status = 'Running'",
+        ),
+        (
+            "instances SET status = 'Starting'",
+            "instances SET status = 'Running'",
+        ),
+        (
+            "instances SET security_lock = 1",
+            "instances SET security_lock = 0",
+        ),
+    ] {
+        world
+            .sql(&format!("UPDATE {makes} WHERE id IN ('{disk}', '{instance}')"))
+            .await;
+        world.round_at(day).await;
+        world
+            .sql(&format!("UPDATE {undoes} WHERE id IN ('{disk}', '{instance}')"))
+            .await;
+        world.round_at(day + 1.hour()).await;
+        assert!(
+            world.automatic("").await.is_empty(),
+            "{makes}: missed, and not made up for"
+        );
+        day += 24.hours();
+    }
+    world.stop(&instance).await;
+    world.round_at(day).await;
+    assert_eq!(world.automatic("").await.len(), 1, "a stopped instance is fine");
+}
+
+/// The documented example: a run at 09:00 that lasts until 10:20 makes 10:00 miss; the next is at 11:00.
+#[tokio::test]
+async fn a_run_that_lasts_too_long_costs_the_next_slot() {
+    let world = quiet(|_| {}).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:30:00Z"));
+    let hours = (0..24).map(|hour| hour.to_string()).collect::<Vec<_>>().join(",");
+    let policy = world
+        .policy(&format!(
+            "timePoints=[{hours}]&repeatWeekdays=[1,2,3,4,5,6,7]&retentionDays=-1"
+        ))
+        .await;
+    world.apply(&policy, &disk).await;
+    world.round_at(at("2027-03-01T01:00:05Z")).await;
+    let set = async |status: &str, marked: u8| {
+        let sql = format!(
+            "UPDATE snapshots SET status = '{status}', marked = {marked} WHERE snapshot_type = 'timer'"
+        );
+        world.sql(&sql).await;
+    };
+    // Still in creation at the next slot, and nobody can tell its end.
+    set("progressing", 0).await;
+    world.set_clock(at("2027-03-01T02:00:05Z"));
+    world.control.keep_house().await.expect("done");
+    set("accomplished", 1).await;
+    world.round_at(at("2027-03-01T02:20:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 1, "that slot is gone");
+    world.round_at(at("2027-03-01T03:00:05Z")).await;
+    assert_eq!(world.automatic("").await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_slot_waits_for_a_manual_snapshot() {
+    let world = quiet(|_| {}).await;
+    let (_, disk) = world.attached_disk().await;
+    let manual = world.snapshot(&disk).await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let set = async |status: &str, marked: u8| {
+        let sql =
+            format!("UPDATE snapshots SET status = '{status}', marked = {marked} WHERE id = '{manual}'");
+        world.sql(&sql).await;
+    };
+    set("progressing", 0).await;
+    world.set_clock(at("2027-03-01T19:00:05Z"));
+    world.control.keep_house().await.expect("done");
+    assert!(world.automatic("").await.is_empty());
+    set("accomplished", 1).await;
+    world.round_at(at("2027-03-01T19:40:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 1);
+    world.round_at(at("2027-03-01T19:50:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 1, "once");
+}
+
+/// The one that is kept longest is never the one that finds the disk busy.
+#[tokio::test]
+async fn policies_that_meet_at_a_slot_each_get_their_snapshot() {
+    let world = quiet(|limits| limits.policies_per_disk = 3).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let mut policies = Vec::new();
+    for days in [3, -1, 30] {
+        let policy = world.policy(&format!("{AT_THREE}&retentionDays={days}")).await;
+        world.apply(&policy, &disk).await;
+        policies.push(policy);
+    }
+    for minute in 0..4 {
+        world
+            .round_at(at("2027-03-01T19:00:05Z") + minute.minutes())
+            .await;
+    }
+    let kept: Vec<_> = world
+        .automatic("")
+        .await
+        .iter()
+        .map(|row| row.retention_days)
+        .collect();
+    assert_eq!(kept, [None, Some(30), Some(3)]);
+    let names = [&policies[1], &policies[2], &policies[0]].map(|id| format!("auto2.0_20270302_{id}"));
+    assert_eq!(world.names().await, names);
+}
+
+#[tokio::test]
+async fn the_oldest_automatic_snapshot_gives_way() {
+    let world = quiet(|limits| limits.automatic_snapshots_per_disk = 3).await;
+    let (_, disk) = world.attached_disk().await;
+    let manual = world.snapshot(&disk).await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let mut day = at("2027-03-01T19:05:00Z");
+    for _ in 0..5 {
+        world.round_at(day).await;
+        day += 24.hours();
+    }
+    let named = |days: [u32; 3]| days.map(|day| format!("auto2.0_202703{day:02}_{policy}"));
+    assert_eq!(world.names().await, named([4, 5, 6]), "the newest three");
+    assert!(
+        world.find_snapshot(&manual).await.is_some(),
+        "manual ones are not counted and not touched"
+    );
+
+    // A disk is being made from the oldest: the one after it goes.
+    let oldest = world.automatic("").await[0].snapshot_id.clone();
+    let made = world.disk().await;
+    let sql =
+        format!("UPDATE disks SET status = 'Creating', source_snapshot_id = '{oldest}' WHERE id = '{made}'");
+    world.sql(&sql).await;
+    world.round_at(day).await;
+    assert_eq!(world.names().await, named([4, 6, 7]));
+    // None can go: no new one.
+    for row in &world.automatic("").await[1..] {
+        let other = world.disk().await;
+        let id = &row.snapshot_id;
+        let sql =
+            format!("UPDATE disks SET status = 'Creating', source_snapshot_id = '{id}' WHERE id = '{other}'");
+        world.sql(&sql).await;
+    }
+    world.round_at(day + 24.hours()).await;
+    assert_eq!(world.names().await, named([4, 6, 7]));
+}
+
+/// A quota that was lowered costs two old snapshots for a new one, not all at once; failed ones push nothing out.
+#[tokio::test]
+async fn a_lowered_quota_is_reached_step_by_step() {
+    let world = quiet(|limits| limits.automatic_snapshots_per_disk = 2).await;
+    let (_, disk) = world.attached_disk().await;
+    for n in 0..5 {
+        world.snapshot(&disk).await;
+        world
+            .sql(&format!(
+                "UPDATE snapshots SET snapshot_type = 'timer', name = 'auto{n}' WHERE name = ''"
+            ))
+            .await;
+    }
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let mut day = at("2027-03-01T19:05:00Z");
+    for left in [4, 3, 2, 2] {
+        world.round_at(day).await;
+        assert_eq!(world.automatic("").await.len(), left);
+        day += 24.hours();
+    }
+    world
+        .sql("UPDATE snapshots SET status = 'failed' WHERE name LIKE 'auto2.0_20270304%'")
+        .await;
+    world.round_at(day).await;
+    let rows = world.automatic("").await;
+    let status: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
+    assert_eq!(status, ["failed", "accomplished", "accomplished"]);
+}
+
+#[tokio::test]
+async fn a_disk_takes_its_automatic_snapshots_along_if_it_is_so_marked() {
+    let world = quiet(|_| {}).await;
+    let (instance, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    let other = world.disk().await;
+    world.attach(&instance, &other).await;
+    world.apply(&policy, &disk).await;
+    world.apply(&policy, &other).await;
+    world.round_at(at("2027-03-01T19:05:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 2);
+    world
+        .sql(&format!(
+            "UPDATE disks SET delete_auto_snapshot = 0 WHERE id = '{other}'"
+        ))
+        .await;
+    for id in [&disk, &other] {
+        world.detach(&instance, id).await;
+        call!(world, delete_disk, "DiskId={id}").expect("deleted");
+    }
+    let left = world.automatic("").await;
+    assert_eq!(
+        left.iter().map(|row| &row.source_disk_id).collect::<Vec<_>>(),
+        [&other]
+    );
+    let runs = async || world.count("policy_runs").to_string();
+    world.eventually(runs, "what is known of runs", "1").await;
+}
+
+/// A crash between the row and the mark: the slot is not lost, and nothing of the row stays.
+#[tokio::test]
+async fn a_slot_without_a_mark_is_served_after_the_crash() {
+    let world = quiet(|_| {}).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    world.round_at(at("2027-03-01T19:00:05Z")).await;
+    let id = world.automatic("").await[0].snapshot_id.clone();
+    // As if the process had ended there: the node has never heard of the snapshot that the row names.
+    let world = world
+        .restart_after(&format!(
+            "UPDATE snapshots SET id = 's-bp1ghost', status = 'progressing', marked = 0, percent = 0 WHERE id = '{id}'; \
+             UPDATE policy_runs SET snapshot_id = 's-bp1ghost' WHERE snapshot_id = '{id}'; \
+             INSERT INTO jobs (id, kind, subject, lane, arguments, attempts, last_error, created_ms) \
+             VALUES (100000, 'complete_snapshot', 's-bp1ghost', 's-bp1ghost', '', 0, '', 0)"
+        ))
+        .await;
+    let ghosts = async || world.automatic("").await.len().to_string();
+    world.eventually(ghosts, "the row without a mark", "0").await;
+    world.round_at(at("2027-03-01T19:02:00Z")).await;
+    let rows = world.automatic("").await;
+    assert_eq!(rows.len(), 1);
+    assert_ne!(rows[0].snapshot_id, "s-bp1ghost");
+    world.round_at(at("2027-03-01T19:09:00Z")).await;
+    assert_eq!(world.automatic("").await.len(), 1);
+}
+
+/// A disk that cannot be marked leaves no row, is tried again, and keeps no other disk from its snapshot.
+#[tokio::test]
+async fn a_mark_that_fails_is_tried_again() {
+    let world = quiet(|_| {}).await;
+    let ((_, broken), (_, sound)) = (world.attached_disk().await, world.attached_disk().await);
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &broken).await;
+    world.apply(&policy, &sound).await;
+    let id = tidemark_units::DiskId::new(broken.as_str()).expect("an id");
+    world.node.set_exported(&id, false).await.expect("withdrawn");
+    world.node.delete_disk(&id).await.expect("gone from the node");
+    for (now, count) in [("19:00:05", 1), ("19:00:30", 1), ("19:02:00", 1)] {
+        world.round_at(at(&format!("2027-03-01T{now}Z"))).await;
+        let rows = world.automatic("").await;
+        assert_eq!(rows.len(), count);
+        assert!(rows.iter().all(|row| row.source_disk_id == sound));
+    }
+    let due = world.number(&format!(
+        "SELECT due_ms FROM policy_disks WHERE disk_id = '{broken}'"
+    ));
+    let next = due - at("2027-03-01T19:02:00Z").as_millisecond();
+    assert!((60_000..90_000).contains(&next), "again in a minute: {next} ms");
+}
+
+#[tokio::test]
+async fn copies_are_made_as_the_policy_said_when_it_ran() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+    })
+    .await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let copied = "EnableCrossRegionCopy=true&TargetCopyRegions=[\"cn-beijing\"]&CopiedSnapshotsRetentionDays";
+    let policy = world
+        .policy(&format!("{AT_THREE}&retentionDays=-1&Tag.1.Key=k&{copied}=9"))
+        .await;
+    world.apply(&policy, &disk).await;
+    let change = async |query: &str| {
+        let query = format!("autoSnapshotPolicyId={policy}&{query}");
+        call!(world, modify_auto_snapshot_policy_ex, "{query}").expect("changed");
+    };
+    world.round_at(at("2027-03-01T19:05:00Z")).await;
+    change("CopiedSnapshotsRetentionDays=-1").await;
+    for minute in 0..2 {
+        world
+            .round_at(at("2027-03-02T19:05:00Z") + minute.minutes())
+            .await;
+    }
+    change("EnableCrossRegionCopy=false").await;
+    for minute in 0..2 {
+        world
+            .round_at(at("2027-03-03T19:05:00Z") + minute.minutes())
+            .await;
+    }
+    let rows = world.automatic("").await;
+    assert_eq!(rows.len(), 3, "the copies are not among the disk's own");
+    let copies = async || {
+        let found = call_in!(world, FAR, describe_snapshots, "SnapshotType=auto")
+            .expect("listed")
+            .snapshots;
+        let show = |row: Snapshot| {
+            (
+                row.source_snapshot_id,
+                row.snapshot_name,
+                row.retention_days,
+                row.status,
+            )
+        };
+        found.into_iter().rev().map(show).collect::<Vec<_>>()
+    };
+    let copy = |at: usize, days| {
+        let row = &rows[at];
+        (
+            row.snapshot_id.clone(),
+            row.snapshot_name.clone(),
+            days,
+            "accomplished".to_owned(),
+        )
+    };
+    let expected = format!("{:?}", [copy(0, Some(9)), copy(1, None)]);
+    world
+        .eventually(async || format!("{:?}", copies().await), "copies", &expected)
+        .await;
+    // Nine days count from the copy on.
+    world.round_at(at("2027-03-10T19:00:00Z")).await;
+    world.round_at(at("2027-03-12T19:00:00Z")).await;
+    let left: Vec<_> = copies().await.into_iter().map(|(source, ..)| source).collect();
+    assert_eq!(left, [rows[1].snapshot_id.clone()]);
+}
+
+/// What a calendar says about a policy on a disk; shares no arithmetic with the service.
+struct Model {
+    disk: String,
+    policy: String,
+    hours: &'static [i8],
+    weekdays: &'static [i8],
+    retention: Option<i64>,
+    /// Slots after this count, and when that was decided.
+    decided: Timestamp,
+    /// Whether the disk can be snapshotted.
+    ready: bool,
+    /// Name and instant of every snapshot that exists.
+    there: Vec<(String, Timestamp)>,
+}
+
+impl Model {
+    fn round(&mut self, now: Timestamp) {
+        let kept = |made: Timestamp| self.retention.is_none_or(|days| made + (days * 24).hours() > now);
+        self.there.retain(|(_, made)| kept(*made));
+        if self.decided > now + 1.hour() {
+            self.decided = now;
+        }
+        let mut hour = self.decided.round(jiff::Unit::Hour).expect("rounds") - 2.hours();
+        let mut due = false;
+        while hour <= now {
+            due |= hour > self.decided && self.has(hour);
+            hour += 1.hour();
+        }
+        if due {
+            self.decided = now;
+            if self.ready {
+                let day = now.to_zoned(beijing()).strftime("%Y%m%d").to_string();
+                self.there.push((format!("auto2.0_{day}_{}", self.policy), now));
+            }
+        }
+    }
+
+    fn has(&self, hour: Timestamp) -> bool {
+        let there = hour.to_zoned(beijing());
+        let weekday = there.weekday().to_monday_one_offset();
+        self.hours.contains(&there.hour()) && self.weekdays.contains(&weekday)
+    }
+}
+
+fn beijing() -> TimeZone {
+    TimeZone::fixed(tz::offset(8))
+}
+
+/// A leap year: four snapshots a week that are kept for a week, one that is kept for ever; nights when the service is down,
+/// a disk that is detached, a clock that goes back, by a little and by days, and one that was wrong by a year.
+#[tokio::test]
+async fn a_year_of_schedules() {
+    let mut world = quiet(|_| {}).await;
+    let ((instance, a), (_, b)) = (world.attached_disk().await, world.attached_disk().await);
+    let start = at("2027-12-31T00:20:00Z");
+    world.set_clock(start);
+    let often = world
+        .policy("timePoints=[0,12]&repeatWeekdays=[2,5]&retentionDays=7")
+        .await;
+    let weekly = world
+        .policy("timePoints=[23]&repeatWeekdays=[7]&retentionDays=-1")
+        .await;
+    world.apply(&often, &a).await;
+    world.apply(&weekly, &b).await;
+    let model = |disk: &str, policy: &str, hours, weekdays, retention| Model {
+        disk: disk.into(),
+        policy: policy.into(),
+        hours,
+        weekdays,
+        retention,
+        decided: start,
+        ready: true,
+        there: Vec::new(),
+    };
+    let mut models = [
+        model(&a, &often, &[0, 12], &[2, 5], Some(7)),
+        model(&b, &weekly, &[23], &[7], None),
+    ];
+    let (mut now, mut steps) = (start, 0);
+    let end = at("2029-01-01T01:00:00Z");
+    while now < end {
+        // Drifting over the hour, so that no retention ends on the very instant of a round.
+        now += 6.hours().minutes(1);
+        steps += 1;
+        match steps {
+            // Down for a night, for ten days, and for an hour that has no slot.
+            100 | 300 | 500 => {
+                now += [12, 240, 1][steps / 200].hours();
+                world = world.restart().await;
+            }
+            // Back by forty minutes, just after a slot or not; and again when the time comes again.
+            150..=170 => {
+                check(&world, now, &mut models).await;
+                check(&world, now - 40.minutes(), &mut models).await;
+            }
+            // Three days ahead by mistake, a year ahead by mistake, and put right.
+            700 => check(&world, now + 72.hours(), &mut models).await,
+            900 => check(&world, now + 8760.hours(), &mut models).await,
+            1000 => {
+                world.detach(&instance, &a).await;
+                models[0].ready = false;
+            }
+            1060 => {
+                world.attach(&instance, &a).await;
+                models[0].ready = true;
+            }
+            _ => {}
+        }
+        check(&world, now, &mut models).await;
+        if steps == 240 {
+            let leap_day = format!("auto2.0_20280229_{often}");
+            let names = world.names().await;
+            assert_eq!(
+                names.iter().filter(|name| **name == leap_day).count(),
+                2,
+                "{names:?}"
+            );
+        }
+    }
+    assert!(models[1].there.len() > 45, "a year of Sundays");
+}
+
+/// One round of the service and of the model; then exactly the same snapshots exist.
+async fn check(world: &World, now: Timestamp, models: &mut [Model]) {
+    world.round_at(now).await;
+    let rows = world.automatic("").await;
+    for model in models {
+        model.round(now);
+        let seen: Vec<_> = rows
+            .iter()
+            .filter(|row| row.source_disk_id == model.disk)
+            .map(|row| (row.snapshot_name.clone(), row.creation_time.clone()))
+            .collect();
+        // The clock runs on while a round is under way: an instant is right to the minute.
+        let minute = |at: &Timestamp| at.strftime("%Y-%m-%dT%H:%M").to_string();
+        let expected: Vec<_> = model
+            .there
+            .iter()
+            .map(|(name, made)| (name.clone(), minute(made)))
+            .collect();
+        let seen: Vec<_> = seen
+            .iter()
+            .map(|(name, made)| (name.clone(), made[..16].to_owned()))
+            .collect();
+        assert_eq!(seen, expected, "{} at {now}", model.disk);
+    }
+}
