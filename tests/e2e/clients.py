@@ -48,7 +48,8 @@ class V3:
 
     def call(self, action, **parameters):
         request = getattr(models, f"{action}Request")().from_map(parameters)
-        method = re.sub(r"(?<!^)([A-Z])", r"_\1", action).lower()
+        # The SDK takes VSwitch for one word.
+        method = re.sub(r"(?<!^)([A-Z])", r"_\1", action.replace("VSwitch", "Vswitch")).lower()
         try:
             return getattr(self.client, method)(request).body.to_map()
         except Exception as failure:

@@ -8,6 +8,7 @@ const GROUPS: &[&str] = &[
     "disk",
     "snapshot",
     "instance",
+    "image",
     "ecs",
     "volume",
     "rebuild",

@@ -615,3 +615,38 @@ async fn sizes_that_an_image_forbids() {
     ));
     assert_eq!(unknown, (404, "InvalidImageId.NotFound".into()));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_image_needs_outlives_its_retention_and_its_disk() {
+    let world = World::new().await;
+    let instance = world.instance().await;
+    let disk = world.system_disk(&instance).await;
+    let kept = call!(world, create_snapshot, "DiskId={disk}&RetentionDays=1").expect("begun");
+    let kept = kept.snapshot_id;
+    world.snapshot_is(&kept, "accomplished").await;
+    let automatic = world.snapshot(&disk).await;
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET snapshot_type = 'timer' WHERE id = '{automatic}'"
+        ))
+        .await;
+    let map = "DiskDeviceMapping";
+    let image = call!(
+        world,
+        create_image,
+        "{map}.1.SnapshotId={kept}&{map}.2.SnapshotId={automatic}&{map}.2.DiskType=data"
+    )
+    .expect("made")
+    .image_id;
+    world.advance_days(2);
+    world.control.keep_house().await.expect("kept");
+    call!(world, delete_instance, "InstanceId={instance}&Force=true").expect("released");
+    world.disk_is(&disk, "").await;
+    for snapshot in [&kept, &automatic] {
+        assert_eq!(world.usage(snapshot).await, "image");
+    }
+    call!(world, delete_image, "ImageId={image}").expect("deleted");
+    world.control.keep_house().await.expect("kept");
+    world.snapshot_is(&kept, "").await;
+    assert_eq!(world.usage(&automatic).await, "none", "like any other now");
+}
