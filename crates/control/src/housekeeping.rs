@@ -34,6 +34,12 @@ impl Control {
     /// One round: what is due at this time of the configured clock. Runs by itself, too.
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
+        // Each on its own, so that callers have their turns in between.
+        while self
+            .store()
+            .write_unsynced(move |t| nonces::sweep(t, now))
+            .await?
+        {}
         self.store().write(move |t| expire(t, now)).await?;
         self.jobs().wake();
         self.revive_disks().await?;
@@ -69,7 +75,6 @@ impl Control {
 }
 
 fn expire(t: &mut dyn Transaction, now: i64) -> Result<(), ApiError> {
-    nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
     let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";

@@ -93,7 +93,7 @@ impl Control {
     }
 }
 
-fn conditions(caller: &Caller, request: &Request) -> Conditions {
+pub(super) fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(SnapshotRow::TABLE, &caller.account);
     all.term("snapshots.status <> ?", [SnapshotStatus::Deleting.word().into()]);
     if let Some(ids) = &request.snapshot_ids {

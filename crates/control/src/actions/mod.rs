@@ -22,6 +22,8 @@ mod detach_disk;
 mod list_tag_resources;
 mod modify_disk_hydration;
 mod modify_snapshot_attribute;
+#[cfg(test)]
+mod plans;
 mod reboot_instance;
 mod reset_disk;
 mod run_instances;

@@ -120,9 +120,7 @@ impl Conditions {
         let table = self.table;
         let condition = self.terms.join(" AND ");
         let sql = format!("SELECT COUNT(*) FROM {table} WHERE {condition}");
-        let total = t
-            .query_one(&sql, &self.values)?
-            .map_or(Ok(0), |row| row.integer(0))?;
+        let total = t.count(&sql, &self.values)?;
         let total_count = usize::try_from(total).unwrap_or(0);
 
         let mut values = self.values;
