@@ -1,7 +1,7 @@
 //! The ECS API over HTTP: who asks, for what, and how the answer travels.
 //!
 //! A request passes, in this order: method and path, answer format, signature (V1 or V3),
-//! timestamp, nonce, action and version, then the action's own parsing and `control`. The format is
+//! timestamp, nonce, action and version, flow control, then the action's own parsing and `control`. The format is
 //! settled first, because an error in the wrong format breaks clients worse than the error itself.
 //! What must stay true: every answer, error or not, has a body in the caller's format and a
 //! RequestId that the log knows; nothing that a caller sends makes a request panic, and a panic of
@@ -13,7 +13,17 @@
 mod actions;
 mod answer;
 mod auth;
+mod listen;
+mod openapi;
 mod request;
 mod serve;
+mod throttle;
 
+pub use listen::{Bounds, serve};
 pub use serve::{ApiState, router};
+pub use throttle::ThrottleConfig;
+
+/// Whether an action of this name is served.
+pub fn is_action(name: &str) -> bool {
+    actions::ACTIONS.iter().any(|action| action.name == name)
+}

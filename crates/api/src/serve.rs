@@ -2,19 +2,26 @@
 
 use crate::actions::{self, Call};
 use crate::request::{self, Incoming};
-use crate::{answer, auth};
+use crate::throttle::{Throttle, ThrottleConfig};
+use crate::{answer, auth, openapi};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use axum::routing::{any, get};
 use jiff::Timestamp;
+use std::sync::Arc;
 use std::time::Instant;
 use tidemark_control::{Clock, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::render::Format;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
+
+/// Requests with a body that are read and worked on at once: with the largest body, what they can hold. Clients put
+/// all parameters into the query, so few have one.
+const BODIES_MAX: usize = 128;
 
 /// What every request can reach.
 #[derive(Clone, Debug)]
@@ -23,25 +30,39 @@ pub struct ApiState {
     pub control: Control,
     /// What timestamps of requests are compared with.
     pub clock: Clock,
+    throttle: Arc<Throttle>,
+    bodies: Arc<Semaphore>,
 }
 
 impl ApiState {
     /// On this machine's clock.
-    pub fn new(control: Control) -> Self {
+    pub fn new(control: Control, throttle: ThrottleConfig) -> Self {
         Self {
             control,
             clock: Clock::system(),
+            throttle: Arc::new(Throttle::new(throttle)),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
         }
     }
 }
 
-/// Everything this crate serves: the API at `/`, `/healthz`.
+/// Everything this crate serves: the API at `/`, its description at `/openapi.json`, `/healthz`.
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/", any(api))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/openapi.json", get(description))
         .fallback(elsewhere)
         .with_state(state)
+}
+
+async fn description() -> Response<Body> {
+    // The first caller's takes a while to make.
+    let made = tokio::task::spawn_blocking(openapi::document).await;
+    let mut response = Response::new(Body::from(made.unwrap_or_default()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// Settles the format, then lets [`act`] do the rest as a task of its own: it runs to its end even
@@ -51,7 +72,13 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
     let request_id = answer::request_id();
     let (parts, body) = request.into_parts();
     let host = request::host(&parts.headers, &parts.uri);
-    let read = request::read_body(body).await;
+    let (_held, read) = if body.is_end_stream() {
+        (None, Ok(Bytes::new()))
+    } else {
+        // Nobody closes the semaphore; who waits here has its connection bounded.
+        let held = Arc::clone(&state.bodies).acquire_owned().await.ok();
+        (held, request::read_body(body).await)
+    };
     let query = parts.uri.query().unwrap_or_default();
     let format = request::format(&parts.headers, query, read.as_deref().unwrap_or_default());
     let span = tracing::info_span!("request", %request_id);
@@ -68,10 +95,19 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
             if error.is_server_fault() {
                 tracing::error!(parent: &span, elapsed_us, %error, "failed");
             } else {
-                tracing::info!(parent: &span, elapsed_us, %error, "refused");
+                tracing::info!(parent: &span, elapsed_us, error = said(&error), "refused");
             }
             answer::refusal(format, &error, &request_id, &host)
         }
+    }
+}
+
+/// What the log may know of a refusal. The string that was signed has all parameters in it, also passwords and tokens:
+/// it is for the caller, who sent it.
+fn said(error: &ApiError) -> String {
+    match error.message.strip_prefix(tidemark_ecs::sign::MISMATCH) {
+        Some(_) => format!("{} ({})", error.code, error.status),
+        None => error.to_string(),
     }
 }
 
@@ -101,16 +137,19 @@ async fn act(
     let verified = auth::check(&state.control, now, &request).await?;
     let caller = state.control.caller(&verified.key);
     tracing::debug!(action = verified.action.as_deref(), key = %verified.key.id, "authenticated");
-    let run = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
-    run(Call {
+    let action = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
+    state
+        .throttle
+        .admit(Instant::now(), &caller.account, action.name)?;
+    let call = Call {
         control: &state.control,
         caller: &caller,
         params: &request.params,
         host: &request.host,
         format,
         request_id,
-    })
-    .await
+    };
+    action.perform(call).await
 }
 
 /// Any other path. Nothing is served there, whoever asks.
@@ -142,6 +181,18 @@ mod tests {
             .build()
             .expect("a runtime")
             .block_on(future)
+    }
+
+    #[test]
+    fn what_was_signed_is_not_logged() {
+        let words = tidemark_ecs::sign::MISMATCH;
+        let error = ApiError::new(
+            400,
+            "SignatureDoesNotMatch",
+            format!("{words}GET&%2F&Password%3Dhush"),
+        );
+        assert_eq!(said(&error), "SignatureDoesNotMatch (400)");
+        assert!(said(&ApiError::missing_parameter("DiskId")).contains("DiskId"));
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Which actions there are. One row each: its name, and the module of `ecs::actions` whose name is
 //! also the method of [`Control`]. What needs more than parse, call, render has a file here.
+//!
+//! All that holds for every action is done with this table, so that a new row has it: what its name says
+//! of it ([`Action::only_reads`]), DryRun of what only reads, throttling, and the published description.
 
 mod describe_regions;
 mod get_caller_identity;
@@ -29,25 +32,53 @@ impl Call<'_> {
 }
 
 /// Runs an action; answers the rendered body.
-pub(crate) type Run =
-    for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Result<String, ApiError>> + Send + 'a>>;
+type Run = for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Result<String, ApiError>> + Send + 'a>>;
 
-struct Action {
-    name: &'static str,
-    version: &'static str,
+/// One row.
+pub(crate) struct Action {
+    pub(crate) name: &'static str,
+    pub(crate) version: &'static str,
+    /// Reads and checks the parameters, and does nothing: the description is made with it.
+    pub(crate) parse: fn(&Params) -> Result<(), ApiError>,
     run: Run,
+}
+
+impl Action {
+    /// Whether it changes nothing: its name says so.
+    pub(crate) fn only_reads(&self) -> bool {
+        only_reads(self.name)
+    }
+
+    /// Does it. What only reads has no side effect to hold back, so its DryRun is settled here: an answer that
+    /// would go well is an error. What changes something sees to it before the change.
+    pub(crate) async fn perform(&self, call: Call<'_>) -> Result<String, ApiError> {
+        let dry_run = self.only_reads() && call.params.flag("DryRun")?;
+        let body = (self.run)(call).await?;
+        if dry_run {
+            Err(ApiError::dry_run())
+        } else {
+            Ok(body)
+        }
+    }
+}
+
+/// Whether an action of this name changes nothing.
+pub(crate) fn only_reads(name: &str) -> bool {
+    ["Describe", "List", "Get"]
+        .iter()
+        .any(|verb| name.starts_with(verb))
 }
 
 /// Version of the one action that belongs to another service.
 const STS_VERSION: &str = "2015-04-01";
 
-/// Parse, call, render. `listing` adds: with DryRun, an answer that went well is an error; actions
-/// that change something see to it themselves, before the change.
+/// Parse, call, render. `listing` is for the reader.
 macro_rules! row {
     ($name:literal, $module:ident) => {
         Action {
             name: $name,
             version: API_VERSION,
+            parse: |params| tidemark_ecs::actions::$module::Request::parse(params).map(drop),
             run: |call| {
                 Box::pin(async move {
                     let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
@@ -57,26 +88,12 @@ macro_rules! row {
         }
     };
     ($name:literal, $module:ident, listing) => {
-        Action {
-            name: $name,
-            version: API_VERSION,
-            run: |call| {
-                Box::pin(async move {
-                    let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
-                    let dry_run = request.dry_run;
-                    let response = call.control.$module(call.caller, request).await?;
-                    if dry_run {
-                        Err(ApiError::dry_run())
-                    } else {
-                        call.render($name, &response)
-                    }
-                })
-            },
-        }
+        row!($name, $module)
     };
 }
 
-const ACTIONS: &[Action] = &[
+/// All of them, by name.
+pub(crate) const ACTIONS: &[Action] = &[
     row!("AttachDisk", attach_disk),
     row!("CreateDisk", create_disk),
     row!("CreateSnapshot", create_snapshot),
@@ -91,6 +108,7 @@ const ACTIONS: &[Action] = &[
     Action {
         name: "DescribeRegions",
         version: API_VERSION,
+        parse: |params| tidemark_ecs::actions::describe_regions::Request::parse(params).map(drop),
         run: |call| Box::pin(describe_regions::run(call)),
     },
     row!("DescribeSnapshots", describe_snapshots, listing),
@@ -111,13 +129,14 @@ const ACTIONS: &[Action] = &[
     Action {
         name: "GetCallerIdentity",
         version: STS_VERSION,
+        parse: |_| Ok(()),
         run: |call| Box::pin(get_caller_identity::run(call)),
     },
 ];
 
 /// The action of that name and version. Absent: 400 `MissingParameter`; a version that nobody has:
 /// 400 `InvalidParameter`; an unknown name: 404 `InvalidAction.NotFound`.
-pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, ApiError> {
+pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<&'static Action, ApiError> {
     let name = name.ok_or_else(|| ApiError::missing_parameter("Action"))?;
     let version = version.ok_or_else(|| ApiError::missing_parameter("Version"))?;
     if ![API_VERSION, STS_VERSION].contains(&version) {
@@ -129,9 +148,7 @@ pub(crate) fn find(name: Option<&str>, version: Option<&str>) -> Result<Run, Api
     let found = ACTIONS
         .iter()
         .find(|action| action.name == name && action.version == version);
-    found
-        .map(|action| action.run)
-        .ok_or_else(|| ApiError::action_not_found(name))
+    found.ok_or_else(|| ApiError::action_not_found(name))
 }
 
 #[cfg(test)]

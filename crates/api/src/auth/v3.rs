@@ -42,7 +42,7 @@ pub(super) async fn check(
             "{string_to_sign}\nserver canonical request is:{canonical}"
         )));
     }
-    use_up(keys, &claim).await?;
+    use_up(keys, &claim, Some(action.trim())).await?;
     Ok(Verified {
         key,
         action: Some(action.trim().to_owned()),

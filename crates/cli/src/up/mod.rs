@@ -22,7 +22,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tidemark_api::ApiState;
+use tidemark_api::{ApiState, Bounds};
 use tidemark_control::{Control, ControlConfig};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
@@ -240,13 +240,13 @@ async fn answer(
 
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
-    let router = tidemark_api::router(ApiState::new(control.clone()));
+    let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone()));
     let mut server = tokio::spawn(async move {
         let until = async move {
             // The sender's end is an end, too.
             let _ = closed.wait_for(|closed| *closed).await;
         };
-        axum::serve(listener, router).with_graceful_shutdown(until).await
+        tidemark_api::serve(listener, router, Bounds::default(), until).await;
     });
 
     if let Some(metadata) = &settings.metadata_listen {
@@ -260,8 +260,7 @@ async fn answer(
     let code = tokio::select! {
         () = stop.wait() => Ok(ExitCode::SUCCESS),
         ended = &mut server => match ended {
-            Ok(Ok(())) => Err(anyhow!("the API stopped serving by itself")),
-            Ok(Err(cause)) => Err(anyhow!(cause).context("the API stopped serving")),
+            Ok(()) => Err(anyhow!("the API stopped serving by itself")),
             Err(cause) => Err(anyhow!(cause).context("the API stopped serving")),
         },
     };
