@@ -13,4 +13,5 @@ mod tags;
 mod time;
 mod together;
 mod tokens;
+mod walker;
 mod world;
