@@ -68,14 +68,19 @@ fn operation(action: &Action) -> Value {
     let mut parameters = vec![
         fixed("Action", action.name),
         fixed("Version", action.version),
-        json!({"name": "Format", "in": "query", "schema": {"type": "string", "enum": ["JSON", "XML"]}}),
+        json!({"name": "Format", "in": "query", "required": false, "schema": {"type": "string", "enum": ["JSON", "XML"]}}),
     ];
     let own = described.parameters.iter();
+    if action.only_reads() && !described.parameters.iter().any(|own| own.name == "DryRun") {
+        // Settled for all of them with the table.
+        parameters
+            .push(json!({"name": "DryRun", "in": "query", "required": false, "schema": {"type": "boolean"}}));
+    }
     let taken = |name: &str| ["Action", "Version", "Format"].contains(&name);
     parameters.extend(own.filter(|own| !taken(&own.name)).map(parameter));
     let pages = described.parameters.iter().any(|own| own.name == "NextToken");
     let schema = if pages { "Page" } else { "Answer" };
-    json!({
+    let mut shown = json!({
         "operationId": action.name,
         "parameters": parameters,
         "responses": {
@@ -86,7 +91,12 @@ fn operation(action: &Action) -> Value {
             "4XX": {"$ref": "#/components/responses/Refused"},
             "5XX": {"$ref": "#/components/responses/Refused"},
         },
-    })
+    });
+    if let Some(smallest) = described.smallest {
+        // Of "one of these two" OpenAPI knows nothing: this has one of them.
+        shown["x-smallest-request"] = json!(smallest);
+    }
+    shown
 }
 
 fn fixed(name: &str, value: &str) -> Value {
