@@ -5,3 +5,13 @@ CREATE INDEX snapshots_by_account_status ON snapshots (account, status, ordinal)
 CREATE INDEX snapshots_by_name ON snapshots (account, name, ordinal);
 CREATE INDEX disks_by_account ON disks (account, ordinal, status);
 CREATE INDEX disks_by_name ON disks (account, name, ordinal);
+
+-- These had their first column only: with the order in them, too, they win against a walk through the account's rows.
+DROP INDEX snapshots_by_disk;
+CREATE INDEX snapshots_by_disk ON snapshots (source_disk_id, account, ordinal);
+DROP INDEX snapshots_by_link;
+CREATE INDEX snapshots_by_link ON snapshots (link_id, account, ordinal);
+DROP INDEX disks_by_instance;
+CREATE INDEX disks_by_instance ON disks (instance_id, account, ordinal);
+DROP INDEX disks_by_source;
+CREATE INDEX disks_by_source ON disks (source_snapshot_id, account, ordinal);

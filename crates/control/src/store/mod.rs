@@ -12,7 +12,7 @@
 //! Not here: what the tables mean (`catalogue`), which changes are allowed (`states`, `actions`).
 
 pub(crate) mod migrations;
-mod sqlite;
+pub(crate) mod sqlite;
 mod value;
 
 pub use value::{Row, Value};

@@ -26,6 +26,8 @@ const APPLICATION_ID: i64 = 0x544d_524b;
 const COMMIT_REQUESTS_MAX: usize = 64;
 /// Most counts that are kept.
 const COUNTS_MAX: usize = 256;
+/// How large the planner is to take tables for.
+pub(crate) const SIZES: &str = include_str!("../../migrations/sqlite_sizes.sql");
 
 /// Opens, migrates, and starts the writing and the reading thread.
 pub(super) fn start(
@@ -35,6 +37,9 @@ pub(super) fn start(
     make_private(path)?;
     let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut writer, migrations)?;
+    writer
+        .execute_batch(&format!("BEGIN; {SIZES} COMMIT"))
+        .map_err(|e| failed("sizes of tables", e))?;
     let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     reader
         .execute_batch("PRAGMA query_only = ON")

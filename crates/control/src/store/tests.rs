@@ -209,6 +209,7 @@ async fn counts_are_kept_until_something_is_committed_and_no_longer() {
             .await
             .expect("written");
     }
+    assert_eq!(count().await, 50);
     // What is written without syncing is for what no list counts.
     store
         .write_unsynced(|t| bump(t, "unsynced", 1))
