@@ -174,7 +174,7 @@ fn pages_are_read_in_their_order_and_those_before_are_stepped_over_in_the_index(
             "{list} by {filter} is sorted:\n{page}"
         );
         assert!(
-            filter != "" || count.contains("COVERING INDEX"),
+            !filter.is_empty() || count.contains("COVERING INDEX"),
             "{list}:\n{count}"
         );
     }
