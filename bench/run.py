@@ -1,4 +1,4 @@
-"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,upload,mark,restart,first-byte,scale]`. Prints Markdown.
+"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,upload,mark,restart,first-byte,scale,api]`. Prints Markdown.
 
 Every comparison is made in one run on one machine, in interleaved rounds, and shown as medians and as
 ratios to the others. Absolute figures are for orientation; the ratios are what is meant to be compared.
@@ -11,6 +11,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
+import api  # noqa: E402
 import busy_guest  # noqa: E402
 import first_byte  # noqa: E402
 import guest_io  # noqa: E402
@@ -29,6 +30,7 @@ PARTS = {
     "first-byte": first_byte.run,  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
     "restart": restart.run,  # back in service after kill -9 with a full log
     "scale": scale.run,  # huge sparse disks, long chains, scattered change: metadata, requests, memory
+    "api": api.run,  # 10,000 snapshots and 5,000 disks: lists, deep pages, 2,000 signed calls a second
 }
 
 

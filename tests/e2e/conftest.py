@@ -14,7 +14,7 @@ import strikes  # noqa: E402
 from cloud import Cloud  # noqa: E402
 from service import BINARY, Service  # noqa: E402
 
-NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs", "mount", "umount"]
+NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs", "mount", "umount", "node"]
 
 
 # A cluster takes minutes and packages that only `cargo xtask soak --only ceph` installs.

@@ -123,7 +123,7 @@ fn e2e(pytest_args: &[String]) -> Result<()> {
 /// Builds what the end-to-end tests run, and runs those of them that are below `what`.
 pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
     tools::ensure(tools::FOR_TESTS)?;
-    let python = tools::python()?;
+    let (python, node_modules) = (tools::python()?, tools::node_modules()?);
     process::run(process::cargo(&[
         "build",
         "--package",
@@ -149,6 +149,7 @@ pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
         .env("TIDEMARK_BIN", built("tidemark")?)
         .env("TIDEMARK_POWERCUT_BIN", built("tidemark-powercut")?)
         .env("TIDEMARK_S3LIGHT_BIN", built("tidemark-s3light")?)
+        .env("TIDEMARK_NODE_MODULES", node_modules)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(pytest)
 }

@@ -1,8 +1,9 @@
-//! What tests and benchmarks need from the machine: Debian packages and a Python environment.
+//! What tests and benchmarks need from the machine: Debian packages, a Python environment, and packages for Node.js.
 //!
 //! A missing tool is never a skipped test: as root on Debian it is installed, otherwise the exact
 //! command is printed and the run fails. The Python environment lives under the target directory and
-//! holds the versions pinned in `tests/requirements.txt`, made anew whenever that file changes.
+//! holds the versions pinned in `tests/requirements.txt`, made anew whenever that file changes; so do Node's packages, with
+//! `tests/node/package-lock.json`. None of their install scripts is run.
 
 use crate::process;
 use anyhow::{Context, Result, bail};
@@ -22,6 +23,8 @@ pub const FOR_TESTS: &[Tool] = &[
     ("debugfs", "e2fsprogs"),
     ("mount", "mount"),
     ("python3", "python3"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 
 /// What the fuzzer is built with: it is C++.
@@ -108,6 +111,41 @@ pub fn python() -> Result<PathBuf> {
     process::run(command)?;
     std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
     Ok(python)
+}
+
+/// The directory of Node's packages that holds exactly `tests/node/package-lock.json`.
+pub fn node_modules() -> Result<PathBuf> {
+    let from = process::root()?.join("tests/node");
+    let read = |name: &str| {
+        let path = from.join(name);
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))
+    };
+    let wanted = read("package-lock.json")?;
+    let place = process::target_dir()?.join("node");
+    let (modules, stamp) = (place.join("node_modules"), place.join("lock.installed"));
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(modules);
+    }
+    std::fs::create_dir_all(&place).with_context(|| format!("make {}", place.display()))?;
+    for (name, text) in [
+        ("package.json", read("package.json")?),
+        ("package-lock.json", wanted.clone()),
+    ] {
+        let path = place.join(name);
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    }
+    let words = [
+        "ci",
+        "--ignore-scripts",
+        "--no-audit",
+        "--no-fund",
+        "--loglevel=error",
+    ];
+    let mut command = process::command("npm", &words)?;
+    command.current_dir(&place);
+    process::run(command)?;
+    std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
+    Ok(modules)
 }
 
 fn path_text(path: &Path) -> Result<&str> {

@@ -3,19 +3,26 @@
 use crate::actions;
 use crate::call::{Call, Reply};
 use crate::request::{self, Incoming};
-use crate::{answer, auth};
+use crate::throttle::{Throttle, ThrottleConfig};
+use crate::{answer, auth, openapi};
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{ConnectInfo, State};
 use axum::http::request::Parts;
-use axum::http::{Request, Response};
+use axum::http::{HeaderValue, Request, Response, header};
 use axum::routing::{any, get};
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use tidemark_control::{Caller, Clock, Control};
 use tidemark_ecs::{ApiError, sign};
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
+
+/// Requests with a body that are read and worked on at once: with the largest body, what they can hold. Clients put
+/// all parameters into the query, so few have one.
+const BODIES_MAX: usize = 128;
 
 /// What every request can reach.
 #[derive(Clone, Debug)]
@@ -24,26 +31,40 @@ pub struct ApiState {
     pub control: Control,
     /// What timestamps of requests are compared with.
     pub clock: Clock,
+    throttle: Arc<Throttle>,
+    bodies: Arc<Semaphore>,
 }
 
 impl ApiState {
     /// On this machine's clock.
-    pub fn new(control: Control) -> Self {
+    pub fn new(control: Control, throttle: ThrottleConfig) -> Self {
         Self {
             control,
             clock: Clock::system(),
+            throttle: Arc::new(Throttle::new(throttle)),
+            bodies: Arc::new(Semaphore::new(BODIES_MAX)),
         }
     }
 }
 
-/// Everything this crate serves: the API at `/`, `/healthz`. Served with connection information, callers have the
-/// address that policies may speak about.
+/// Everything this crate serves: the API at `/`, its description at `/openapi.json`, `/healthz`. Served with connection
+/// information, callers have the address that policies may speak about.
 pub fn router(state: ApiState) -> Router {
     Router::new()
         .route("/", any(api))
         .route("/healthz", get(|| async { "ok\n" }))
+        .route("/openapi.json", get(description))
         .fallback(elsewhere)
         .with_state(state)
+}
+
+async fn description() -> Response<Body> {
+    // The first caller's takes a while to make.
+    let made = tokio::task::spawn_blocking(openapi::document).await;
+    let mut response = Response::new(Body::from(made.unwrap_or_default()));
+    let kind = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    response
 }
 
 /// Settles the format, then lets [`act`] do the rest as a task of its own: it runs to its end even
@@ -55,7 +76,13 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
     let source = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     let source = source.map(|ConnectInfo(address)| address.ip());
     let host = request::host(&parts.headers, &parts.uri);
-    let read = request::read_body(body).await;
+    let (_held, read) = if body.is_end_stream() {
+        (None, Ok(Bytes::new()))
+    } else {
+        // Nobody closes the semaphore; who waits here has its connection bounded.
+        let held = Arc::clone(&state.bodies).acquire_owned().await.ok();
+        (held, request::read_body(body).await)
+    };
     let query = parts.uri.query().unwrap_or_default();
     let format = request::format(&parts.headers, query, read.as_deref().unwrap_or_default());
     let span = tracing::info_span!("request", %request_id);
@@ -125,6 +152,9 @@ async fn act(
     };
     tracing::debug!(action = verified.action.as_deref(), key = %verified.key.id, "authenticated");
     let action = actions::find(verified.action.as_deref(), verified.version.as_deref())?;
+    state
+        .throttle
+        .admit(Instant::now(), &caller.account, action.name)?;
     let named = (action.service(), action.name);
     let call = Call::new(
         &state.control,
@@ -134,7 +164,7 @@ async fn act(
         &request.host,
         reply,
     );
-    (action.run)(call).await
+    action.perform(call).await
 }
 
 /// Any other path. Nothing is served there, whoever asks.

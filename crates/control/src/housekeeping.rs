@@ -42,6 +42,12 @@ impl Control {
     /// One round: what is due at this time of the configured clock. Runs by itself, too.
     pub async fn keep_house(&self) -> Result<(), ApiError> {
         let now = self.now_ms();
+        // Each on its own, so that callers have their turns in between.
+        while self
+            .store()
+            .write_unsynced(move |t| nonces::sweep(t, now))
+            .await?
+        {}
         let limits = self.limits().clone();
         self.store().write(move |t| expire(t, &limits, now)).await?;
         self.reconcile_usage().await?;
@@ -81,7 +87,6 @@ impl Control {
 }
 
 fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiError> {
-    nonces::sweep(t, now)?;
     tokens::sweep(t, now)?;
     tasks::sweep(t, now - TASKS_KEPT_MS)?;
     usage::sweep(

@@ -110,9 +110,9 @@ impl Control {
         }
     }
 
-    /// Remembers a nonce, and that the key was used; false if this key has used the nonce in the last half hour.
-    /// Survives restarts.
-    pub async fn use_nonce(&self, access_key: &str, nonce: &str) -> Result<bool, ControlError> {
+    /// Remembers a nonce, and that the key was used; false if this key has used it in the last half hour. Survives the end of the process, and a power
+    /// cut if `synced`.
+    pub async fn use_nonce(&self, access_key: &str, nonce: &str, synced: bool) -> Result<bool, ControlError> {
         let (key, nonce, now) = (access_key.to_owned(), nonce.to_owned(), self.now_ms());
         let work = move |t: &mut dyn Transaction| {
             let new = nonces::remember(t, &key, &nonce, now, now + NONCE_MS)?;
@@ -121,7 +121,12 @@ impl Control {
             }
             Ok(new)
         };
-        Ok(self.store().write::<_, StoreError, _>(work).await?)
+        let fresh: Result<_, StoreError> = if synced {
+            self.store().write(work).await
+        } else {
+            self.store().write_unsynced(work).await
+        };
+        Ok(fresh?)
     }
 }
 

@@ -10,6 +10,7 @@
 //! that needs to know which resources exist (that is `control`).
 
 pub mod actions;
+pub mod describe;
 mod error;
 pub mod filter;
 pub mod id;

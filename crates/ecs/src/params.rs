@@ -5,8 +5,13 @@
 //! action's own `regionId` beats the `RegionId` that V1 clients add to everything.
 //! An empty value counts as absent wherever it could be a filter or a required value; the few
 //! fields that may be emptied read [`Params::given`].
+//!
+//! Every public accessor says what it reads to a [`Watcher`], if there is one: that is how
+//! [`crate::describe`] learns an action's parameters from its `parse`, so an accessor that is added here
+//! has to say it, too.
 
 use crate::ApiError;
+use crate::describe::{Kind, Watcher};
 use std::collections::BTreeMap;
 
 /// Parameter names and values, percent-decoded; also the members of one struct (`Tag.1.*`).
@@ -15,6 +20,7 @@ pub struct Params {
     values: BTreeMap<String, String>,
     /// What stands before every name here, for messages: `Tag.1.` or nothing.
     prefix: String,
+    watcher: Watcher,
 }
 
 impl Params {
@@ -41,11 +47,26 @@ impl Params {
         Ok(Self {
             values,
             prefix: String::new(),
+            watcher: Watcher::default(),
         })
+    }
+
+    /// The same, and every read of it is told to `watcher`.
+    pub(crate) fn watched(self, watcher: Watcher) -> Self {
+        Self { watcher, ..self }
+    }
+
+    fn saw(&self, name: &str, kind: impl FnOnce() -> Kind) {
+        self.watcher.saw(&self.prefix, name, kind);
     }
 
     /// The value as sent, empty or not.
     pub fn given(&self, name: &str) -> Option<&str> {
+        self.saw(name, || Kind::Text);
+        self.sent(name)
+    }
+
+    fn sent(&self, name: &str) -> Option<&str> {
         let loose = || {
             let mut letters = name.chars();
             let first = letters.next()?;
@@ -61,7 +82,12 @@ impl Params {
 
     /// The value, if it is there and not empty.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.given(name).filter(|value| !value.is_empty())
+        self.saw(name, || Kind::Text);
+        self.filled(name)
+    }
+
+    fn filled(&self, name: &str) -> Option<&str> {
+        self.sent(name).filter(|value| !value.is_empty())
     }
 
     /// As [`get`](Self::get), owned.
@@ -77,7 +103,8 @@ impl Params {
 
     /// `true`/`false` in any case; else 400 `InvalidParameter`.
     pub fn boolean(&self, name: &str) -> Result<Option<bool>, ApiError> {
-        match self.get(name).map(str::trim) {
+        self.saw(name, || Kind::Boolean);
+        match self.filled(name).map(str::trim) {
             None => Ok(None),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
             Some(text) if text.eq_ignore_ascii_case("false") => Ok(Some(false)),
@@ -100,7 +127,8 @@ impl Params {
 
     /// A decimal integer; else the parameter's own status and code.
     pub fn integer_or(&self, name: &str, status: u16, code: &'static str) -> Result<Option<i64>, ApiError> {
-        let Some(text) = self.get(name) else {
+        self.saw(name, || Kind::Integer(None));
+        let Some(text) = self.filled(name) else {
             return Ok(None);
         };
         match text.trim().parse() {
@@ -124,6 +152,7 @@ impl Params {
         status: u16,
         code: &'static str,
     ) -> Result<Option<i64>, ApiError> {
+        self.saw(name, || Kind::Integer(Some(range.clone())));
         match self.integer_or(name, status, code)? {
             Some(number) if !range.contains(&number) => Err(ApiError::new(
                 status,
@@ -147,7 +176,8 @@ impl Params {
         status: u16,
         code: &'static str,
     ) -> Result<Option<String>, ApiError> {
-        match self.get(name) {
+        self.saw(name, || Kind::words(words));
+        match self.filled(name) {
             Some(text) if !words.contains(&text) => Err(ApiError::new(
                 status,
                 code,
@@ -169,7 +199,8 @@ impl Params {
         status: u16,
         code: &'static str,
     ) -> Result<Option<String>, ApiError> {
-        let Some(text) = self.get(name) else {
+        self.saw(name, || Kind::words(words));
+        let Some(text) = self.filled(name) else {
             return Ok(None);
         };
         match words.iter().find(|word| word.eq_ignore_ascii_case(text)) {
@@ -180,6 +211,7 @@ impl Params {
 
     /// A repeat list, `Name.1`, `Name.2` …, in index order; gaps are fine. Empty items are left out.
     pub fn list(&self, name: &str) -> Result<Vec<String>, ApiError> {
+        self.saw(&format!("{name}.1"), || Kind::Text);
         let mut items = BTreeMap::new();
         for (index, rest, value) in self.indexed(name) {
             if rest.is_none() {
@@ -199,11 +231,13 @@ impl Params {
         for (index, rest, value) in self.indexed(name) {
             let Some(member) = rest else { continue };
             let number = self.index(name, index)?;
-            let item = items.entry(number).or_insert_with(|| Params {
-                values: BTreeMap::new(),
-                prefix: format!("{}{name}.{number}.", self.prefix),
-            });
+            let item = items
+                .entry(number)
+                .or_insert_with(|| self.item(name, number, BTreeMap::new()));
             item.values.insert(member.to_owned(), value.to_owned());
+        }
+        if items.is_empty() && self.watcher.wants_items() {
+            items.insert(1, self.item(name, 1, BTreeMap::new()));
         }
         Ok(items.into_values().collect())
     }
@@ -217,6 +251,15 @@ impl Params {
         Params {
             values,
             prefix: format!("{}{name}.", self.prefix),
+            watcher: self.watcher.clone(),
+        }
+    }
+
+    fn item(&self, name: &str, number: u32, values: BTreeMap<String, String>) -> Params {
+        Params {
+            values,
+            prefix: format!("{}{name}.{number}.", self.prefix),
+            watcher: self.watcher.clone(),
         }
     }
 
@@ -230,7 +273,8 @@ impl Params {
         malformed: (u16, &'static str),
         too_many: (u16, &'static str),
     ) -> Result<Option<Vec<String>>, ApiError> {
-        let Some(text) = self.get(name) else {
+        self.saw(name, || Kind::JsonList { most });
+        let Some(text) = self.filled(name) else {
             return Ok(None);
         };
         let refuse = |(status, code): (u16, &'static str), why: String| {

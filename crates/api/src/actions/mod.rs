@@ -1,5 +1,8 @@
 //! Which actions there are. One row each: its name, and the module of `ecs::actions` whose name is
 //! also the method of [`Control`]. What needs more than parse, call, render has a file here.
+//!
+//! All that holds for every action is done with this table, so that a new row has it: what its name says
+//! of it ([`Action::only_reads`]), DryRun of what only reads, throttling, and the published description.
 
 mod describe_regions;
 mod get_caller_identity;
@@ -8,17 +11,18 @@ mod not_offered;
 use crate::call::Call;
 use std::pin::Pin;
 use tidemark_ecs::ram::{RAM_VERSION, keys, policies, roles, sts, users};
-use tidemark_ecs::{API_VERSION, ApiError};
+use tidemark_ecs::{API_VERSION, ApiError, Params};
 
 /// Runs an action; answers the rendered body.
-pub(crate) type Run =
-    for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Result<String, ApiError>> + Send + 'a>>;
+type Run = for<'a> fn(Call<'a>) -> Pin<Box<dyn Future<Output = Result<String, ApiError>> + Send + 'a>>;
 
 /// An action. Who may call it for what is in `control`'s table of permissions.
 pub(crate) struct Action {
     pub(crate) name: &'static str,
-    version: &'static str,
-    pub(crate) run: Run,
+    pub(crate) version: &'static str,
+    /// Reads and checks the parameters, and does nothing: the description is made with it.
+    pub(crate) parse: fn(&Params) -> Result<(), ApiError>,
+    run: Run,
 }
 
 impl Action {
@@ -30,18 +34,42 @@ impl Action {
             _ => "ecs",
         }
     }
+
+    /// Whether it changes nothing: its name says so.
+    pub(crate) fn only_reads(&self) -> bool {
+        only_reads(self.name)
+    }
+
+    /// Does it. What only reads has no side effect to hold back, so its DryRun is settled here: an answer that
+    /// would go well is an error. What changes something sees to it before the change.
+    pub(crate) async fn perform(&self, call: Call<'_>) -> Result<String, ApiError> {
+        let dry_run = self.only_reads() && call.params.flag("DryRun")?;
+        let body = (self.run)(call).await?;
+        if dry_run {
+            Err(ApiError::dry_run())
+        } else {
+            Ok(body)
+        }
+    }
+}
+
+/// Whether an action of this name changes nothing.
+pub(crate) fn only_reads(name: &str) -> bool {
+    ["Describe", "List", "Get"]
+        .iter()
+        .any(|verb| name.starts_with(verb))
 }
 
 /// Version of the token service's actions.
 const STS_VERSION: &str = "2015-04-01";
 
-/// Parse, call, render. `listing` adds: with DryRun, an answer that went well is an error; actions
-/// that change something see to it themselves, before the change.
+/// Parse, call, render. `listing` is for the reader.
 macro_rules! row {
     ($name:literal, $module:ident) => {
         Action {
             name: $name,
             version: API_VERSION,
+            parse: |params| tidemark_ecs::actions::$module::Request::parse(params).map(drop),
             run: |call| {
                 Box::pin(async move {
                     let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
@@ -51,22 +79,7 @@ macro_rules! row {
         }
     };
     ($name:literal, $module:ident, listing) => {
-        Action {
-            name: $name,
-            version: API_VERSION,
-            run: |call| {
-                Box::pin(async move {
-                    let request = tidemark_ecs::actions::$module::Request::parse(call.params)?;
-                    let dry_run = request.dry_run;
-                    let response = call.control().await?.$module(call.caller, request).await?;
-                    if dry_run {
-                        Err(ApiError::dry_run())
-                    } else {
-                        call.render($name, &response)
-                    }
-                })
-            },
-        }
+        row!($name, $module)
     };
 }
 
@@ -76,6 +89,7 @@ macro_rules! other {
         Action {
             name: $name,
             version: $version,
+            parse: |params| $parse(params).map(drop),
             run: |call| {
                 Box::pin(async move {
                     let request = $parse(call.params)?;
@@ -86,7 +100,8 @@ macro_rules! other {
     };
 }
 
-const ACTIONS: &[Action] = &[
+/// All of them, by name.
+pub(crate) const ACTIONS: &[Action] = &[
     row!("AddTags", add_tags),
     row!("ApplyAutoSnapshotPolicy", apply_auto_snapshot_policy),
     row!("AttachDisk", attach_disk),
@@ -135,6 +150,7 @@ const ACTIONS: &[Action] = &[
     Action {
         name: "DescribeRegions",
         version: API_VERSION,
+        parse: |params| tidemark_ecs::actions::describe_regions::Request::parse(params).map(drop),
         run: |call| Box::pin(describe_regions::run(call)),
     },
     row!("DescribeResourceByTags", describe_resource_by_tags),
@@ -292,6 +308,7 @@ const ACTIONS: &[Action] = &[
     Action {
         name: "GetCallerIdentity",
         version: STS_VERSION,
+        parse: |_| Ok(()),
         run: |call| Box::pin(get_caller_identity::run(call)),
     },
 ];

@@ -10,6 +10,7 @@ mod v3;
 #[cfg(test)]
 mod tests;
 
+use crate::actions::only_reads;
 use crate::request::{self, Incoming};
 use jiff::{SignedDuration, Timestamp};
 use tidemark_control::{AccessKey, Control, token_hash};
@@ -32,8 +33,14 @@ pub(crate) trait Keys: Sync {
     /// The key with this id.
     fn access_key(&self, id: &str) -> impl Future<Output = Result<Option<AccessKey>, ApiError>> + Send;
 
-    /// Remembers a nonce for as long as a timestamp can stay valid; false if it was there.
-    fn use_nonce(&self, key: &str, nonce: &str) -> impl Future<Output = Result<bool, ApiError>> + Send;
+    /// Remembers a nonce for as long as a timestamp can stay valid; false if it was there. With `synced` it is on the
+    /// medium then; without, a power cut may lose it.
+    fn use_nonce(
+        &self,
+        key: &str,
+        nonce: &str,
+        synced: bool,
+    ) -> impl Future<Output = Result<bool, ApiError>> + Send;
 }
 
 impl Keys for Control {
@@ -43,8 +50,8 @@ impl Keys for Control {
             .map_err(|error| unavailable(&error))
     }
 
-    async fn use_nonce(&self, key: &str, nonce: &str) -> Result<bool, ApiError> {
-        Control::use_nonce(self, key, nonce)
+    async fn use_nonce(&self, key: &str, nonce: &str, synced: bool) -> Result<bool, ApiError> {
+        Control::use_nonce(self, key, nonce, synced)
             .await
             .map_err(|error| unavailable(&error))
     }
@@ -136,8 +143,11 @@ fn check_token(key: &AccessKey, now: Timestamp, token: Option<&str>) -> Result<(
     }
 }
 
-async fn use_up(keys: &impl Keys, claim: &Claim) -> Result<(), ApiError> {
-    if keys.use_nonce(&claim.access_key_id, &claim.nonce).await? {
+/// A nonce of a request that changes something is synced; one that only reads can be sent again after a power cut, and
+/// then says once more what it said (decision 75).
+async fn use_up(keys: &impl Keys, claim: &Claim, action: Option<&str>) -> Result<(), ApiError> {
+    let synced = !action.is_some_and(only_reads);
+    if keys.use_nonce(&claim.access_key_id, &claim.nonce, synced).await? {
         return Ok(());
     }
     Err(ApiError::new(

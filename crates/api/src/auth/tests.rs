@@ -42,7 +42,7 @@ impl Keys for Memory {
         })
     }
 
-    async fn use_nonce(&self, key: &str, nonce: &str) -> Result<bool, ApiError> {
+    async fn use_nonce(&self, key: &str, nonce: &str, _synced: bool) -> Result<bool, ApiError> {
         Ok(self
             .nonces
             .lock()

@@ -28,7 +28,7 @@ pub(super) async fn check(
     if !v1::verify(&key.secret, &string_to_sign, &signature) {
         return Err(mismatch(&string_to_sign));
     }
-    use_up(keys, &claim).await?;
+    use_up(keys, &claim, params.get("Action")).await?;
     check_token(&key, now, params.get("SecurityToken"))?;
     Ok(Verified {
         key,

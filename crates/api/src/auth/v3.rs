@@ -42,7 +42,7 @@ pub(super) async fn check(
             "{string_to_sign}\nserver canonical request is:{canonical}"
         )));
     }
-    use_up(keys, &claim).await?;
+    use_up(keys, &claim, Some(action.trim())).await?;
     check_token(&key, now, header("x-acs-security-token").as_deref())?;
     Ok(Verified {
         key,

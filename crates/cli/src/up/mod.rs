@@ -21,12 +21,11 @@ use data_dir::DataDir;
 use regions::RegionSettings;
 use settings::{Given, Settings};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use tidemark_api::ApiState;
-use tidemark_control::{Control, ControlConfig, Limits};
+use tidemark_api::{ApiState, Bounds};
+use tidemark_control::{Control, ControlConfig};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
 use tidemark_vault::Secret;
@@ -338,14 +337,13 @@ async fn answer(
 
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
-    let router = tidemark_api::router(ApiState::new(control.clone()));
+    let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone()));
     let mut server = tokio::spawn(async move {
         let until = async move {
             // The sender's end is an end, too.
             let _ = closed.wait_for(|closed| *closed).await;
         };
-        let router = router.into_make_service_with_connect_info::<SocketAddr>();
-        axum::serve(listener, router).with_graceful_shutdown(until).await
+        tidemark_api::serve(listener, router, Bounds::default(), until).await;
     });
 
     if let Some(metadata) = &settings.metadata_listen {
@@ -359,8 +357,7 @@ async fn answer(
     let code = tokio::select! {
         () = stop.wait() => Ok(ExitCode::SUCCESS),
         ended = &mut server => match ended {
-            Ok(Ok(())) => Err(anyhow!("the API stopped serving by itself")),
-            Ok(Err(cause)) => Err(anyhow!(cause).context("the API stopped serving")),
+            Ok(()) => Err(anyhow!("the API stopped serving by itself")),
             Err(cause) => Err(anyhow!(cause).context("the API stopped serving")),
         },
     };

@@ -6,9 +6,11 @@ use crate::size;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tidemark_api::ThrottleConfig;
 use tidemark_control::{Limits, Price};
 use tidemark_node::{NodeConfig, ScrubConfig};
 use tidemark_units::MIB;
@@ -45,6 +47,7 @@ struct ConfigFile {
     secrets_key_file: Option<PathBuf>,
     webhooks_to_this_machine: Option<bool>,
     policies_per_disk: Option<u64>,
+    throttle: Option<ThrottleFile>,
     #[serde(default)]
     limits: LimitsFile,
 }
@@ -109,6 +112,16 @@ impl LimitsFile {
         }
         Ok(limits)
     }
+}
+
+/// `[throttle]`: calls per second of an account. The file only: who needs rates has several accounts to keep apart.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ThrottleFile {
+    per_account: Option<u32>,
+    per_action: Option<u32>,
+    #[serde(default)]
+    actions: BTreeMap<String, u32>,
 }
 
 impl ConfigFile {
@@ -209,6 +222,8 @@ pub struct Settings {
     pub secrets_key_file: Option<PathBuf>,
     /// Whether webhooks may go to this very machine.
     pub webhooks_to_this_machine: bool,
+    /// How often an account may call.
+    pub throttle: ThrottleConfig,
 }
 
 impl Settings {
@@ -284,6 +299,7 @@ impl Settings {
                     None => DEFAULT_SCRUB_EVERY,
                 },
             },
+            throttle: throttle(file.throttle.unwrap_or_default())?,
         })
     }
 
@@ -313,6 +329,32 @@ impl Settings {
             .context("cannot prepare the API's socket")?;
         Ok(listener)
     }
+}
+
+/// Rates are 1 or more, and for actions that there are: a slip of the pen would hold nothing back.
+fn throttle(file: ThrottleFile) -> Result<ThrottleConfig> {
+    let ThrottleFile {
+        per_account,
+        per_action,
+        actions,
+    } = file;
+    if let Some(name) = actions.keys().find(|name| !tidemark_api::is_action(name)) {
+        bail!("throttle.actions names {name:?}, and there is no such action");
+    }
+    if actions
+        .values()
+        .copied()
+        .chain(per_account)
+        .chain(per_action)
+        .any(|rate| rate == 0)
+    {
+        bail!("a rate of [throttle] is 0: rates are calls per second; leave one out for no limit");
+    }
+    Ok(ThrottleConfig {
+        per_account,
+        per_action,
+        actions,
+    })
 }
 
 /// Bytes per second; 0 is off.
@@ -435,6 +477,34 @@ mod tests {
         }
         let error = ConfigFile::parse("[[regions]]\nid = 'a'\nzone = 'b'\n").unwrap_err();
         assert!(error.to_string().contains("zone"), "{error}");
+    }
+
+    #[test]
+    fn rates_are_for_actions_that_there_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let given = Given {
+                config: Some(path.clone()),
+                ..Given::default()
+            };
+            Settings::resolve(given).map(|settings| settings.throttle)
+        };
+        assert_eq!(read("").unwrap(), ThrottleConfig::default());
+        let found = read("[throttle]\nper-account = 100\nactions.CreateDisk = 2\n").unwrap();
+        assert_eq!(
+            (found.per_account, found.per_action, found.actions["CreateDisk"]),
+            (Some(100), None, 2)
+        );
+        for (text, word) in [
+            ("[throttle]\nactions.MakeDisk = 2", "MakeDisk"),
+            ("[throttle]\nper-action = 0", "no limit"),
+            ("[throttle]\nper-second = 1", "not usable"),
+        ] {
+            let error = format!("{:#}", read(text).unwrap_err());
+            assert!(error.contains(word), "{error}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tempfile::TempDir;
-use tidemark_api::{ApiState, router};
+use tidemark_api::{ApiState, Bounds, ThrottleConfig, router, serve};
 use tidemark_control::{Clock, Control, ControlConfig};
 use tidemark_ecs::sign::{Credentials, encode_form, v1, v3};
 use tidemark_ecs::time;
@@ -214,13 +214,14 @@ async fn open(dir: &Path, clock: Clock) -> (Running, String) {
         .await
         .expect("a port");
     let host = listener.local_addr().expect("an address").to_string();
-    let app = router(ApiState {
-        control: control.clone(),
-        clock,
-    });
-    let serving = tokio::spawn(async move {
-        axum::serve(listener, app).await.expect("serving");
-    });
+    let mut state = ApiState::new(control.clone(), ThrottleConfig::default());
+    state.clock = clock;
+    let serving = tokio::spawn(serve(
+        listener,
+        router(state),
+        Bounds::default(),
+        std::future::pending(),
+    ));
     (
         Running {
             control,

@@ -39,7 +39,7 @@ impl Control {
     }
 }
 
-fn conditions(caller: &Caller, request: &Request) -> Conditions {
+pub(super) fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(DiskRow::TABLE, &caller.account);
     all.term("disks.status <> ?", [DiskStatus::Deleting.word().into()]);
     all.equals("region", &request.region_id);

@@ -99,7 +99,7 @@ impl Control {
     }
 }
 
-fn conditions(caller: &Caller, request: &Request) -> Conditions {
+pub(super) fn conditions(caller: &Caller, request: &Request) -> Conditions {
     let mut all = Conditions::of_account(SnapshotRow::TABLE, &caller.account);
     all.term("snapshots.status <> ?", [SnapshotStatus::Deleting.word().into()]);
     all.equals("region", &request.region_id);

@@ -70,6 +70,8 @@ mod network;
 mod offer;
 mod old_tags;
 mod open_snapshot_service;
+#[cfg(test)]
+mod plans;
 mod re_init_disk;
 mod reboot_instance;
 mod replace_system_disk;

@@ -8,6 +8,7 @@ use tidemark_ecs::rules::TagFilter;
 /// The WHERE part of a list: conditions that must all hold.
 pub(crate) struct Conditions {
     table: &'static str,
+    account: String,
     terms: Vec<String>,
     values: Vec<Value>,
 }
@@ -17,6 +18,7 @@ impl Conditions {
     pub(crate) fn of_account(table: &'static str, account: &str) -> Self {
         let mut all = Self {
             table,
+            account: account.to_owned(),
             terms: Vec::new(),
             values: Vec::new(),
         };
@@ -87,10 +89,10 @@ impl Conditions {
         for TagFilter { key, value } in tags {
             let table = self.table;
             let mut sql = format!(
-                "EXISTS (SELECT 1 FROM tags WHERE tags.resource_type = ? AND tags.resource_id = {table}.id \
+                "{table}.id IN (SELECT tags.resource_id FROM tags WHERE tags.account = ? AND tags.resource_type = ? \
                  AND tags.tag_key = ?"
             );
-            let mut values = vec![kind.word().into(), Value::from(key)];
+            let mut values = vec![Value::from(&self.account), kind.word().into(), Value::from(key)];
             if let Some(value) = value {
                 sql.push_str(" AND tags.tag_value = ?");
                 values.push(value.into());
@@ -120,9 +122,7 @@ impl Conditions {
         let table = self.table;
         let condition = self.terms.join(" AND ");
         let sql = format!("SELECT COUNT(*) FROM {table} WHERE {condition}");
-        let total = t
-            .query_one(&sql, &self.values)?
-            .map_or(Ok(0), |row| row.integer(0))?;
+        let total = t.count(&sql, &self.values)?;
         let total_count = usize::try_from(total).unwrap_or(0);
 
         let mut values = self.values;

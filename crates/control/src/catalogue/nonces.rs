@@ -20,7 +20,14 @@ pub(crate) fn remember(
     )? == 1)
 }
 
-/// Forgets what has expired.
-pub(crate) fn sweep(t: &mut dyn Transaction, now_ms: i64) -> Result<u64, StoreError> {
-    t.execute("DELETE FROM nonces WHERE expires_ms <= $1", &[now_ms.into()])
+/// Most that are forgotten at once: a busy service has thousands to forget, and nobody should wait for all of them.
+const SWEPT_MAX: u64 = 500;
+
+/// Forgets some of what has expired; false: that was all.
+pub(crate) fn sweep(t: &mut dyn Transaction, now_ms: i64) -> Result<bool, StoreError> {
+    let sql = format!(
+        "DELETE FROM nonces WHERE (access_key, nonce) IN \
+         (SELECT access_key, nonce FROM nonces WHERE expires_ms <= $1 LIMIT {SWEPT_MAX})"
+    );
+    Ok(t.execute(&sql, &[now_ms.into()])? == SWEPT_MAX)
 }

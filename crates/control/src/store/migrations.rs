@@ -1,15 +1,15 @@
 //! The schema's history. A migration that has been released is never edited; a change is a new one.
 
 /// One step of the schema.
-pub(super) struct Migration {
+pub(crate) struct Migration {
     /// 1, 2, 3 …
-    pub(super) version: i64,
+    pub(crate) version: i64,
     /// Plain SQL, several statements.
-    pub(super) sql: &'static str,
+    pub(crate) sql: &'static str,
 }
 
 /// All steps, oldest first.
-pub(super) const ALL: &[Migration] = &[
+pub(crate) const ALL: &[Migration] = &[
     Migration {
         version: 1,
         sql: include_str!("../../migrations/0001_first.sql"),
@@ -37,5 +37,9 @@ pub(super) const ALL: &[Migration] = &[
     Migration {
         version: 7,
         sql: include_str!("../../migrations/0007_users_and_events.sql"),
+    },
+    Migration {
+        version: 8,
+        sql: include_str!("../../migrations/0008_lists.sql"),
     },
 ];

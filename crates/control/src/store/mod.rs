@@ -2,7 +2,8 @@
 //!
 //! A transaction is a closure that runs on the database's own thread: no tokio worker ever waits for
 //! a disk, and no transaction ever waits for the network in the middle. What must stay true:
-//! (1) when [`Store::write`] has returned `Ok`, the change survives a power cut; (2) a closure that
+//! (1) when [`Store::write`] has returned `Ok`, the change survives a power cut, and when
+//! [`Store::write_unsynced`] has, the end of the process; (2) a closure that
 //! returns an error leaves nothing behind; (3) writes happen one after another, so what a closure
 //! has checked is still so when it writes.
 //!
@@ -10,8 +11,8 @@
 //! `TEXT`, `ON CONFLICT`, `RETURNING`. Only [`sqlite`] knows which database it is.
 //! Not here: what the tables mean (`catalogue`), which changes are allowed (`states`, `actions`).
 
-mod migrations;
-mod sqlite;
+pub(crate) mod migrations;
+pub(crate) mod sqlite;
 mod value;
 
 pub use value::{Row, Value};
@@ -75,6 +76,12 @@ pub trait Transaction {
     /// Runs a query and reads all its rows.
     fn query(&mut self, sql: &str, parameters: &[Value]) -> Result<Vec<Row>, StoreError>;
 
+    /// The number that a query of one `COUNT(*)` answers; may come from memory while no change was committed since.
+    fn count(&mut self, sql: &str, parameters: &[Value]) -> Result<i64, StoreError> {
+        self.query_one(sql, parameters)?
+            .map_or(Ok(0), |row| row.integer(0))
+    }
+
     /// The only row of a query, if there is one.
     fn query_one(&mut self, sql: &str, parameters: &[Value]) -> Result<Option<Row>, StoreError> {
         Ok(self.query(sql, parameters)?.into_iter().next())
@@ -84,7 +91,13 @@ pub trait Transaction {
 /// Told after the commit (or its failure), on the database's thread.
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 /// Runs inside a transaction; says whether to keep its changes, and what to do after the commit.
-type Work = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Finish) + Send>;
+type Run = Box<dyn FnOnce(&mut dyn Transaction) -> (bool, Finish) + Send>;
+
+/// One request to the database.
+struct Work {
+    run: Run,
+    synced: bool,
+}
 
 /// Looks through the catalogue file at `path` while no service has it open, and changes nothing. Answers what is
 /// wrong inside it, a sentence each; fails when it cannot be read as a catalogue at all.
@@ -156,7 +169,18 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        Self::submit(&self.writes, work).await
+        Self::submit(&self.writes, work, true).await
+    }
+
+    /// As [`write`](Self::write), but a power cut may undo it until the next `write` has returned. For what no list
+    /// shows: counts that are kept in memory are not taken anew because of it.
+    pub async fn write_unsynced<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        Self::submit(&self.writes, work, false).await
     }
 
     /// Runs `work` on a consistent, committed state, without waiting for writers. It must not write.
@@ -166,17 +190,17 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        Self::submit(&self.reads, work).await
+        Self::submit(&self.reads, work, true).await
     }
 
-    async fn submit<T, E, F>(queue: &mpsc::Sender<Work>, work: F) -> Result<T, E>
+    async fn submit<T, E, F>(queue: &mpsc::Sender<Work>, work: F, synced: bool) -> Result<T, E>
     where
         F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        let work: Work = Box::new(move |transaction| {
+        let run: Run = Box::new(move |transaction| {
             let result = work(transaction);
             let keep = result.is_ok();
             let finish: Finish = Box::new(move |committed| {
@@ -189,7 +213,9 @@ impl Store {
             });
             (keep, finish)
         });
-        queue.send(work).map_err(|_| StoreError::stopped())?;
+        queue
+            .send(Work { run, synced })
+            .map_err(|_| StoreError::stopped())?;
         answered.await.map_err(|_| StoreError::stopped())?
     }
 }

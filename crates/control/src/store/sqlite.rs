@@ -2,21 +2,32 @@
 //!
 //! WAL with `synchronous=FULL`: a commit is on the medium when it returns. One thread writes; what
 //! has queued up while a commit was syncing becomes one commit, each request in its own savepoint,
-//! so a hundred callers pay for one sync and still fail alone. One more thread reads.
+//! so a hundred callers pay for one sync and still fail alone. A commit of nothing but unsynced requests is
+//! written (`synchronous=NORMAL`) and not waited for. One more thread reads.
+//!
+//! Counts: a list says how many rows it has, and counting takes longer than reading a page of them. So the reader keeps
+//! counts until something is committed: the writer raises a number after each commit and before it
+//! answers, so whoever has been answered is counted.
 
 use super::migrations::Migration;
 use super::{Contents, Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 
 /// "TMRK" in the file's header, so that a foreign database is not mistaken for a catalogue.
 const APPLICATION_ID: i64 = 0x544d_524b;
 /// Most requests that share one commit: bounds how long the first of them waits.
 const COMMIT_REQUESTS_MAX: usize = 64;
+/// Most counts that are kept.
+const COUNTS_MAX: usize = 256;
+/// How large the planner is to take tables for.
+pub(crate) const SIZES: &str = include_str!("../../migrations/sqlite_sizes.sql");
 
 /// Opens, migrates, and starts the writing and the reading thread.
 pub(super) fn start(
@@ -26,19 +37,29 @@ pub(super) fn start(
     make_private(path)?;
     let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut writer, migrations)?;
+    writer
+        .execute_batch(&format!("BEGIN; {SIZES} COMMIT"))
+        .map_err(|e| failed("sizes of tables", e))?;
     let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     reader
         .execute_batch("PRAGMA query_only = ON")
         .map_err(|e| failed("open for reading", e))?;
-    let writes = spawn("catalogue-write", writer, |connection, queue| {
+    let commits = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&commits);
+    let writes = spawn("catalogue-write", writer, move |connection, queue| {
+        let mut syncing = true;
         while let Ok(first) = queue.recv() {
             let more = queue.try_iter().take(COMMIT_REQUESTS_MAX - 1);
-            commit(connection, std::iter::once(first).chain(more));
+            let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
+            commit(connection, batch, &mut syncing, &commits);
         }
     })?;
-    let reads = spawn("catalogue-read", reader, |connection, queue| {
+    let reads = spawn("catalogue-read", reader, move |connection, queue| {
+        let mut counts = Counts::default();
         while let Ok(work) = queue.recv() {
-            read(connection, work);
+            // Before the transaction: what is committed later is not in these counts.
+            counts.forget_before(seen.load(Ordering::SeqCst));
+            read(connection, work, &mut counts);
         }
     })?;
     Ok((writes, reads))
@@ -187,10 +208,14 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), 
 }
 
 /// Runs the requests in one transaction, each undone alone when it fails, and answers after the commit.
-fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
-    let begun = connection
-        .execute_batch("BEGIN IMMEDIATE")
-        .map_err(|e| failed("begin", e));
+/// `syncing` is whether the connection waits for the medium; `commits` tells the reader.
+fn commit(connection: &mut Connection, requests: Vec<Work>, syncing: &mut bool, commits: &AtomicU64) {
+    let synced = requests.iter().any(|work| work.synced);
+    let begun = sync_as(connection, synced, syncing).and_then(|()| {
+        connection
+            .execute_batch("BEGIN IMMEDIATE")
+            .map_err(|e| failed("begin", e))
+    });
     let mut finishes: Vec<Finish> = Vec::new();
     let mut broken = begun.err();
     for work in requests {
@@ -205,8 +230,9 @@ fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
         let mut transaction = Sqlite {
             connection,
             refuse: savepoint.err(),
+            counts: None,
         };
-        let (keep, finish) = work(&mut transaction);
+        let (keep, finish) = (work.run)(&mut transaction);
         finishes.push(finish);
         if transaction.refuse.is_some() || broken.is_some() {
             continue;
@@ -235,19 +261,35 @@ fn commit(connection: &mut Connection, requests: impl Iterator<Item = Work>) {
     {
         tracing::error!(%error, "the catalogue cannot even roll back");
     }
+    if synced {
+        commits.fetch_add(1, Ordering::SeqCst);
+    }
     for finish in finishes {
         finish(outcome.as_ref().copied().map_err(again));
     }
 }
 
+/// Has commits wait for the medium or not; outside a transaction.
+fn sync_as(connection: &Connection, wanted: bool, syncing: &mut bool) -> Result<(), StoreError> {
+    if wanted != *syncing {
+        let mode = if wanted { "FULL" } else { "NORMAL" };
+        connection
+            .execute_batch(&format!("PRAGMA synchronous = {mode}"))
+            .map_err(|e| failed("how commits are synced", e))?;
+        *syncing = wanted;
+    }
+    Ok(())
+}
+
 /// Runs one reading request on a snapshot of the database.
-fn read(connection: &mut Connection, work: Work) {
+fn read(connection: &mut Connection, work: Work, counts: &mut Counts) {
     let begun = connection.execute_batch("BEGIN").map_err(|e| failed("begin", e));
     let mut transaction = Sqlite {
         connection,
         refuse: begun.err(),
+        counts: Some(counts),
     };
-    let (_, finish) = work(&mut transaction);
+    let (_, finish) = (work.run)(&mut transaction);
     if !connection.is_autocommit()
         && let Err(error) = connection.execute_batch("ROLLBACK")
     {
@@ -256,10 +298,28 @@ fn read(connection: &mut Connection, work: Work) {
     finish(Ok(()));
 }
 
+/// Counts as they were after some commit.
+#[derive(Default)]
+struct Counts {
+    commit: u64,
+    known: HashMap<(String, Vec<Value>), i64>,
+}
+
+impl Counts {
+    fn forget_before(&mut self, commit: u64) {
+        if self.commit != commit {
+            self.known.clear();
+            self.commit = commit;
+        }
+    }
+}
+
 struct Sqlite<'a> {
     connection: &'a Connection,
     /// The transaction could not begin: nothing may touch the database.
     refuse: Option<StoreError>,
+    /// Who writes counts for itself: its own changes count.
+    counts: Option<&'a mut Counts>,
 }
 
 impl Sqlite<'_> {
@@ -318,6 +378,22 @@ impl Transaction for Sqlite<'_> {
             rows.push(Row((0..columns).map(value).collect::<Result<_, _>>()?));
         }
         Ok(rows)
+    }
+
+    fn count(&mut self, sql: &str, parameters: &[Value]) -> Result<i64, StoreError> {
+        let key = (sql.to_owned(), parameters.to_vec());
+        if let Some(known) = self.counts.as_ref().and_then(|counts| counts.known.get(&key)) {
+            return Ok(*known);
+        }
+        let row = self.query_one(sql, parameters)?;
+        let count = row.map_or(Ok(0), |row| row.integer(0))?;
+        if let Some(counts) = &mut self.counts {
+            if counts.known.len() >= COUNTS_MAX {
+                counts.known.clear();
+            }
+            counts.known.insert(key, count);
+        }
+        Ok(count)
     }
 }
 

@@ -193,3 +193,68 @@ async fn a_check_tells_a_whole_catalogue_from_a_damaged_and_a_foreign_one() {
     assert_eq!(check(&path).unwrap_err().kind, StoreErrorKind::Corrupt);
     assert!(check(&dir.path().join("nothing.db")).is_err());
 }
+
+#[tokio::test]
+async fn counts_are_kept_until_something_is_committed_and_no_longer() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    let count = async || {
+        let read = |t: &mut dyn Transaction| t.count("SELECT COUNT(*) FROM counters", &[]);
+        store.read::<_, StoreError, _>(read).await.expect("counted")
+    };
+    for n in 0..50 {
+        assert_eq!(count().await, n);
+        store
+            .write(move |t| bump(t, &n.to_string(), 1))
+            .await
+            .expect("written");
+    }
+    assert_eq!(count().await, 50);
+    // What is written without syncing is for what no list counts.
+    store
+        .write_unsynced(|t| bump(t, "unsynced", 1))
+        .await
+        .expect("written");
+    assert_eq!(count().await, 50);
+    store.write(|t| bump(t, "0", 1)).await.expect("written");
+    assert_eq!(count().await, 51);
+    // Who writes counts its own changes.
+    let counted = store
+        .write(|t| {
+            bump(t, "more", 1)?;
+            t.count("SELECT COUNT(*) FROM counters", &[])
+        })
+        .await;
+    assert_eq!(counted.expect("written"), 52);
+}
+
+#[tokio::test]
+async fn what_is_written_without_syncing_is_there_and_fails_alone() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    let requests: Vec<_> = (0..100)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let work = move |t: &mut dyn Transaction| match bump(t, "shared", 1) {
+                    Ok(_) if n % 3 == 0 => {
+                        Err(StoreError::new(StoreErrorKind::Constraint, "test", "refused"))
+                    }
+                    other => other,
+                };
+                match n % 2 {
+                    0 => store.write(work).await,
+                    _ => store.write_unsynced(work).await,
+                }
+            })
+        })
+        .collect();
+    let mut kept = 0;
+    for request in requests {
+        kept += i64::from(request.await.expect("no panic").is_ok());
+    }
+    assert_eq!(kept, 66);
+    assert_eq!(value(&store, "shared").await, Some(66));
+    drop(store);
+    assert_eq!(value(&open(dir.path()), "shared").await, Some(66));
+}

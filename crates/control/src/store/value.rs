@@ -3,7 +3,7 @@
 use super::{StoreError, StoreErrorKind};
 
 /// A column's value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Value {
     /// Nothing.
     Null,

@@ -28,5 +28,6 @@ mod time;
 mod together;
 mod tokens;
 mod usage;
+mod walker;
 mod webhooks;
 mod world;

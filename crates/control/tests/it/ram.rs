@@ -400,12 +400,12 @@ async fn a_key_s_last_use_is_known_to_the_minute() {
         asked.expect("there").access_key_last_used.last_used_date
     };
     assert_eq!(used().await, "");
-    assert!(control.use_nonce(&key, "n").await.expect("noted"));
+    assert!(control.use_nonce(&key, "n", true).await.expect("noted"));
     let first = used().await;
     assert_eq!(first.len(), "2026-01-02T03:04Z".len());
     world.advance_days(1);
     assert!(
-        !control.use_nonce(&key, "n").await.is_ok_and(|new| !new),
+        !control.use_nonce(&key, "n", true).await.is_ok_and(|new| !new),
         "a day later it is new"
     );
     assert_ne!(used().await, first);

@@ -111,9 +111,25 @@ async fn many_at_once_with_one_token_make_one_disk() {
 #[tokio::test]
 async fn nonces_and_the_root_key_survive_a_restart() {
     let world = World::with(|config| config.root_key = Some(("testid".into(), "testsecret".into()))).await;
-    assert!(world.control.use_nonce("testid", "n").await.expect("stored"));
+    for (nonce, synced) in [("n", true), ("m", false)] {
+        assert!(
+            world
+                .control
+                .use_nonce("testid", nonce, synced)
+                .await
+                .expect("stored")
+        );
+    }
     let world = world.restart().await;
-    assert!(!world.control.use_nonce("testid", "n").await.expect("stored"));
+    for (nonce, synced) in [("n", false), ("m", true)] {
+        assert!(
+            !world
+                .control
+                .use_nonce("testid", nonce, synced)
+                .await
+                .expect("stored")
+        );
+    }
     let key = world
         .control
         .access_key("testid")

@@ -49,13 +49,14 @@ pub fn encode(text: &str) -> String {
 /// Decodes `application/x-www-form-urlencoded` text, query or body: `+` is a space.
 /// Bytes that are no UTF-8 are an error, because nothing could be signed over them.
 pub fn decode_form(text: &str) -> Result<Vec<(String, String)>, crate::ApiError> {
-    let decode = |part: &str| {
+    // Of a value that cannot be used only the name is shown: it may be a password.
+    let decode = |part: &str, name: &str| {
         let spaced = part.replace('+', " ");
         percent_encoding::percent_decode_str(&spaced)
             .decode_utf8()
             .map(|text| text.into_owned())
             .map_err(|_| {
-                let shown: String = part.chars().take(40).collect();
+                let shown: String = name.chars().take(40).collect();
                 crate::ApiError::invalid_parameter(&shown, "it is not UTF-8 after percent-decoding")
             })
     };
@@ -63,7 +64,7 @@ pub fn decode_form(text: &str) -> Result<Vec<(String, String)>, crate::ApiError>
         .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            Ok((decode(name)?, decode(value)?))
+            Ok((decode(name, name)?, decode(value, name)?))
         })
         .collect()
 }
