@@ -283,7 +283,8 @@ impl SnapshotWriter {
     }
 
     /// Gives the capture up: removes the spool, and from the bucket what this capture put there as far
-    /// as that is possible now. Fails if the snapshot was committed.
+    /// as that is possible now. Fails if the snapshot was committed, whatever became of
+    /// it since ([`crate::VaultErrorKind::Other`]): then only the spool goes.
     pub async fn abandon(&self) -> Result<()> {
         self.0.abandon(false).await
     }
