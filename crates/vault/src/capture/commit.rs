@@ -85,6 +85,7 @@ impl State {
         }
         self.until(|core| core.packs.values().all(|pack| pack.uploaded))
             .await?;
+        self.find_sent_before().await?;
         let root = self.build().await?;
         if let Some(copy) = copy {
             copy.check(&root)?;

@@ -30,6 +30,14 @@ pub(super) struct SealedPack {
     pub(super) leaves: RoaringBitmap,
 }
 
+/// A pack that an earlier process has put into the bucket, as the spool says.
+#[derive(Clone, Copy)]
+pub(super) struct SentBefore {
+    pub(super) kind: PackKind,
+    pub(super) pack: PackId,
+    pub(super) object_len: u64,
+}
+
 /// What the sealed packs' rows add up to.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Counts {
@@ -132,6 +140,8 @@ pub(super) struct State {
     pub(super) finishing: Cell<bool>,
     /// Whether this process has registered it.
     pub(super) registered: Cell<bool>,
+    /// Found in the spool, and not looked for in the bucket yet.
+    pub(super) sent_before: RefCell<Vec<SentBefore>>,
 }
 
 impl State {
@@ -155,6 +165,7 @@ impl State {
             tree_packs: RefCell::default(),
             finishing: Cell::new(false),
             registered: Cell::new(false),
+            sent_before: RefCell::default(),
         });
         for pack in packs {
             state.adopt(pack)?;
@@ -168,6 +179,13 @@ impl State {
 
     fn adopt(&self, pack: SpooledPack) -> Result<()> {
         let id = pack.footer.pack;
+        if pack.uploaded && pack.footer.has_body() {
+            self.sent_before.borrow_mut().push(SentBefore {
+                kind: pack.footer.kind,
+                pack: id,
+                object_len: pack.object_len,
+            });
+        }
         if pack.footer.kind == PackKind::Tree {
             let mut leaves = self.built_leaves.borrow_mut();
             for entry in &pack.footer.entries {
