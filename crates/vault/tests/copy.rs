@@ -651,6 +651,30 @@ fn a_copy_that_goes_on_in_a_vault_that_was_put_back_sends_what_it_lacks() {
     twins(true);
 }
 
+/// An operator says that whoever made the copy is gone (`gc --forget-node`), and is wrong.
+#[test]
+fn a_copy_whose_capture_was_ended_begins_again() {
+    let sim = Sim::new(8);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let source = vault(&world, &env, 'a').await;
+        let other = noise(60, 1000);
+        history(&source, &[noise(60, 0), other.clone()]).await;
+        let (bucket, dir) = (bucket(&world, &env, 'b'), Path::new("spool/s-1"));
+        interrupt(&env, &source, &bucket, "s-1", dir).await;
+        let operator = open(&env, bucket.clone(), 'b').await;
+        for one in operator.registered_captures().await.unwrap() {
+            operator.end_capture(one.capture).await.unwrap();
+        }
+        let freed = operator.collect(&CollectOptions::default()).await.unwrap();
+        assert!(freed.freed_packs > 0);
+        let target = open(&env, bucket.clone(), 'b').await;
+        copy_after_all(&source, &target, dir).await;
+        let fresh = open(&env, bucket, 'b').await;
+        check(&fresh, "s-1", &other).await;
+    });
+}
+
 fn noise(count: u32, salt: u64) -> Model {
     (0..count)
         .map(|at| (at, (u64::from(at) + salt) * 2 + 1))

@@ -274,7 +274,7 @@ impl Shared {
                         resumed: true,
                     });
                 }
-                // Its basis went: what it stored is relative to nothing.
+                // Its basis went, or it was given up: what it stored is relative to nothing, or being freed.
                 false => writer.abandon_copy().await?,
             },
             Ok(None) => {}
@@ -322,7 +322,12 @@ impl Shared {
             return Err(VaultError::other("copy", spool_dir.display(), cause));
         }
         let fits = spec.size_bytes == record.size_bytes && spec.own_key == self.own_key;
-        Ok(fits && self.is_basis_there(spec.parent.as_ref()).await?)
+        Ok(fits && self.is_basis_there(spec.parent.as_ref()).await? && !self.has_ended(writer))
+    }
+
+    /// Whether somebody gave the capture up ([`Vault::end_capture`]), as far as the target's log has been read.
+    fn has_ended(&self, writer: &SnapshotWriter) -> bool {
+        self.target_log.state().has_ended(writer.id())
     }
 
     /// The content of a snapshot of the target, and what has become of it by now; `None`: it was never there.
@@ -333,10 +338,10 @@ impl Shared {
 
     /// Whether the target still needs what a copy is relative to, as its commit will demand.
     async fn is_basis_there(&self, parent: Option<&Root>) -> Result<bool> {
+        self.target_log.refresh().await?;
         let Some(parent) = parent else {
             return Ok(true);
         };
-        self.target_log.refresh().await?;
         let is_there = self.target_log.state().needs(parent);
         Ok(is_there)
     }

@@ -194,6 +194,10 @@ impl SnapshotCopy {
             if !is_there && !shared.is_basis_there(writer.spec().parent.as_ref()).await? {
                 return Err(self.stale());
             }
+            if !is_there && shared.has_ended(writer) {
+                let cause = "its capture was given up, perhaps by another node; begin again";
+                return Err(self.stale_because(cause));
+            }
             let draft = RecordDraft {
                 created_ms: self.record.created_ms,
                 parent: self.parent_there().await?,
@@ -225,8 +229,11 @@ impl SnapshotCopy {
     }
 
     fn stale(&self) -> VaultError {
+        self.stale_because("what it is relative to was deleted from the target; begin again")
+    }
+
+    fn stale_because(&self, cause: &str) -> VaultError {
         let subject = format!("snapshot {}", self.request.as_snapshot);
-        let cause = "what it is relative to was deleted from the target; begin again";
         VaultError::new(VaultErrorKind::Stale, "copy", subject, cause)
     }
 
