@@ -163,7 +163,12 @@ impl State {
 
     fn stats(&self, root: &Root) -> SnapshotStats {
         let core = self.core.borrow();
-        let tree_bytes: u64 = self.tree_packs.borrow().values().sum();
+        let tree_bytes: u64 = self
+            .tree_packs
+            .borrow()
+            .values()
+            .map(|pack| pack.object_len)
+            .sum();
         SnapshotStats {
             captured_chunks: self.spec.pending.len(),
             zero_chunks: core.counts.zero,
