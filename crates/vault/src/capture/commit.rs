@@ -106,6 +106,11 @@ impl State {
         let (store, name) = (self.vault.store(), key::snapshot(id));
         let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
         store.put("write snapshot record", &name, vec![object]).await?;
+        if self.spec.own_key {
+            self.vault
+                .check_disk_key(&self.spec.disk, &self.encrypter)
+                .await?;
+        }
         let entry = HeadEntry::Snapshot { id: id.clone(), root };
         let owned_from = draft.owner.map_or_else(|| head.len(), |own| own + 1);
         let refused = Cell::new(VaultErrorKind::Lost);
