@@ -461,11 +461,11 @@ fn a_spool_that_is_damaged_is_begun_again() {
         let models = models(1, 60);
         history(&source, &models).await;
         let dir = Path::new("spool/cp");
+        let theirs = bucket(&world, &env, 'b');
+        interrupt(&env, &source, &theirs, "s-0", dir).await;
+        assert_eq!(keys(&*theirs, "w/").await.len(), 1);
         let copier = DiskCopier::open(&source, &target, &disk("d-1")).await.unwrap();
         let request = CopyRequest::new(snapshot("s-0"));
-        let begun = copier.begin(&request, dir, small()).await.unwrap().unwrap();
-        begun.close().await;
-        drop(begun);
         tidemark_env::fs::write_atomic(&*env.fs, &dir.join("capture"), "nonsense".into())
             .await
             .unwrap();
@@ -473,6 +473,10 @@ fn a_spool_that_is_damaged_is_begun_again() {
         assert!(!begun.is_resumed());
         begun.run().await.unwrap();
         check(&target, "s-0", &models[0]).await;
+        // Nor does what it had stored stay until an operator comes.
+        let freed = target.collect(&CollectOptions::default()).await.unwrap();
+        assert!(freed.freed_packs > 0);
+        assert_eq!(keys(&*theirs, "w/").await, [] as [String; 0]);
     });
 }
 
