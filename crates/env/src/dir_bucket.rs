@@ -33,6 +33,9 @@ use std::time::Duration;
 const TEMPORARY: &str = ".tmp";
 /// The file of [`Fs::lock_dir`]; not an object.
 const LOCK: &str = "lock";
+/// The most that a whole object may have to be read at once, as in an S3 store: a file that somebody has made larger is
+/// damage, and must not take all memory.
+const OBJECT_BYTES_MAX: u64 = 256 << 20;
 /// How long to wait for another handle that is preparing its place.
 const LOCK_RETRY: Duration = Duration::from_millis(1);
 
@@ -222,6 +225,10 @@ impl DirBucket {
     async fn read(&self, path: &Path, range: Option<Range<u64>>) -> io::Result<Bytes> {
         let file = self.fs().open(path, OpenMode::Read).await?;
         let size = file.size().await?;
+        if range.is_none() && size > OBJECT_BYTES_MAX {
+            let why = format!("{size} bytes, and no object has more than {OBJECT_BYTES_MAX}");
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
         let range = range.unwrap_or(0..size);
         if range.start > range.end || range.end > size {
             let why = format!(

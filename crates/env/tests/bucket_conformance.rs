@@ -6,7 +6,7 @@ use bytes::Bytes;
 use common::everywhere;
 use futures_util::future::join_all;
 use tidemark_env::fs::write_atomic;
-use tidemark_env::{Bucket, BucketError, BucketErrorKind, DirBucket, ObjectInfo, Precondition};
+use tidemark_env::{Bucket, BucketError, BucketErrorKind, DirBucket, ObjectInfo, OpenMode, Precondition};
 
 fn body(text: &'static str) -> Vec<Bytes> {
     text.as_bytes().chunks(3).map(Bytes::from_static).collect()
@@ -144,5 +144,25 @@ fn temporary_files_of_the_dead_are_removed_and_of_the_living_kept() {
             let left = env.fs.list(&dir.join(".tmp").join(handle.name)).await.unwrap();
             assert_eq!(left.len(), 1, "only the lock: {left:?}");
         }
+    });
+}
+
+/// A file that somebody has made larger than any object costs an error, not the memory.
+#[test]
+fn what_is_larger_than_any_object_is_not_read_whole() {
+    everywhere(async |env, dir| {
+        let bucket = DirBucket::new(env.clone(), dir.clone());
+        bucket
+            .put("format", body("content"), Precondition::Absent)
+            .await
+            .unwrap();
+        let file = env
+            .fs
+            .open(&dir.join("format"), OpenMode::ReadWrite)
+            .await
+            .unwrap();
+        file.set_size((256 << 20) + 1).await.unwrap();
+        assert_eq!(kind(bucket.get("format").await), BucketErrorKind::Other);
+        assert_eq!(bucket.get_range("format", 0..7).await.unwrap(), "content");
     });
 }

@@ -2,15 +2,17 @@
 //!
 //! `<data>/diskkeys/<disk-id>` is the key as the bucket has it, itself encrypted. What must stay true: it is durable before
 //! the disk exists, so a disk that was made encrypted never captures under another key; it goes, and the bucket's
-//! before it, only when the disk is gone and nothing alive needs what its captures stored.
+//! before it, only when the disk is gone (not: is being made) and nothing alive needs what its captures stored.
 
 use crate::types::{NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use tidemark_env::fs::{create_dir_durable, read_small, write_atomic};
 use tidemark_units::DiskId;
 use tidemark_vault::DiskKey;
+use tokio::sync::OwnedMutexGuard;
 
 impl VaultHost {
     fn disk_keys_dir(&self) -> PathBuf {
@@ -34,7 +36,18 @@ impl VaultHost {
         Err(NodeError::new(NodeErrorKind::Invalid, message))
     }
 
-    /// Gives a disk that is about to be made a key of its own.
+    /// Held by whoever makes the disk, from before its key until the disk is there, and by whoever destroys its key, from
+    /// the look whether the disk is there until the key is gone. One lock per disk: a destruction reads all trees.
+    pub async fn lock_key(&self, disk: &DiskId) -> OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.key_locks.borrow_mut();
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(disk.clone()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// Gives a disk that is about to be made a key of its own. The caller has [`VaultHost::lock_key`].
     pub async fn make_disk_key(&self, disk: &DiskId) -> Result<(), NodeError> {
         let key = self.vault.create_disk_key(disk).await?;
         let (fs, dir) = (&*self.env().fs, self.disk_keys_dir());
@@ -85,19 +98,26 @@ impl VaultHost {
         Ok(())
     }
 
-    /// Destroys the keys of disks that are gone, if nothing that is alive needs them.
+    /// Destroys the keys of disks that are gone, if nothing that is alive needs them; sees to it that the bucket has all
+    /// others.
     pub async fn destroy_idle_disk_keys(&self) -> Result<(), NodeError> {
         let own_keys: BTreeSet<DiskId> = self.own_keys.borrow().clone();
         let fs = &*self.env().fs;
         for disk in own_keys {
+            let _one = self.lock_key(&disk).await;
             let volume = self.config.data_dir.join("volumes").join(disk.as_str());
             // A copy that comes in needs its key before anything is there that says so.
-            if fs.exists(&volume).await? || self.is_copying_disk(&disk) {
+            if self.is_copying_disk(&disk) {
+                continue;
+            }
+            if fs.exists(&volume).await? {
+                self.keep_disk_key(&disk).await;
                 continue;
             }
             if let Err(error) = self.vault.destroy_disk_key(&disk).await {
                 // Usually that something still needs it; the next run asks again.
                 tracing::debug!(%disk, %error, "the key of a disk that is gone stays for now");
+                self.keep_disk_key(&disk).await;
                 continue;
             }
             match fs.remove_file(&self.disk_keys_dir().join(disk.as_str())).await {
@@ -110,5 +130,18 @@ impl VaultHost {
             tracing::info!(%disk, "the key of a disk that is gone is destroyed");
         }
         Ok(())
+    }
+
+    /// Puts a key that is needed back into a bucket that does not have it: one that was put back from an older copy, or
+    /// whose key was being destroyed when this process was killed.
+    async fn keep_disk_key(&self, disk: &DiskId) {
+        let kept = match read_small(&*self.env().fs, &self.disk_keys_dir().join(disk.as_str())).await {
+            Ok(Some(key)) => DiskKey(key),
+            // Nothing to put back; the bucket's is what there is.
+            Ok(None) | Err(_) => return,
+        };
+        if let Err(error) = self.vault.restore_disk_key(disk, &kept).await {
+            tracing::warn!(%disk, %error, "it is not known whether the vault has the disk's key");
+        }
     }
 }

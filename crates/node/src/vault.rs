@@ -40,6 +40,8 @@ pub struct VaultHost {
     pub owned: RefCell<BTreeMap<DiskId, u64>>,
     /// Disks whose captures are under keys of their own.
     pub own_keys: RefCell<BTreeSet<DiskId>>,
+    /// See [`VaultHost::lock_key`].
+    pub key_locks: RefCell<BTreeMap<DiskId, Arc<Mutex<()>>>>,
     /// One change of a group's record at a time.
     pub grouping: Mutex<()>,
     /// A content is adopted, or a volume that is gone released, one at a time: what one says must not undo the other.
@@ -124,6 +126,7 @@ impl VaultHost {
             copies: Copies::default(),
             owned: RefCell::default(),
             own_keys: RefCell::default(),
+            key_locks: RefCell::default(),
             grouping: Mutex::new(()),
             holding: Mutex::new(()),
             voiding: RefCell::default(),

@@ -6,7 +6,7 @@ mod common;
 use common::{config, nbdcopy, snapshot};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use tidemark_node::{MarkRequest, Node, NodeConfig, NodeErrorKind, SnapshotStatus};
+use tidemark_node::{CollectOptions, MarkRequest, Node, NodeConfig, NodeErrorKind, SnapshotStatus};
 use tidemark_units::{DiskId, MIB, SnapshotId};
 use tidemark_vault::Secret;
 
@@ -122,4 +122,27 @@ fn at_once() -> tidemark_node::CollectOptions {
         purge_all: true,
         ..Default::default()
     }
+}
+
+/// Disks are made while the collector runs, which destroys the keys of disks that are gone.
+#[tokio::test]
+async fn a_disk_that_is_being_made_keeps_its_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Node::start(locked(dir.path())).await.unwrap();
+    for count in 1..=30 {
+        let new = disk(&format!("d-{count}"));
+        let making = node.create_encrypted_disk(&new, 64 * MIB, None);
+        let collecting = async {
+            for _ in 0..6 {
+                node.collect(&CollectOptions::default()).await.unwrap();
+            }
+        };
+        let (made, ()) = tokio::join!(making, collecting);
+        made.unwrap();
+        for place in ["vault", "data"] {
+            let keys = files(&dir.path().join(place).join("diskkeys"));
+            assert_eq!(keys.len(), count, "keys in {place}");
+        }
+    }
+    node.shutdown().await;
 }

@@ -9,7 +9,9 @@
 //! 3. Attempts end with the location's retry time; an attempt that has begun is waited for.
 //!
 //! A request that was given up may still arrive later. The same bytes then land again at a key that was
-//! absent or held them; who replaces objects under one key has to live with that (a vault does not).
+//! absent or held them; who replaces objects under one key has to live with that. A vault replaces two kinds, neither of
+//! which decides what content there is: a snapshot's record, when its name or tags change (a late put undoes a later
+//! change there, until the next one), and a boot trace. Of a purged snapshot either means nothing when it comes back.
 
 use crate::client::{Client, Demand, Head};
 use crate::create_only::{self, CreateOnly};

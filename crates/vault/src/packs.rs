@@ -1,7 +1,7 @@
 //! Reading packs as objects: their footers, without any index.
 
 use crate::crypt::{KeyId, key_id_of};
-use crate::error::{Result, VaultError, VaultErrorKind};
+use crate::error::{Result, VaultError};
 use crate::id::PackId;
 use crate::key;
 use crate::pack::{Footer, PackKind};
@@ -16,6 +16,16 @@ const TAIL_READ_BYTES: u64 = 64 * KIB;
 impl Store {
     /// A pack's footer, checked to be the one of that pack in this vault.
     pub(crate) async fn footer(&self, kind: PackKind, pack: PackId) -> Result<Footer> {
+        self.footer_and_key(kind, pack).await.map(|(footer, _)| footer)
+    }
+
+    /// The keys that a pack of an encrypted vault is encrypted under. What says so is believed once it has opened the footer.
+    pub(crate) async fn footer_key(&self, kind: PackKind, pack: PackId) -> Result<Option<KeyId>> {
+        self.footer_and_key(kind, pack).await.map(|(_, key)| key)
+    }
+
+    /// A pack's footer, and the keys that it is encrypted under; `None` in a vault that is not encrypted.
+    async fn footer_and_key(&self, kind: PackKind, pack: PackId) -> Result<(Footer, Option<KeyId>)> {
         let subject: &dyn Display = &format!("pack {pack}");
         let (start, bytes) = self.footer_bytes(kind, pack).await?;
         if let Some(id) = self.crypt.wanted(&bytes) {
@@ -30,16 +40,8 @@ impl Store {
             );
             return Err(VaultError::corrupt("read pack footer", subject, cause));
         }
-        Ok(footer)
-    }
-
-    /// The keys that a encrypted pack says it is encrypted under; `None` if it is not encrypted or not there.
-    pub(crate) async fn footer_key(&self, kind: PackKind, pack: PackId) -> Result<Option<KeyId>> {
-        match self.footer_bytes(kind, pack).await {
-            Ok((_, bytes)) => Ok(key_id_of(&bytes).ok()),
-            Err(error) if error.kind == VaultErrorKind::Missing => Ok(None),
-            Err(error) => Err(error),
-        }
+        let key = self.crypt.is_on().then(|| key_id_of(&bytes).ok()).flatten();
+        Ok((footer, key))
     }
 
     /// Where a pack's footer starts, and its bytes.

@@ -185,6 +185,8 @@ impl Vault {
                     .map(|entry| (entry.id, entry.at)),
             );
         }
+        // Others have started theirs while the leaves were awaited.
+        wanted.truncate(self.ahead_room());
         drop(self.chunks().get_many(&wanted).await);
     }
 }

@@ -3,11 +3,13 @@
 mod common;
 
 use common::*;
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::rc::Rc;
+use std::time::Duration;
 use tidemark_env::sim::Sim;
 use tidemark_env::{Bucket, Env, Precondition};
 use tidemark_vault::{
@@ -459,11 +461,11 @@ fn a_spool_that_is_damaged_is_begun_again() {
         let models = models(1, 60);
         history(&source, &models).await;
         let dir = Path::new("spool/cp");
+        let theirs = bucket(&world, &env, 'b');
+        interrupt(&env, &source, &theirs, "s-0", dir).await;
+        assert_eq!(keys(&*theirs, "w/").await.len(), 1);
         let copier = DiskCopier::open(&source, &target, &disk("d-1")).await.unwrap();
         let request = CopyRequest::new(snapshot("s-0"));
-        let begun = copier.begin(&request, dir, small()).await.unwrap().unwrap();
-        begun.close().await;
-        drop(begun);
         tidemark_env::fs::write_atomic(&*env.fs, &dir.join("capture"), "nonsense".into())
             .await
             .unwrap();
@@ -471,6 +473,10 @@ fn a_spool_that_is_damaged_is_begun_again() {
         assert!(!begun.is_resumed());
         begun.run().await.unwrap();
         check(&target, "s-0", &models[0]).await;
+        // Nor does what it had stored stay until an operator comes.
+        let freed = target.collect(&CollectOptions::default()).await.unwrap();
+        assert!(freed.freed_packs > 0);
+        assert_eq!(keys(&*theirs, "w/").await, [] as [String; 0]);
     });
 }
 
@@ -557,4 +563,124 @@ fn the_source_is_only_read() {
         assert_eq!(listed.len(), 2);
         assert_eq!(*from.puts.borrow(), [] as [String; 0]);
     });
+}
+
+/// Begins a copy and stops it when some of its packs are in the target.
+async fn interrupt(env: &Env, source: &Vault, bucket: &Rc<Bad>, name: &str, dir: &Path) {
+    let target = open(env, bucket.clone(), 'b').await;
+    let copier = DiskCopier::open(source, &target, &disk("d-1")).await.unwrap();
+    let request = CopyRequest::new(snapshot(name));
+    let copy = copier.begin(&request, dir, small()).await.unwrap().unwrap();
+    bucket.latency.set(Duration::from_millis(20));
+    let some_are_there = async {
+        while copy.progress().uploaded_bytes < 8 * 65_536 {
+            env.clock.sleep(Duration::from_millis(1)).await;
+        }
+    };
+    match select(pin!(copy.run()), pin!(some_are_there)).await {
+        Either::Left((done, _)) => panic!("too quick: {done:?}"),
+        Either::Right(_) => {}
+    }
+    copy.close().await;
+    bucket.latency.set(Duration::ZERO);
+}
+
+/// As the command does it: what turns out to be of no use is begun again.
+async fn copy_after_all(source: &Vault, target: &Vault, dir: &Path) -> CopyReport {
+    let copier = DiskCopier::open(source, target, &disk("d-1")).await.unwrap();
+    let request = CopyRequest::new(snapshot("s-1"));
+    for _ in 0..2 {
+        let copy = copier.begin(&request, dir, small()).await.unwrap().unwrap();
+        match copy.run().await {
+            Ok(report) => return report,
+            Err(error) => assert_eq!(error.kind, VaultErrorKind::Stale, "{error}"),
+        }
+        copy.close().await;
+    }
+    panic!("it cannot be copied");
+}
+
+/// Two drives have one vault (`cp -a`). A copy to the first is interrupted, and goes on into the second: in one case with
+/// the drives swapped, in the other after the first was put back as it had been when the copy was half done.
+fn twins(half: bool) {
+    let sim = Sim::new(2 + u64::from(half));
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let source = vault(&world, &env, 'a').await;
+        let one = noise(60, 0);
+        let other = noise(60, 1000);
+        history(&source, &[one, other.clone()]).await;
+        let (first, second) = (bucket(&world, &env, 'b'), bucket(&world, &env, 'c'));
+        let target = open(&env, first.clone(), 'b').await;
+        let copier = DiskCopier::open(&source, &target, &disk("d-1")).await.unwrap();
+        copy(&copier, "s-0", Path::new("spool/s-0")).await.unwrap();
+        let dir = Path::new("spool/s-1");
+        if half {
+            interrupt(&env, &source, &first, "s-1", dir).await;
+        }
+        for (key, body) in objects(&first).await {
+            second.put(&key, vec![body], Precondition::None).await.unwrap();
+        }
+        if half {
+            // One pack more than the state that is put back has.
+            let packs = keys(&*second, "packs/").await;
+            let theirs = objects(&first).await;
+            let latest = first
+                .puts
+                .borrow()
+                .iter()
+                .rev()
+                .find(|key| key.starts_with("packs/"))
+                .cloned();
+            let latest = latest.unwrap();
+            assert!(packs.contains(&latest) && theirs.contains_key(&latest));
+            second.delete(&latest).await.unwrap();
+        } else {
+            interrupt(&env, &source, &first, "s-1", dir).await;
+        }
+        let target = open(&env, second.clone(), 'b').await;
+        copy_after_all(&source, &target, dir).await;
+        let fresh = open(&env, second, 'b').await;
+        check(&fresh, "s-1", &other).await;
+    });
+}
+
+#[test]
+fn a_copy_that_goes_on_in_another_vault_of_the_same_id_sends_everything() {
+    twins(false);
+}
+
+#[test]
+fn a_copy_that_goes_on_in_a_vault_that_was_put_back_sends_what_it_lacks() {
+    twins(true);
+}
+
+/// An operator says that whoever made the copy is gone (`gc --forget-node`), and is wrong.
+#[test]
+fn a_copy_whose_capture_was_ended_begins_again() {
+    let sim = Sim::new(8);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let source = vault(&world, &env, 'a').await;
+        let other = noise(60, 1000);
+        history(&source, &[noise(60, 0), other.clone()]).await;
+        let (bucket, dir) = (bucket(&world, &env, 'b'), Path::new("spool/s-1"));
+        interrupt(&env, &source, &bucket, "s-1", dir).await;
+        let operator = open(&env, bucket.clone(), 'b').await;
+        for one in operator.registered_captures().await.unwrap() {
+            operator.end_capture(one.capture).await.unwrap();
+        }
+        let freed = operator.collect(&CollectOptions::default()).await.unwrap();
+        assert!(freed.freed_packs > 0);
+        let target = open(&env, bucket.clone(), 'b').await;
+        copy_after_all(&source, &target, dir).await;
+        let fresh = open(&env, bucket, 'b').await;
+        check(&fresh, "s-1", &other).await;
+    });
+}
+
+fn noise(count: u32, salt: u64) -> Model {
+    (0..count)
+        .map(|at| (at, (u64::from(at) + salt) * 2 + 1))
+        .collect()
 }

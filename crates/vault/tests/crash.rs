@@ -381,3 +381,90 @@ fn put_waits_for_the_spool_quota() {
         assert!(bucket.describe().contains("bad days"));
     });
 }
+
+/// A vault is put back as it was before a capture, whose spool goes on: what it had sent is not there.
+#[test]
+fn a_capture_that_goes_on_in_a_vault_that_was_put_back_is_refused() {
+    for seed in [2, 3, ENCRYPTED + 2] {
+        let sim = Sim::new(seed);
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let vault = bucket.create_vault(&env).await.unwrap();
+            let before = objects(&bucket).await;
+            let all: Vec<u32> = (0..60).collect();
+            let dir = Path::new("spool/s-1");
+            let next = spec("s-1", "d-1", CHUNKS, None, &all);
+            let writer = SnapshotWriter::begin(&vault, dir, next, small()).await.unwrap();
+            for at in &all {
+                writer
+                    .put(*at, chunk(Some(u64::from(*at) * 2 + 1)))
+                    .await
+                    .unwrap();
+            }
+            writer.seal().await.unwrap();
+            while writer.progress().spool_bytes > 0 {
+                env.clock.sleep(Duration::from_millis(5)).await;
+            }
+            writer.close().await;
+            drop(writer);
+            for key in keys(&*bucket, "").await {
+                if !before.contains_key(&key) {
+                    bucket.delete(&key).await.unwrap();
+                }
+            }
+            let vault = bucket.open_vault(&env).await.unwrap();
+            let writer = SnapshotWriter::resume(&vault, dir, small())
+                .await
+                .unwrap()
+                .unwrap();
+            let refused = writer.finish(draft()).await.unwrap_err();
+            assert_eq!(refused.kind, VaultErrorKind::Stale, "{refused}");
+            assert!(vault.snapshots().await.unwrap().is_empty());
+            writer.abandon().await.unwrap();
+            assert!(!env.fs.exists(dir).await.unwrap());
+        });
+    }
+}
+
+/// The bucket goes away in the middle of a commit, which is tried again.
+#[test]
+fn what_a_snapshot_is_said_to_have_cost_is_what_stays_of_it() {
+    let sim = Sim::new(2);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let bucket = Bad::new(&world, &env);
+        let vault = bucket.create_vault(&env).await.unwrap();
+        let all: Vec<u32> = (0..60).collect();
+        let next = spec("s-1", "d-1", CHUNKS, None, &all);
+        let writer = SnapshotWriter::begin(&vault, Path::new("spool/s-1"), next, small())
+            .await
+            .unwrap();
+        for at in &all {
+            writer
+                .put(*at, chunk(Some(u64::from(*at) * 2 + 1)))
+                .await
+                .unwrap();
+        }
+        bucket.latency.set(Duration::from_millis(10));
+        let (watched, clock) = (bucket.clone(), env.clock.clone());
+        env.spawn(async move {
+            let has_tree = |puts: &Vec<String>| puts.iter().any(|key| key.starts_with("nodes/"));
+            while !has_tree(&watched.puts.borrow()) {
+                clock.sleep(Duration::from_millis(1)).await;
+            }
+            watched.down.set(true);
+        });
+        let busy = writer.finish(draft()).await.unwrap_err();
+        assert_eq!(busy.kind, VaultErrorKind::Busy, "{busy}");
+        bucket.down.set(false);
+        let done = writer.finish(draft()).await.unwrap();
+        vault.collect(&CollectOptions::default()).await.unwrap();
+        let mut stored = 0;
+        for prefix in ["packs/", "nodes/"] {
+            let listed = bucket.list(prefix).await.unwrap();
+            stored += listed.iter().map(|object| object.bytes).sum::<u64>();
+        }
+        assert_eq!(done.stats.stored_bytes, stored);
+    });
+}

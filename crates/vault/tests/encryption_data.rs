@@ -5,14 +5,18 @@ mod common;
 use bytes::Bytes;
 use common::locked::*;
 use common::*;
+use futures_util::future::join;
+use std::cell::RefCell;
+use std::ops::Range;
 use std::path::Path;
 use std::rc::Rc;
-use tidemark_env::Env;
+use std::time::Duration;
 use tidemark_env::sim::Sim;
+use tidemark_env::{Bucket, BucketError, Env, LocalFuture, ObjectInfo, Precondition};
 use tidemark_units::CHUNK_BYTES;
 use tidemark_vault::{
-    Chunk, CollectOptions, DiskKey, Reader, RecordDraft, Result, Root, Sample, Secret, SnapshotWriter,
-    VaultError, VaultErrorKind,
+    CaptureSpec, Chunk, CollectOptions, DiskKey, Reader, RecordDraft, Result, Root, Sample, Secret,
+    SnapshotWriter, Vault, VaultError, VaultErrorKind,
 };
 
 /// Two disks whose every part would be known again, each with a snapshot; the second has a key of its own.
@@ -291,5 +295,210 @@ fn a_disks_key_goes_with_its_content_and_not_before() {
         assert_eq!(bytes.len() as u64, CHUNK_BYTES);
         vault.collect(&CollectOptions::default()).await.unwrap();
         assert_eq!(keys(&*bucket, "packs/").await, [] as [String; 0]);
+    });
+}
+
+fn own_spec(name: &str, of: &str, chunks: u32, parent: Option<Root>, pending: &[u32]) -> CaptureSpec {
+    CaptureSpec {
+        own_key: true,
+        ..spec(name, of, chunks, parent, pending)
+    }
+}
+
+/// A disk's key is destroyed (its snapshots are gone) while somebody makes a snapshot under it: `vault cp`, say.
+#[test]
+fn a_key_is_not_destroyed_under_a_capture_that_is_committed() {
+    let (mut whole, mut refused) = (0, 0);
+    for wait in (0..3000).step_by(60) {
+        let sim = Sim::new(ENCRYPTED + wait);
+        let world = sim.clone();
+        let committed = sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let node = bucket.create_vault(&env).await.unwrap();
+            let all: Vec<u32> = (0..40).collect();
+            let model: Model = all.iter().map(|at| (*at, u64::from(*at) * 2 + 1)).collect();
+            // Another disk, so that the look at all that is needed takes its time.
+            let other = spec("s-y", "y", 100, None, &all);
+            capture(&node, Path::new("spool/y"), other, &model).await.unwrap();
+            node.create_disk_key(&disk("x")).await.unwrap();
+            let copier = bucket.open_vault(&env).await.unwrap();
+            bucket.latency.set(Duration::from_millis(20));
+            let of = disk("x");
+            let copying = async {
+                env.clock.sleep(Duration::from_millis(wait)).await;
+                copier.create_disk_key(&of).await.unwrap();
+                let spec = own_spec("s-x", "x", 100, None, &all);
+                let next = model.iter().map(|(at, seed)| (*at, seed + 1000)).collect();
+                capture(&copier, Path::new("spool/x"), spec, &next).await
+            };
+            let (_, done) = join(node.destroy_disk_key(&of), copying).await;
+            bucket.latency.set(Duration::ZERO);
+            let fresh = bucket.open_vault(&env).await.unwrap();
+            match done {
+                Ok(done) => {
+                    let report = fresh.verify(&done.root, Sample::All).await.unwrap();
+                    assert!(report.damage.is_empty(), "after {wait} ms: {:?}", report.damage);
+                    true
+                }
+                Err(error) => {
+                    assert_eq!(error.kind, VaultErrorKind::Stale, "after {wait} ms: {error}");
+                    assert!(fresh.snapshot(&snapshot("s-x")).await.is_err());
+                    false
+                }
+            }
+        });
+        match committed {
+            true => whole += 1,
+            false => refused += 1,
+        }
+    }
+    assert!(whole > 0 && refused > 0, "{whole} whole, {refused} refused");
+}
+
+/// A bucket in which another node's collector comes at the first question for the size of a pack.
+struct Visited {
+    inner: Rc<Bad>,
+    other: RefCell<Option<Vault>>,
+}
+
+type Answer<'a, T> = LocalFuture<'a, std::result::Result<T, BucketError>>;
+
+impl Bucket for Visited {
+    fn put(&self, key: &str, body: Vec<Bytes>, pre: Precondition) -> Answer<'_, ()> {
+        self.inner.put(key, body, pre)
+    }
+
+    fn get(&self, key: &str) -> Answer<'_, Bytes> {
+        self.inner.get(key)
+    }
+
+    fn get_range(&self, key: &str, range: Range<u64>) -> Answer<'_, Bytes> {
+        self.inner.get_range(key, range)
+    }
+
+    fn size(&self, key: &str) -> Answer<'_, u64> {
+        let key = key.to_owned();
+        Box::pin(async move {
+            let other = self.other.borrow_mut().take();
+            if let Some(other) = other {
+                let report = other.collect(&CollectOptions::default()).await.unwrap();
+                assert!(report.repacked_packs > 0, "{report:?}");
+            }
+            self.inner.size(&key).await
+        })
+    }
+
+    fn list(&self, prefix: &str) -> Answer<'_, Vec<ObjectInfo>> {
+        self.inner.list(prefix)
+    }
+
+    fn delete(&self, key: &str) -> Answer<'_, ()> {
+        self.inner.delete(key)
+    }
+
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+}
+
+/// What of a disk's packs another disk needs is rewritten between the look at what is needed and the look at its packs;
+/// or one of those packs is damaged where nothing but its key proves it.
+#[test]
+fn a_key_stays_while_it_is_not_known_that_nothing_needs_it() {
+    for rewritten in [true, false] {
+        let seed = ENCRYPTED + 1;
+        let sim = Sim::new(seed);
+        let world = sim.clone();
+        sim.run(|env| async move {
+            let bucket = Bad::new(&world, &env);
+            let visited = Rc::new(Visited {
+                inner: bucket.clone(),
+                other: RefCell::default(),
+            });
+            let vault = Vault::create_with(&env, visited.clone(), options(seed))
+                .await
+                .unwrap();
+            let model: Model = (0..40).map(|at| (at * 7, u64::from(at) + 11)).collect();
+            let all: Vec<u32> = model.keys().copied().collect();
+            vault.create_disk_key(&disk("x")).await.unwrap();
+            let first = own_spec("s-x", "x", 300, None, &all);
+            let root = capture(&vault, Path::new("spool/1"), first, &model)
+                .await
+                .unwrap()
+                .root;
+            // A clone that overwrites all but one chunk.
+            vault.adopt(&disk("y"), &[], &snapshot("s-x")).await.unwrap();
+            let clone: Model = model
+                .iter()
+                .map(|(at, seed)| (*at, if *at == 0 { *seed } else { seed + 1000 }))
+                .collect();
+            let next = spec("s-y", "y", 300, Some(root), &all[1..]);
+            let kept = capture(&vault, Path::new("spool/2"), next, &clone)
+                .await
+                .unwrap()
+                .root;
+            vault.release(&disk("y")).await.unwrap();
+            vault
+                .delete_snapshot(&disk("x"), &snapshot("s-x"), None)
+                .await
+                .unwrap();
+            let no_repack = CollectOptions {
+                purge_all: true,
+                repack_percent: 0,
+                ..CollectOptions::default()
+            };
+            vault.collect(&no_repack).await.unwrap();
+            assert!(vault.destroy_disk_key(&disk("x")).await.is_err(), "needed");
+            if rewritten {
+                *visited.other.borrow_mut() = Some(bucket.open_vault(&env).await.unwrap());
+            } else {
+                // The first byte of the footer's box: the key that it says it is under.
+                for key in keys(&*bucket, "packs/").await {
+                    let mut pack = bucket.get(&key).await.unwrap().to_vec();
+                    let len = u32::from_le_bytes(*pack.last_chunk().unwrap()) as usize;
+                    let at = pack.len() - len;
+                    pack[at] ^= 1;
+                    replace(&bucket, &key, pack).await;
+                }
+            }
+            let refused = vault.destroy_disk_key(&disk("x")).await;
+            assert!(refused.is_err(), "rewritten {rewritten}");
+            let fresh = bucket.open_vault(&env).await.unwrap();
+            assert!(fresh.disk_key(&disk("x")).await.unwrap().is_some());
+            if rewritten {
+                assert_holds(&fresh, kept, &clone, "the clone").await;
+            }
+        });
+    }
+}
+
+/// A vault that was put back from an older copy may lack the key of a disk that goes on: its node has it, too.
+#[test]
+fn a_key_that_was_kept_is_put_back() {
+    let seed = ENCRYPTED + 2;
+    let sim = Sim::new(seed);
+    let world = sim.clone();
+    sim.run(|env| async move {
+        let bucket = Bad::new(&world, &env);
+        let vault = bucket.create_vault(&env).await.unwrap();
+        let kept = vault.create_disk_key(&disk("x")).await.unwrap();
+        let name = keys(&*bucket, "diskkeys/").await.remove(0);
+        bucket.delete(&name).await.unwrap();
+        let model: Model = [(0, 3), (1, 5)].into();
+        let next = || own_spec("s-x", "x", 100, None, &[0, 1]);
+        let refused = capture(&vault, Path::new("spool/1"), next(), &model).await;
+        expect_error(refused, VaultErrorKind::Stale, &["disk x", "key"]);
+        vault.restore_disk_key(&disk("x"), &kept).await.unwrap();
+        vault.restore_disk_key(&disk("x"), &kept).await.unwrap();
+        let done = capture(&vault, Path::new("spool/2"), next(), &model)
+            .await
+            .unwrap();
+        let fresh = bucket.open_vault(&env).await.unwrap();
+        assert_holds(&fresh, done.root, &model, "s-x").await;
+        expect_error(
+            vault.restore_disk_key(&disk("y"), &kept).await,
+            VaultErrorKind::Corrupt,
+            &["does not decrypt"],
+        );
     });
 }

@@ -55,6 +55,7 @@ mod tests {
             access_key: "k".into(),
             identity,
             source: None,
+            region: None,
         };
         let answer = answer(&caller);
         (answer.arn, answer.principal_id, answer.identity_type)

@@ -309,8 +309,8 @@ impl Work<'_> {
             }
             match left.abandon_copy().await {
                 Ok(()) => {}
-                // It was committed, and only the spool had stayed.
-                Err(error) if error.kind == VaultErrorKind::Other => self.env.fs.remove_dir_all(&dir).await?,
+                // It was committed, and only the spool had stayed; now it is gone.
+                Err(error) if error.kind == VaultErrorKind::Other => {}
                 Err(error) => note(&format!("note: {} stays for now: {error}", dir.display()))?,
             }
         }

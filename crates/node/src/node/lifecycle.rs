@@ -91,10 +91,15 @@ impl Node {
                 return Ok(()); // made before a crash
             }
             host.forget_release(&named).await?;
-            if encrypted {
-                host.refuse_without_encryption(&named)?;
-                host.make_disk_key(&named).await?;
-            }
+            let _key = match encrypted {
+                true => {
+                    host.refuse_without_encryption(&named)?;
+                    let lock = host.lock_key(&named).await;
+                    host.make_disk_key(&named).await?;
+                    Some(lock)
+                }
+                false => None,
+            };
             let making = async {
                 if fs.exists(&half).await? {
                     fs.remove_dir_all(&half).await?;

@@ -3,10 +3,10 @@
 //! Only nodes above a pending chunk are made (and, when the disk changed its size, those at its edge);
 //! all others are the parent's. Leaves are made in windows, so that at most a window's entries are in
 //! memory; of a finished leaf only its reference stays. A tree pack that is full is uploaded and
-//! remembered in the spool: after a crash its leaves are not made again.
+//! remembered in the spool: after a crash, or when the commit is tried again, its leaves are not made again.
 
 use super::spool::leaves_of;
-use super::state::State;
+use super::state::{State, TreePack};
 use crate::codec::{self, Codec};
 use crate::crypt::{BoxNonce, Encrypter, Naming, encrypt_stored};
 use crate::error::{Result, VaultError};
@@ -41,6 +41,11 @@ impl State {
         let parent = self.spec.parent.unwrap_or(Root::zeros(self.spec.size_bytes));
         let root = Root::zeros(self.spec.size_bytes);
         let chunks = root.chunk_count();
+        for pack in self.tree_packs.borrow_mut().values_mut() {
+            if !pack.remembered {
+                pack.object_len = 0;
+            }
+        }
         let mut builder = Builder {
             state: self,
             parent,
@@ -51,7 +56,7 @@ impl State {
         for number in 1..root.depth() {
             level = builder.inner(number, level).await?;
         }
-        builder.close().await?;
+        builder.close(false).await?;
         let top = match level.get(&0) {
             Some(top) => *top,
             // Nothing was touched: the parent's tree, which is as deep.
@@ -275,8 +280,7 @@ impl Builder<'_> {
         };
         let at = open.store(node.id.0, kind, node.codec, node.stored);
         if open.is_full() {
-            let (pack, footer) = self.close().await?.expect("a full pack is open");
-            self.state.spool.remember_tree(pack, footer).await?;
+            self.close(true).await?;
         }
         Ok(NodeRef {
             id: node.id,
@@ -285,17 +289,26 @@ impl Builder<'_> {
         })
     }
 
-    /// Uploads the open tree pack, if there is one.
-    async fn close(&mut self) -> Result<Option<(PackId, Bytes)>> {
+    /// Uploads the open tree pack, if there is one, and has the spool remember it if that is worth it.
+    async fn close(&mut self, remember: bool) -> Result<()> {
         let Some(open) = self.open.take() else {
-            return Ok(None);
+            return Ok(());
         };
         let id = open.id();
-        let (_, body) = self.state.closed(open).await;
+        let (footer, body) = self.state.closed(open).await;
         self.state.put_pack(PackKind::Tree, id, &body).await?;
-        let bytes = body.iter().map(|piece| piece.len() as u64).sum();
-        self.state.tree_packs.borrow_mut().insert(id, bytes);
-        Ok(Some((id, body.last().cloned().unwrap_or_default())))
+        let object_len = body.iter().map(|piece| piece.len() as u64).sum();
+        let pack = TreePack {
+            object_len,
+            remembered: false,
+        };
+        self.state.tree_packs.borrow_mut().insert(id, pack);
+        if remember {
+            let bytes = body.last().cloned().unwrap_or_default();
+            self.state.spool.remember_tree(id, bytes).await?;
+            self.state.note_tree(&footer, object_len);
+        }
+        Ok(())
     }
 }
 

@@ -85,6 +85,7 @@ impl State {
         }
         self.until(|core| core.packs.values().all(|pack| pack.uploaded))
             .await?;
+        self.find_sent_before().await?;
         let root = self.build().await?;
         if let Some(copy) = copy {
             copy.check(&root)?;
@@ -105,6 +106,11 @@ impl State {
         let (store, name) = (self.vault.store(), key::snapshot(id));
         let object = store.encrypted(BoxKind::Record, &name, record.encode()?);
         store.put("write snapshot record", &name, vec![object]).await?;
+        if self.spec.own_key {
+            self.vault
+                .check_disk_key(&self.spec.disk, &self.encrypter)
+                .await?;
+        }
         let entry = HeadEntry::Snapshot {
             id: id.clone(),
             root,
@@ -166,7 +172,12 @@ impl State {
 
     fn stats(&self, root: &Root) -> SnapshotStats {
         let core = self.core.borrow();
-        let tree_bytes: u64 = self.tree_packs.borrow().values().sum();
+        let tree_bytes: u64 = self
+            .tree_packs
+            .borrow()
+            .values()
+            .map(|pack| pack.object_len)
+            .sum();
         SnapshotStats {
             captured_chunks: self.spec.pending.len(),
             zero_chunks: core.counts.zero,
@@ -193,6 +204,8 @@ impl State {
         // Without the head log nobody knows whether a finish got through: the packs stay for the collector.
         let fenced = self.fence().await;
         if matches!(fenced, Ok(false)) {
+            // All that the spool has is in the bucket, and what of it is needed the collector knows.
+            self.tidy().await;
             return Err(VaultError::other(
                 "abandon capture",
                 self.subject(),
@@ -207,14 +220,15 @@ impl State {
         Ok(())
     }
 
-    /// Makes sure that the snapshot can never be committed; `false` when it is.
+    /// Makes sure that the snapshot can never be committed; `false` when it was. One that was deleted since counts: it may
+    /// be brought back, and later snapshots may be relative to it.
     ///
     /// A finish that was given up, in this life or in an earlier one, may still have its head entry on the way to the
     /// bucket, to land after we looked. An entry of our own takes its place.
     async fn fence(&self) -> Result<bool> {
         let (id, capture) = (&self.spec.snapshot, self.spool.capture);
         let (head, store) = (self.vault.head_log(&self.spec.disk).await?, self.vault.store());
-        let is_committed = || matches!(head.snapshot(id), Some((_, Stage::Exists)));
+        let was_committed = || head.snapshot(id).is_some();
         // It is registered before anything is put, but for a record that needs no pack.
         let begun = self.registered.get()
             || store.registered(capture).await?.is_some()
@@ -230,7 +244,7 @@ impl State {
                 Err(Refusal::Failed(error)) => return Err(error),
             }
         }
-        Ok(!is_committed())
+        Ok(!was_committed())
     }
 
     /// Best effort: what stays is found by the collector.

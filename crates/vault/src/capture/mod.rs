@@ -12,7 +12,8 @@
 //! directory, and nothing that is in the bucket already is sent again, except what was being sent;
 //! (4) the root depends on the taken chunks and the parent only, so a repeated finish commits the same
 //! content; (5) no pack is put into the bucket before the capture is registered there ([`register`]);
-//! (6) a file `*.pack` or `*.foot` is whole: damage in one is told, never dropped silently.
+//! (6) a file `*.pack` or `*.foot` is whole: damage in one is told, never dropped silently; (7) what an earlier process
+//! has put into the bucket is committed only after it was seen there: the spool may be older or newer than the bucket.
 //!
 //! Memory: a batch or two per core, [`CaptureOptions::upload_width`] packs, a bounded index of chunks.
 
@@ -271,7 +272,8 @@ impl SnapshotWriter {
     }
 
     /// Waits for the last uploads, builds the tree and commits. All pending chunks must have been put.
-    /// May be called again after an error of kind Busy; the snapshot that it makes is the same. When
+    /// May be called again after an error of kind Busy; the snapshot that it makes is the same. After one of kind Stale it
+    /// has to be abandoned: what it is relative to, or what it stored before, is not in the vault any more. When
     /// it is there already (a crash came between the commit and its answer) that is the answer.
     pub async fn finish(&self, draft: RecordDraft) -> Result<Committed> {
         self.0.finish(draft, None).await
@@ -283,7 +285,8 @@ impl SnapshotWriter {
     }
 
     /// Gives the capture up: removes the spool, and from the bucket what this capture put there as far
-    /// as that is possible now. Fails if the snapshot was committed.
+    /// as that is possible now. Fails if the snapshot was committed, whatever became of
+    /// it since ([`crate::VaultErrorKind::Other`]): then only the spool goes.
     pub async fn abandon(&self) -> Result<()> {
         self.0.abandon(false).await
     }

@@ -4,21 +4,28 @@
 //! that ends it ([`crate::head::HeadEntry::End`]). While it is there, packs named after the capture are nobody's garbage.
 //! One that is left behind is removed by a collector once the head log says that its capture has ended; without such an
 //! entry it stays, and so do its packs: whoever lost the spool ends the capture ([`Vault::end_capture`]).
+//!
+//! So a capture that goes on, of which something was put before, finds itself registered. If it does not, it has ended, or
+//! this is not the bucket that the spool knows: put back from an older copy, or another copy of the vault. What it had put
+//! is gone then, or will be, and with it the chunks that it had taken.
 
 use super::state::State;
 use crate::crypt::BoxKind;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::{HeadEntry, Refusal};
 use crate::id::CaptureId;
-use crate::vault::{Store, Vault};
+use crate::vault::{Store, Vault, back_off};
 use crate::{key, text};
 use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
 use serde::{Deserialize, Serialize};
 use tidemark_env::mutant;
 use tidemark_units::{DiskId, SnapshotId};
 
 const KIND: &str = "writer";
 const VERSION: u32 = 1;
+/// Packs looked for at the same time.
+const WIDTH: usize = 16;
 
 /// A capture that is registered in the bucket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,10 +70,68 @@ impl State {
             node: self.vault.node().to_owned(),
         })?;
         let (store, name) = (self.vault.store(), key::capture(capture));
+        if !self.sent_before.borrow().is_empty() && !self.is_there_patiently(&name).await? {
+            return Err(self.is_elsewhere("it is not registered there any more"));
+        }
         let object = store.encrypted(BoxKind::Capture, &name, plain);
         self.put_patiently("register capture", &name, &[object]).await?;
         self.registered.set(true);
         Ok(())
+    }
+
+    /// Whether the bucket has an object; waits for the answer as long as the capture lives.
+    async fn is_there_patiently(&self, key: &str) -> Result<bool> {
+        let mut tries = 0;
+        loop {
+            let found = self.vault.store().get_opt("find capture", key).await;
+            let error = match found {
+                Err(error) if error.kind == VaultErrorKind::Busy => error,
+                found => return Ok(found?.is_some()),
+            };
+            tries += 1;
+            self.core.borrow_mut().upload_trouble = Some(error.to_string());
+            self.pause(back_off(self.vault.env(), tries)).await;
+            self.check()?;
+        }
+    }
+
+    /// Looks whether the bucket has every pack that the spool says it has. Registered alone is not enough: the bucket may
+    /// have been put back as it was in the middle of the capture.
+    pub(super) async fn find_sent_before(&self) -> Result<()> {
+        let sent = self.sent_before.borrow().clone();
+        if sent.is_empty() {
+            return Ok(());
+        }
+        self.register().await?;
+        let looks = sent.into_iter().map(|sent| async move {
+            let key = key::pack(sent.kind, sent.pack);
+            match self.vault.store().size("find pack", &key).await {
+                Ok(size) if size == sent.object_len => Ok(()),
+                Ok(size) => {
+                    let cause = format!("pack {} has {size} bytes, not {}", sent.pack, sent.object_len);
+                    Err(self.is_elsewhere(&cause))
+                }
+                Err(error) if error.kind == VaultErrorKind::Missing => {
+                    Err(self.is_elsewhere(&format!("pack {} is not there", sent.pack)))
+                }
+                Err(error) => Err(error),
+            }
+        });
+        let mut looks = stream::iter(looks).buffer_unordered(WIDTH);
+        while let Some(found) = looks.next().await {
+            found?;
+        }
+        self.sent_before.borrow_mut().clear();
+        Ok(())
+    }
+
+    fn is_elsewhere(&self, found: &str) -> VaultError {
+        let cause = format!(
+            "the bucket does not have what this capture had put into it ({found}): it was put back from an older copy, or is \
+             another copy of the vault, or somebody gave the capture up"
+        );
+        let subject = format!("capture {}", self.spool.capture);
+        VaultError::new(VaultErrorKind::Stale, "go on with capture", subject, cause)
     }
 
     /// After the capture's end is in the head log. One that stays is removed by a collector.

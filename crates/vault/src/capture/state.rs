@@ -30,6 +30,23 @@ pub(super) struct SealedPack {
     pub(super) leaves: RoaringBitmap,
 }
 
+/// A tree pack of this capture that is in the bucket.
+#[derive(Clone, Copy)]
+pub(super) struct TreePack {
+    /// 0 for one of an attempt that failed, which the snapshot does not use: a collector frees it.
+    pub(super) object_len: u64,
+    /// Whether the spool remembers it: then later attempts use its leaves.
+    pub(super) remembered: bool,
+}
+
+/// A pack that an earlier process has put into the bucket, as the spool says.
+#[derive(Clone, Copy)]
+pub(super) struct SentBefore {
+    pub(super) kind: PackKind,
+    pub(super) pack: PackId,
+    pub(super) object_len: u64,
+}
+
 /// What the sealed packs' rows add up to.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Counts {
@@ -125,13 +142,15 @@ pub(super) struct State {
     pub(super) options: CaptureOptions,
     pub(super) core: RefCell<Core>,
     pub(super) signal: Signal,
-    /// Leaves in tree packs that are in the bucket already, and those packs' bytes.
+    /// Leaves in tree packs that the spool remembers, and all tree packs.
     pub(super) built_leaves: RefCell<HashMap<u32, NodeRef>>,
-    pub(super) tree_packs: RefCell<HashMap<PackId, u64>>,
+    pub(super) tree_packs: RefCell<HashMap<PackId, TreePack>>,
     /// Set while `finish` runs: a second one at the same time is a mistake.
     pub(super) finishing: Cell<bool>,
     /// Whether this process has registered it.
     pub(super) registered: Cell<bool>,
+    /// Found in the spool, and not looked for in the bucket yet.
+    pub(super) sent_before: RefCell<Vec<SentBefore>>,
 }
 
 impl State {
@@ -155,6 +174,7 @@ impl State {
             tree_packs: RefCell::default(),
             finishing: Cell::new(false),
             registered: Cell::new(false),
+            sent_before: RefCell::default(),
         });
         for pack in packs {
             state.adopt(pack)?;
@@ -168,30 +188,15 @@ impl State {
 
     fn adopt(&self, pack: SpooledPack) -> Result<()> {
         let id = pack.footer.pack;
+        if pack.uploaded && pack.footer.has_body() {
+            self.sent_before.borrow_mut().push(SentBefore {
+                kind: pack.footer.kind,
+                pack: id,
+                object_len: pack.object_len,
+            });
+        }
         if pack.footer.kind == PackKind::Tree {
-            let mut leaves = self.built_leaves.borrow_mut();
-            for entry in &pack.footer.entries {
-                if let (
-                    EntryKind::Node {
-                        level: 0,
-                        position,
-                        chunks,
-                    },
-                    Some(at),
-                ) = (entry.kind, entry.at)
-                {
-                    let id = crate::id::NodeId(entry.id);
-                    leaves.insert(
-                        position,
-                        NodeRef {
-                            id,
-                            chunks: chunks.into(),
-                            at,
-                        },
-                    );
-                }
-            }
-            self.tree_packs.borrow_mut().insert(id, pack.object_len);
+            self.note_tree(&pack.footer, pack.object_len);
             return Ok(());
         }
         let chunks = chunks_of_rows(&pack.footer, &self.spec.pending);
@@ -205,6 +210,31 @@ impl State {
         }
         core.note_sealed(&pack.footer, chunks, pack.object_len, pack.uploaded);
         Ok(())
+    }
+
+    /// Takes in a tree pack that is in the bucket and that the spool remembers: its leaves are final.
+    pub(super) fn note_tree(&self, footer: &Footer, object_len: u64) {
+        let mut leaves = self.built_leaves.borrow_mut();
+        for entry in &footer.entries {
+            let EntryKind::Node {
+                level: 0,
+                position,
+                chunks,
+            } = entry.kind
+            else {
+                continue;
+            };
+            if let Some(at) = entry.at {
+                let id = crate::id::NodeId(entry.id);
+                let chunks = chunks.into();
+                leaves.insert(position, NodeRef { id, chunks, at });
+            }
+        }
+        let remembered = TreePack {
+            object_len,
+            remembered: true,
+        };
+        self.tree_packs.borrow_mut().insert(footer.pack, remembered);
     }
 
     /// The error that ended the work, or that it was stopped.

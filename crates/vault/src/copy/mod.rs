@@ -20,9 +20,10 @@ mod run;
 
 pub use run::{CopyProgress, CopyReport, SnapshotCopy};
 
-use crate::capture::{CaptureOptions, SnapshotWriter};
+use crate::capture::{CaptureOptions, SnapshotWriter, spool_packs};
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::head::{HeadLog, Stage};
+use crate::id::{CaptureId, PackId};
 use crate::record::{Origin, SnapshotRecord};
 use crate::tree::Root;
 use crate::vault::Vault;
@@ -30,7 +31,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use names::{Name, Names, same_names};
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::rc::Rc;
 use tidemark_units::{DiskId, SnapshotId};
@@ -195,7 +196,7 @@ async fn known(vault: &Vault, log: &HeadLog, with_origins: bool) -> Result<Vec<K
     stream::iter(live)
         .map(|(id, root)| async move {
             let origin = match with_origins {
-                true => origin_of(vault, &id).await?,
+                true => origin_of(vault, log.disk(), &id, &root).await?,
                 false => None,
             };
             let names = Names::of(vault, &root, origin.as_ref());
@@ -206,10 +207,12 @@ async fn known(vault: &Vault, log: &HeadLog, with_origins: bool) -> Result<Vec<K
         .await
 }
 
-/// A record that cannot be read makes a snapshot unknown here, nothing worse: its own copy will say what is wrong.
-async fn origin_of(vault: &Vault, id: &SnapshotId) -> Result<Option<Origin>> {
+/// Where a snapshot was captured. A record that cannot be read, or is about something else than the head log says, makes a
+/// snapshot unknown here, nothing worse: its own copy will say what is wrong.
+async fn origin_of(vault: &Vault, disk: &DiskId, id: &SnapshotId, root: &Root) -> Result<Option<Origin>> {
+    let is_its_own = |record: &SnapshotRecord| record.disk == *disk && record.root.same_content(root);
     match vault.record(id).await {
-        Ok(record) => Ok(record.and_then(|record| record.origin)),
+        Ok(record) => Ok(record.filter(is_its_own).and_then(|record| record.origin)),
         Err(error) if matches!(error.kind, VaultErrorKind::Busy | VaultErrorKind::Denied) => Err(error),
         Err(_) => Ok(None),
     }
@@ -247,7 +250,7 @@ impl Shared {
         };
         let origin = match self.same_names {
             true => None,
-            false => origin_of(&self.to, &request.as_snapshot).await?,
+            false => origin_of(&self.to, &self.disk, &request.as_snapshot, &root).await?,
         };
         let names = Names::of(&self.to, &root, origin.as_ref());
         Ok(match names.meet(&wanted.names) {
@@ -274,13 +277,14 @@ impl Shared {
                         resumed: true,
                     });
                 }
-                // Its basis went: what it stored is relative to nothing.
+                // Its basis went, or it was given up: what it stored is relative to nothing, or being freed.
                 false => writer.abandon_copy().await?,
             },
             Ok(None) => {}
             // Unlike a capture's, all that it holds can be had again.
             Err(error) if matches!(error.kind, VaultErrorKind::Corrupt | VaultErrorKind::Missing) => {
                 tracing::warn!(%error, "the spool of a copy cannot be used; beginning again");
+                self.end_captures_of(spool_dir).await?;
                 self.remove_spool(spool_dir).await?;
             }
             Err(error) => return Err(error),
@@ -322,7 +326,12 @@ impl Shared {
             return Err(VaultError::other("copy", spool_dir.display(), cause));
         }
         let fits = spec.size_bytes == record.size_bytes && spec.own_key == self.own_key;
-        Ok(fits && self.is_basis_there(spec.parent.as_ref()).await?)
+        Ok(fits && self.is_basis_there(spec.parent.as_ref()).await? && !self.has_ended(writer))
+    }
+
+    /// Whether somebody gave the capture up ([`Vault::end_capture`]), as far as the target's log has been read.
+    fn has_ended(&self, writer: &SnapshotWriter) -> bool {
+        self.target_log.state().has_ended(writer.id())
     }
 
     /// The content of a snapshot of the target, and what has become of it by now; `None`: it was never there.
@@ -333,10 +342,10 @@ impl Shared {
 
     /// Whether the target still needs what a copy is relative to, as its commit will demand.
     async fn is_basis_there(&self, parent: Option<&Root>) -> Result<bool> {
+        self.target_log.refresh().await?;
         let Some(parent) = parent else {
             return Ok(true);
         };
-        self.target_log.refresh().await?;
         let is_there = self.target_log.state().needs(parent);
         Ok(is_there)
     }
@@ -419,6 +428,21 @@ impl Shared {
             pending.remove_range(end..);
         }
         Ok(pending)
+    }
+
+    /// Ends the capture that a spool cannot go on with: its packs say which it was. Otherwise what it has put into the
+    /// target would stay until an operator says that whoever made it is gone.
+    async fn end_captures_of(&self, dir: &Path) -> Result<()> {
+        let packs = spool_packs(self.to.env(), dir).await?;
+        let captures: BTreeSet<CaptureId> = packs.iter().map(PackId::capture).collect();
+        for capture in captures {
+            match self.to.end_capture(capture).await {
+                Err(error) if error.kind == VaultErrorKind::Busy => return Err(error),
+                Err(error) => tracing::warn!(%capture, %error, "what a copy has stored stays for now"),
+                Ok(()) => {}
+            }
+        }
+        Ok(())
     }
 
     async fn remove_spool(&self, dir: &Path) -> Result<()> {

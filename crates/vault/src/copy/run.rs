@@ -111,13 +111,18 @@ impl SnapshotCopy {
     }
 
     /// Copies and commits. After an error the spool is there to go on with, unless what it holds is of no use. An
-    /// error of kind [`VaultErrorKind::Stale`]: the basis was deleted meanwhile; begin again.
+    /// error of kind [`VaultErrorKind::Stale`]: the basis was deleted meanwhile, or the target does not have what an
+    /// earlier run had stored there; begin again.
     pub async fn run(&self) -> Result<CopyReport> {
-        self.copy_chunks().await?;
-        match self.commit().await {
+        let committed = match self.copy_chunks().await {
+            Ok(()) => self.commit().await,
+            Err(error) if error.kind == VaultErrorKind::Stale => Err(error),
+            Err(error) => return Err(error),
+        };
+        match committed {
             Ok(made_by_another) => self.confirm(made_by_another).await,
-            // What was stored is not what the source has: gone on with, it would be refused again and again.
-            Err(error) if error.kind == VaultErrorKind::Corrupt => {
+            // Gone on with, what was stored would be refused again and again.
+            Err(error) if matches!(error.kind, VaultErrorKind::Corrupt | VaultErrorKind::Stale) => {
                 if let Err(left) = self.abandon().await {
                     tracing::warn!(error = %left, "what is left of a copy that was refused stays");
                 }
@@ -189,6 +194,10 @@ impl SnapshotCopy {
             if !is_there && !shared.is_basis_there(writer.spec().parent.as_ref()).await? {
                 return Err(self.stale());
             }
+            if !is_there && shared.has_ended(writer) {
+                let cause = "its capture was given up, perhaps by another node; begin again";
+                return Err(self.stale_because(cause));
+            }
             let draft = RecordDraft {
                 created_ms: self.record.created_ms,
                 parent: self.parent_there().await?,
@@ -208,7 +217,6 @@ impl SnapshotCopy {
                 }
                 // Somebody appended in between; if it was this snapshot, the next look finds it.
                 Err(error) if error.kind == VaultErrorKind::Lost && losses < LOSSES_MAX => losses += 1,
-                Err(error) if error.kind == VaultErrorKind::Stale => return Err(self.stale()),
                 // It went while its tree was read.
                 Err(error) if error.kind == VaultErrorKind::Missing => {
                     let is_there = shared.is_basis_there(writer.spec().parent.as_ref()).await?;
@@ -221,8 +229,11 @@ impl SnapshotCopy {
     }
 
     fn stale(&self) -> VaultError {
+        self.stale_because("what it is relative to was deleted from the target; begin again")
+    }
+
+    fn stale_because(&self, cause: &str) -> VaultError {
         let subject = format!("snapshot {}", self.request.as_snapshot);
-        let cause = "what it is relative to was deleted from the target; begin again";
         VaultError::new(VaultErrorKind::Stale, "copy", subject, cause)
     }
 

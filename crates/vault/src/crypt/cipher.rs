@@ -111,6 +111,13 @@ impl CipherKeys {
         self.id
     }
 
+    /// Whether what one encrypts the other decrypts.
+    pub(super) fn is_same(&self, other: &CipherKeys) -> bool {
+        self.id == other.id
+            && self.data.bytes() == other.data.bytes()
+            && self.metadata.bytes() == other.metadata.bytes()
+    }
+
     fn key(&self, kind: BoxKind, name: &[u8]) -> Key {
         let base = match kind {
             BoxKind::Chunk | BoxKind::Node => &self.data,

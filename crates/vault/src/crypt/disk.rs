@@ -3,10 +3,20 @@
 //! The disk's key is random and lies in the bucket encrypted under the vault's metadata key, at a name made from the disk's
 //! id. Every box names the keys that it is encrypted under, so that a clone's tree may point into another disk's packs.
 //! Invariant: a disk's key is destroyed only when nothing that is alive needs it.
+//!
+//! ```text
+//! a capture under it     registered -> packs -> the key is still there -> head entry -> not registered any more
+//! its destruction        what is needed, read in full -> deleted -> registered? committed since? -> put back, or gone
+//! ```
+//! Packs under a disk's key come from captures of that disk alone, so only those can come to need it after the look. One
+//! that finds the key before it is deleted was registered by then, and is seen after the deletion: as registered, or in
+//! the head log. One that looks later does not find it, and is not committed. Whoever keeps the key beside the disk puts
+//! it back ([`Vault::restore_disk_key`]) if a destruction was cut off in between.
 
 use super::Encrypter;
 use super::cipher::{BoxKind, CipherKeys, KeyId, nonce};
 use super::secret::{KEY_BYTES, Key};
+use crate::capture::RegisteredCapture;
 use crate::error::{Result, VaultError, VaultErrorKind};
 use crate::key;
 use crate::vault::{PutIfAbsent, Store, Vault};
@@ -153,29 +163,100 @@ impl Vault {
         })
     }
 
+    /// Puts a disk's key back that was kept beside it, if the vault has none.
+    pub async fn restore_disk_key(&self, disk: &DiskId, kept: &DiskKey) -> Result<()> {
+        let step = "restore disk key";
+        let id = self.keyring(step)?.disk_key_id(disk);
+        let name = key::disk_key(id);
+        if self.store().get_opt(step, &name).await?.is_some() {
+            return Ok(());
+        }
+        self.store().take_disk_key(id, &kept.0)?;
+        self.store()
+            .put_if_absent(step, &name, kept.0.clone())
+            .await
+            .map(drop)
+    }
+
+    /// Refuses a commit under a disk's key that is not in the bucket, or is another by now.
+    pub(crate) async fn check_disk_key(&self, disk: &DiskId, under: &Encrypter) -> Result<()> {
+        let step = "read disk key";
+        let id = self.keyring(step)?.disk_key_id(disk);
+        let found = self.store().get_opt(step, &key::disk_key(id)).await?;
+        let found = found
+            .map(|object| self.store().take_disk_key(id, &object))
+            .transpose()?;
+        let is_ours = match (&found, under) {
+            (Some((_, keys)), Some(under)) => keys.is_same(under),
+            _ => false,
+        };
+        if is_ours {
+            return Ok(());
+        }
+        let cause = "the disk's own key, which this was encrypted under, was destroyed meanwhile";
+        Err(VaultError::new(
+            VaultErrorKind::Stale,
+            step,
+            format!("disk {disk}"),
+            cause,
+        ))
+    }
+
     /// Destroys a disk's key: what its captures stored can never be read again, master key or not. Refused while a
-    /// snapshot of any disk, deleted but not purged ones too, a capture under way or a volume needs a part of it. Again is fine.
+    /// snapshot of any disk, deleted but not purged ones too, a capture under way or a volume needs a part of it, and while
+    /// that cannot be found out. Again is fine.
     pub async fn destroy_disk_key(&self, disk: &DiskId) -> Result<()> {
         let step = "destroy disk key";
+        let refused = |cause: String| VaultError::other(step, format!("disk {disk}"), cause);
         let keys = self.keyring(step)?;
-        let id = keys.disk_key_id(disk);
-        // The cheap question first; the other one reads all trees.
+        let (id, store) = (keys.disk_key_id(disk), self.store());
+        // The cheap questions first; the other one reads all trees.
+        if let Some(cause) = self.why_keep_disk_key(disk).await? {
+            return Err(refused(cause));
+        }
+        let seen = self.known_head_log(disk).len();
+        for (kind, pack) in self.needed_packs().await? {
+            // One that went meanwhile was freed or rewritten: what has become of its content the next look finds.
+            if store.footer_key(kind, pack).await? == Some(id) {
+                let cause =
+                    format!("pack {pack} is encrypted under it and still needed; delete what needs it first");
+                return Err(refused(cause));
+            }
+        }
+        let name = key::disk_key(id);
+        let object = store.get_opt(step, &name).await?;
+        store.delete(step, &name).await?;
+        let why_keep = match self.why_keep_disk_key(disk).await {
+            Ok(None) if self.known_head_log(disk).commits_since(seen) => {
+                Ok(Some("a snapshot of the disk was made meanwhile".to_owned()))
+            }
+            found => found,
+        };
+        if let Ok(None) = why_keep {
+            keys.forget_disk(id);
+            return Ok(());
+        }
+        if let Some(object) = object {
+            store.put_if_absent(step, &name, object).await?;
+        }
+        Err(match why_keep {
+            Ok(cause) => refused(cause.unwrap_or_default()),
+            Err(error) => error,
+        })
+    }
+
+    /// What there is of the disk itself. Captures first: one that ends in between is in the log.
+    async fn why_keep_disk_key(&self, disk: &DiskId) -> Result<Option<String>> {
+        let captures = self.registered_captures().await?;
         let log = self.head_log(disk).await?;
         let own = log.state().live().len() + log.state().deleted().len();
         if own > 0 {
-            let cause = format!("{own} snapshots of the disk are still there");
-            return Err(VaultError::other(step, format!("disk {disk}"), cause));
+            return Ok(Some(format!("{own} snapshots of the disk are still there")));
         }
-        for (kind, pack) in self.needed_packs().await? {
-            let used = self.store().footer_key(kind, pack).await?;
-            if used == Some(id) {
-                let cause =
-                    format!("pack {pack} is encrypted under it and still needed; delete what needs it first");
-                return Err(VaultError::other(step, format!("disk {disk}"), cause));
-            }
-        }
-        self.store().delete(step, &key::disk_key(id)).await?;
-        keys.forget_disk(id);
-        Ok(())
+        let is_over = |one: &RegisteredCapture| {
+            log.state().has_ended(one.capture) || log.snapshot(&one.snapshot).is_some()
+        };
+        let under_way = captures.iter().find(|one| &one.disk == disk && !is_over(one));
+        Ok(under_way.map(|one| format!("snapshot {} of the disk is being made", one.snapshot)))
     }
 }
