@@ -22,7 +22,6 @@ CREATE TABLE ram_users (
 CREATE TABLE ram_roles (
     id            TEXT   NOT NULL PRIMARY KEY,
     account       TEXT   NOT NULL,
-    region        TEXT   NOT NULL,
     name          TEXT   NOT NULL,
     description   TEXT   NOT NULL,
     trust         TEXT   NOT NULL,
@@ -74,6 +73,7 @@ CREATE TABLE events (
     id            TEXT   NOT NULL PRIMARY KEY,
     ordinal       BIGINT NOT NULL UNIQUE,
     account       TEXT   NOT NULL,
+    region        TEXT   NOT NULL,
     name          TEXT   NOT NULL,
     level         TEXT   NOT NULL,
     resource_type TEXT   NOT NULL,

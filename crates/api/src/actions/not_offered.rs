@@ -41,10 +41,6 @@ const ALL: &[NotOffered] = &[
         "CloneDisks",
         "a disk is made from a snapshot, which takes an instant: CreateSnapshot, then CreateDisk with SnapshotId",
     ),
-    unsupported(
-        "ModifyDiskSpec",
-        "a category is a label that is chosen when a disk is made; one engine serves them all",
-    ),
     unsupported("ModifyInstanceSpec", "there is one instance type"),
     unsupported("ModifyInstanceVpcAttribute", NO_NETWORK),
     unsupported("GetInstanceConsoleOutput", NOT_RUN),

@@ -400,3 +400,41 @@ async fn jobs_are_listed_oldest_first_until_finished() {
     })
     .await;
 }
+
+/// Every row type names columns that its table has.
+#[tokio::test]
+async fn row_types_are_as_their_tables() {
+    use super::{
+        events, groups, images, instances, keys, locks, policies, ram, regions, tasks, usage, webhooks,
+    };
+    on_fresh(|t| -> Result<(), StoreError> {
+        macro_rules! readable {
+            ($($row:ty),* $(,)?) => { $( <$row>::select(t, "LIMIT 0", &[])?; )* };
+        }
+        readable!(
+            DiskRow,
+            SnapshotRow,
+            events::EventRow,
+            groups::GroupRow,
+            images::ImageDiskRow,
+            images::ImageRow,
+            instances::InstanceRow,
+            jobs::JobRow,
+            keys::KeyRow,
+            keys::SessionRow,
+            locks::LockRow,
+            policies::AppliedRow,
+            policies::PolicyRow,
+            policies::RunRow,
+            ram::PolicyRow,
+            ram::RoleRow,
+            ram::UserRow,
+            regions::RegionRow,
+            tasks::TaskRow,
+            usage::UsageRow,
+            webhooks::WebhookRow,
+        );
+        Ok(())
+    })
+    .await;
+}
