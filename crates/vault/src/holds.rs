@@ -104,7 +104,11 @@ impl Vault {
             let why_not = |log: &HeadLog| {
                 let state = log.state();
                 let is_kept = |root: &Root| *root == record.root || state.needs(root);
-                let has_all = state.held_by(self.node()).iter().all(|root| kept.contains(root));
+                let held = state.held_by(self.node());
+                // Zeros need no keeping, and are not among what is kept.
+                let has_all = held
+                    .iter()
+                    .all(|root| root.top().is_none() || kept.contains(root));
                 (!has_all || !kept.iter().all(is_kept)).then(String::new)
             };
             match log.append_unless(entry, why_not).await {

@@ -189,6 +189,38 @@ fn adopting_does_not_bring_garbage_back() {
     });
 }
 
+/// A volume whose last snapshot was of an empty disk adopts another content all the same.
+#[test]
+fn adopting_after_a_snapshot_of_zeros_comes_to_an_end() {
+    let sim = Sim::new(6);
+    let bucket = SimBucket::new(&sim);
+    sim.run(|env| async move {
+        let vault = Vault::create(&env, bucket.client_of_run()).await.unwrap();
+        let log = vault.head_log(&disk("d-1")).await.unwrap();
+        log.claim(vault.node(), 1).await.unwrap();
+        capture(
+            &vault,
+            Path::new("spool/1"),
+            spec("s-1", "d-1", 300, None, &[]),
+            &Model::new(),
+        )
+        .await
+        .unwrap();
+        let one: Model = [(3, 7)].into();
+        let root = capture(
+            &vault,
+            Path::new("spool/2"),
+            spec("s-2", "d-2", 300, None, &[3]),
+            &one,
+        )
+        .await
+        .unwrap()
+        .root;
+        vault.adopt(&disk("d-1"), &[], &snapshot("s-2")).await.unwrap();
+        assert!(log.state().needs(&root));
+    });
+}
+
 #[test]
 fn a_damaged_forward_is_told_of() {
     let sim = Sim::new(9);

@@ -34,6 +34,9 @@ const TELLING: &[(&str, &str)] = &[
     ("InstanceType", "tidemark.external"),
     ("ResourceType", "snapshot"),
     ("NextToken", ""),
+    ("timePoints", "[\"3\"]"),
+    ("repeatWeekdays", "[\"1\"]"),
+    ("retentionDays", "30"),
 ];
 
 /// Values to try, the one to show first.
