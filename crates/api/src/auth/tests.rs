@@ -223,7 +223,10 @@ fn a_nonce_is_no_longer_than_any_client_makes_one() {
     let long = "n".repeat(129);
     for id in ["testid", "nobody"] {
         let said = send(id, &long);
-        assert!(said.starts_with("400 InvalidParameter") && !said.contains(&long), "{said}");
+        assert!(
+            said.starts_with("400 InvalidParameter") && !said.contains(&long),
+            "{said}"
+        );
     }
 }
 

@@ -40,8 +40,7 @@ pub(super) async fn check(
         &hash,
     );
     let string_to_sign = v3::string_to_sign(&canonical);
-    let right =
-        claimed_hash == hash && v3::verify(&key.secret, &string_to_sign, &authorization.signature);
+    let right = claimed_hash == hash && v3::verify(&key.secret, &string_to_sign, &authorization.signature);
     if !right {
         return Err(mismatch(&format!(
             "{string_to_sign}\nserver canonical request is:{canonical}"
