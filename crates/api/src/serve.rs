@@ -157,9 +157,10 @@ async fn act(
     })?;
     let verified = auth::check(&state.control, now, &request).await?;
     known.store(true, Ordering::Relaxed);
+    // Not before: V1 signs both spellings.
+    let params = request.params.one_region();
     let caller = Caller {
-        // Clients add their profile's RegionId to everything; an action's own `regionId` says more.
-        region: request.params.text("regionId"),
+        region: params.text("RegionId"),
         source,
         ..state.control.caller(&verified.key)
     };
@@ -169,14 +170,7 @@ async fn act(
         .throttle
         .admit(Instant::now(), &caller.account, action.name)?;
     let named = (action.service(), action.name);
-    let call = Call::new(
-        &state.control,
-        named,
-        &caller,
-        &request.params,
-        &request.host,
-        reply,
-    );
+    let call = Call::new(&state.control, named, &caller, &params, &request.host, reply);
     action.perform(call).await
 }
 
