@@ -16,6 +16,7 @@ use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, Identity};
 use std::collections::BTreeMap;
 use tidemark_ecs::ram::condition::{Facts, Tags, request_tags};
+use tidemark_ecs::ram::policies::SYSTEM;
 use tidemark_ecs::ram::policy::{Question, Verdict};
 use tidemark_ecs::{ApiError, Params};
 
@@ -90,6 +91,8 @@ pub(crate) enum Target {
     Tagged(&'static [Ids]),
     /// A user, role or policy whose name a parameter gives; all of them where it is empty.
     Ram(&'static str, &'static str),
+    /// The policy that `PolicyType` and `PolicyName` name: those that come with the service are `system`'s.
+    AnyPolicy,
     /// The user that `UserName` names, or the caller.
     Own,
     /// The parameter is the resource's full name.
@@ -323,6 +326,16 @@ impl Named<'_> {
                 let name = Some(*parameter).filter(|name| !name.is_empty());
                 let name = name.and_then(|name| self.params.get(name)).unwrap_or("*");
                 one(self.plain(&format!("{kind}/{name}")))
+            }
+            Target::AnyPolicy => {
+                let rest = format!("policy/{}", self.params.get("PolicyName").unwrap_or("*"));
+                match self.params.get("PolicyType") {
+                    Some(SYSTEM) => one(Resource {
+                        name: format!("acs:ram::system:{rest}"),
+                        ..self.plain(&rest)
+                    }),
+                    _ => one(self.plain(&rest)),
+                }
             }
             Target::Own => {
                 let own = self.caller.identity.user_name();

@@ -5,8 +5,8 @@
 
 use super::Ids::{Json, Members, Repeat, Text};
 use super::Target::{
-    self, All, AllBy, Anywhere, Everything, Everywhere, Filtered, Given, If, New, NewBeside, NewIn, Own, Ram,
-    Tagged,
+    self, All, AllBy, AnyPolicy, Anywhere, Everything, Everywhere, Filtered, Given, If, New, NewBeside,
+    NewIn, Own, Ram, Tagged,
 };
 
 /// An action and its resources: the caller must be allowed to do it to all of them.
@@ -138,8 +138,8 @@ pub(super) const ROWS: &[Row] = rows! {
     "DescribeEvents" => Anywhere("event");
     "DescribeWebhooks" => Everywhere("webhook");
     // Users, keys, roles, policies.
-    "AttachPolicyToRole" => ROLE, POLICY;
-    "AttachPolicyToUser" => USER, POLICY;
+    "AttachPolicyToRole" => ROLE, AnyPolicy;
+    "AttachPolicyToUser" => USER, AnyPolicy;
     "CreateAccessKey" => Own;
     "CreatePolicy" => POLICY;
     "CreatePolicyVersion" => POLICY;
@@ -149,10 +149,10 @@ pub(super) const ROWS: &[Row] = rows! {
     "DeletePolicy" => POLICY;
     "DeleteRole" => ROLE;
     "DeleteUser" => USER;
-    "DetachPolicyFromRole" => ROLE, POLICY;
-    "DetachPolicyFromUser" => USER, POLICY;
+    "DetachPolicyFromRole" => ROLE, AnyPolicy;
+    "DetachPolicyFromUser" => USER, AnyPolicy;
     "GetAccessKeyLastUsed" => Own;
-    "GetPolicy" => POLICY;
+    "GetPolicy" => AnyPolicy;
     "GetRole" => ROLE;
     "GetUser" => USER;
     "ListAccessKeys" => Own;

@@ -107,7 +107,8 @@ async fn documents_and_requests() {
 async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
     let world = World::new().await;
     let statements = r#"{"Effect":"Allow","Action":"ram:*AccessKey*","Resource":"acs:ram::*:user/self"},
-        {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"acs:ram::*:role/backup"}"#;
+        {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"acs:ram::*:role/backup"},
+        {"Effect":"Allow","Action":["ram:*Policy*"],"Resource":["acs:ram::*:user/*","acs:ram::1000000000000001:policy/*"]}"#;
     let own = world.user("self", statements).await;
     for (service, action, query, expected) in [
         ("ram", "CreateAccessKey", "", Ok(())),
@@ -125,6 +126,19 @@ async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
             "UserName=self&PolicyName=a&PolicyType=System",
             Err(()),
         ),
+        (
+            "ram",
+            "AttachPolicyToUser",
+            "UserName=self&PolicyName=AdministratorAccess&PolicyType=System",
+            Err(()),
+        ),
+        (
+            "ram",
+            "AttachPolicyToUser",
+            "UserName=self&PolicyName=a&PolicyType=Custom",
+            Ok(()),
+        ),
+        ("ram", "DeletePolicy", "PolicyName=a&PolicyType=System", Ok(())),
         ("ram", "ListUsers", "", Err(())),
         ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/backup", Ok(())),
         ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/admin", Err(())),
