@@ -161,6 +161,20 @@ async fn what_a_receiver_answers_is_told_to_nobody() {
         !shown.contains("internals") && !shown.contains("500") && !shown.contains(&hook.secret),
         "{shown}"
     );
+    assert!(
+        !shown.contains("/hook"),
+        "a receiver's path may be its secret: {shown}"
+    );
+    // Nor whether anybody is there at all.
+    call!(world, create_webhook, "Url=http://127.0.0.1:1/").expect("made");
+    make(&world, [2]).await;
+    let errors = async || {
+        let mut hooks = call!(world, describe_webhooks, "").expect("listed").webhooks;
+        hooks.retain(|hook| !hook.last_error.is_empty());
+        let same = hooks.iter().all(|hook| hook.last_error == hooks[0].last_error);
+        format!("{} {same}", hooks.len())
+    };
+    world.eventually(errors, "both failed", "2 true").await;
 }
 
 #[tokio::test]
