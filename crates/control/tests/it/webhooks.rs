@@ -233,3 +233,28 @@ async fn refusals() {
     call!(world, delete_webhook, "WebhookId={hook}").expect("deleted");
     call!(world, create_webhook, "{url}").expect("there is room again");
 }
+
+/// Who makes themselves be told of everything is seen by those who are told already.
+#[tokio::test]
+async fn who_is_told_is_an_event_for_the_others() {
+    let world = World::new().await;
+    let receiver = Receiver::new(&[GOOD]).await;
+    call!(world, create_webhook, "Url={}", receiver.url).expect("made");
+    let other = call!(
+        world,
+        create_webhook,
+        "Url={}&EventName.1=User:Created",
+        receiver.url
+    )
+    .expect("made")
+    .webhook_id;
+    call!(world, delete_webhook, "WebhookId={other}").expect("deleted");
+    let names = async || {
+        let of = |came: Came| came.event()["name"].as_str().expect("a name").to_owned();
+        receiver.came().into_iter().map(of).collect::<Vec<_>>().join(" ")
+    };
+    world
+        .eventually(names, "the events", "Webhook:Created Webhook:Deleted")
+        .await;
+    assert!(receiver.about()[0].ends_with(&format!(":webhook/{other}")));
+}
