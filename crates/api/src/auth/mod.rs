@@ -150,10 +150,15 @@ fn check_token(key: &AccessKey, now: Timestamp, token: Option<&str>) -> Result<(
     }
 }
 
+/// Whether it does no harm to answer it once more. What an instance is told when it starts often holds passwords.
+fn may_be_said_again(action: &str) -> bool {
+    only_reads(action) && action != "DescribeUserData"
+}
+
 /// A nonce of a request that changes something is synced; one that only reads can be sent again after a power cut, and
 /// then says once more what it said (decision 75).
 async fn use_up(keys: &impl Keys, claim: &Claim, action: Option<&str>) -> Result<(), ApiError> {
-    let synced = !action.is_some_and(only_reads);
+    let synced = !action.is_some_and(may_be_said_again);
     if keys.use_nonce(&claim.access_key_id, &claim.nonce, synced).await? {
         return Ok(());
     }

@@ -418,3 +418,15 @@ fn temporary_keys_come_with_their_token_until_they_end() {
         "the signature comes first: {said}"
     );
 }
+
+#[test]
+fn what_changes_something_or_shows_secrets_is_never_answered_twice() {
+    for (action, expected) in [
+        ("DescribeDisks", true),
+        ("ListUsers", true),
+        ("DeleteDisk", false),
+        ("DescribeUserData", false),
+    ] {
+        assert_eq!(may_be_said_again(action), expected, "{action}");
+    }
+}

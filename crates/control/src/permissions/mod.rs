@@ -436,8 +436,10 @@ mod tests {
         for row in ROWS {
             for target in row.on {
                 let written = match target {
-                    Target::Given(_, ways) | Target::Filtered(_, ways) | Target::If(_, ways) => *ways,
-                    Target::Tagged(ways) => *ways,
+                    Target::Given(_, ways)
+                    | Target::Filtered(_, ways)
+                    | Target::If(_, ways)
+                    | Target::Tagged(ways) => *ways,
                     _ => continue,
                 };
                 for way in written {
