@@ -14,15 +14,19 @@ use axum::routing::{any, get};
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 use tidemark_control::{Caller, Clock, Control};
-use tidemark_ecs::{ApiError, sign};
+use tidemark_ecs::ApiError;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 /// Requests with a body that are read and worked on at once: with the largest body, what they can hold. Clients put
 /// all parameters into the query, so few have one.
 const BODIES_MAX: usize = 128;
+
+/// Most characters of a refusal that are written down.
+const LOGGED_MOST: usize = 300;
 
 /// What every request can reach.
 #[derive(Clone, Debug)]
@@ -87,12 +91,14 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
     let format = request::format(&parts.headers, query, read.as_deref().unwrap_or_default());
     let span = tracing::info_span!("request", %request_id);
     let id = request_id.clone();
+    let known = Arc::new(AtomicBool::new(false));
+    let is_known = Arc::clone(&known);
     let task = async move {
         let reply = Reply {
             format,
             request_id: &id,
         };
-        act(&state, &parts, read?, source, reply).await
+        act(&state, &parts, read?, source, &is_known, reply).await
     };
     let outcome = to_its_end(task.instrument(span.clone())).await;
     let elapsed_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -105,17 +111,22 @@ async fn api(State(state): State<ApiState>, request: Request<Body>) -> Response<
             if error.is_server_fault() {
                 tracing::error!(parent: &span, elapsed_us, %error, "failed");
             } else {
-                tracing::info!(parent: &span, elapsed_us, error = %for_log(&error), "refused");
+                tracing::info!(parent: &span, elapsed_us, error = %for_log(&error, known.load(Ordering::Relaxed)), "refused");
             }
             answer::refusal(format, &error, &request_id, &host)
         }
     }
 }
 
-/// An error as it may be written down. What was signed is the caller's, who may have put a password or a token in it.
-fn for_log(error: &ApiError) -> String {
-    match error.message.split_once(sign::MISMATCH) {
-        Some(_) => format!("{} ({}): {}…", error.code, error.status, sign::MISMATCH),
+/// A refusal as it may be written down. While nobody knows who asks, it is their text in any length, and may hold what
+/// they did not mean to send: a secret in the place of its id, a token in what was signed.
+fn for_log(error: &ApiError, known: bool) -> String {
+    let brief = format!("{} ({})", error.code, error.status);
+    if !known {
+        return brief;
+    }
+    match error.message.char_indices().nth(LOGGED_MOST) {
+        Some((end, _)) => format!("{brief}: {}…", &error.message[..end]),
         None => error.to_string(),
     }
 }
@@ -130,12 +141,13 @@ async fn to_its_end(
     })
 }
 
-/// Decode, authenticate, dispatch, render.
+/// Decode, authenticate, dispatch, render. `known` is set once the signature is right.
 async fn act(
     state: &ApiState,
     parts: &Parts,
     body: Bytes,
     source: Option<IpAddr>,
+    known: &AtomicBool,
     reply: Reply<'_>,
 ) -> Result<String, ApiError> {
     let request = Incoming::new(parts, body)?;
@@ -144,9 +156,11 @@ async fn act(
         ApiError::internal()
     })?;
     let verified = auth::check(&state.control, now, &request).await?;
+    known.store(true, Ordering::Relaxed);
+    // Not before: V1 signs both spellings.
+    let params = request.params.one_region();
     let caller = Caller {
-        // Clients add their profile's RegionId to everything; an action's own `regionId` says more.
-        region: request.params.text("regionId"),
+        region: params.text("RegionId"),
         source,
         ..state.control.caller(&verified.key)
     };
@@ -156,14 +170,7 @@ async fn act(
         .throttle
         .admit(Instant::now(), &caller.account, action.name)?;
     let named = (action.service(), action.name);
-    let call = Call::new(
-        &state.control,
-        named,
-        &caller,
-        &request.params,
-        &request.host,
-        reply,
-    );
+    let call = Call::new(&state.control, named, &caller, &params, &request.host, reply);
     action.perform(call).await
 }
 
@@ -199,15 +206,20 @@ mod tests {
     }
 
     #[test]
-    fn what_was_signed_is_not_written_down() {
-        let told = ApiError::new(
-            400,
-            "SignatureDoesNotMatch",
-            format!("{}POST&%2F&SecurityToken%3Dhush", sign::MISMATCH),
-        );
-        assert!(!for_log(&told).contains("hush") && for_log(&told).contains("SignatureDoesNotMatch"));
-        let other = ApiError::disk_not_found("d-1");
-        assert_eq!(for_log(&other), other.to_string());
+    fn what_strangers_send_is_not_written_down_and_nothing_at_any_length() {
+        let told = |code: &'static str, message: String| ApiError::new(400, code, message);
+        for error in [
+            told("SignatureDoesNotMatch", "POST&%2F&SecurityToken%3Dhush".into()),
+            told("InvalidAccessKeyId.NotFound", "\"hush\" does not exist".into()),
+        ] {
+            let written = for_log(&error, false);
+            assert_eq!(written, format!("{} (400)", error.code));
+        }
+        let short = ApiError::disk_not_found("d-1");
+        assert_eq!(for_log(&short, true), short.to_string());
+        let long = told("InvalidParameter", "é".repeat(5000));
+        let written = for_log(&long, true);
+        assert!(written.starts_with("InvalidParameter (400): é") && written.chars().count() < 340);
     }
 
     #[test]

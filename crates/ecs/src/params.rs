@@ -56,6 +56,16 @@ impl Params {
         Self { watcher, ..self }
     }
 
+    /// With one region for all who ask, whichever way they spell it. V1 clients add their profile's `RegionId` to every
+    /// request; `regionId` is only sent where an action has it, so it says more. An empty one says nothing. Without this,
+    /// permissions could be looked at in one region and the action done in the other.
+    pub fn one_region(mut self) -> Self {
+        if let Some(own) = self.values.remove("regionId").filter(|own| !own.is_empty()) {
+            self.values.insert("RegionId".to_owned(), own);
+        }
+        self
+    }
+
     fn saw(&self, name: &str, kind: impl FnOnce() -> Kind) {
         self.watcher.saw(&self.prefix, name, kind);
     }
@@ -385,6 +395,26 @@ mod tests {
         let p = params(&[("regionId", "own"), ("RegionId", "common")]);
         assert_eq!(p.get("regionId"), Some("own"));
         assert_eq!(p.get("RegionId"), Some("common"));
+    }
+
+    #[test]
+    fn both_spellings_of_the_region_are_one() {
+        for (pairs, expected) in [
+            (&[("regionId", "own"), ("RegionId", "common")][..], Some("own")),
+            (&[("regionId", ""), ("RegionId", "common")], Some("common")),
+            (&[("regionId", "own"), ("RegionId", "")], Some("own")),
+            (&[("regionId", "own")], Some("own")),
+            (&[("RegionId", "common")], Some("common")),
+            (&[("regionId", "")], None),
+            (&[], None),
+        ] {
+            let p = params(pairs).one_region();
+            assert_eq!(
+                (p.get("RegionId"), p.get("regionId")),
+                (expected, expected),
+                "{pairs:?}"
+            );
+        }
     }
 
     #[test]

@@ -19,6 +19,9 @@ use tidemark_ecs::{ApiError, sign, time};
 /// How far a timestamp may be off, either side.
 const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
+/// Longest nonce, in bytes: clients send 32 hex digits or a UUID.
+const NONCE_BYTES_MAX: usize = 128;
+
 /// A request whose signature is right.
 #[derive(Debug)]
 pub(crate) struct Verified {
@@ -84,6 +87,10 @@ pub(crate) async fn check(
 
 /// The key of a claim, if it exists and is in use, and if the claim is fresh.
 async fn known_and_fresh(keys: &impl Keys, now: Timestamp, claim: &Claim) -> Result<AccessKey, ApiError> {
+    if claim.nonce.len() > NONCE_BYTES_MAX {
+        let why = format!("it has more than {NONCE_BYTES_MAX} bytes");
+        return Err(ApiError::invalid_parameter("SignatureNonce", why));
+    }
     let id = &claim.access_key_id;
     let key = keys.access_key(id).await?.ok_or_else(|| {
         ApiError::new(
@@ -143,10 +150,15 @@ fn check_token(key: &AccessKey, now: Timestamp, token: Option<&str>) -> Result<(
     }
 }
 
+/// Whether it does no harm to answer it once more. What an instance is told when it starts often holds passwords.
+fn may_be_said_again(action: &str) -> bool {
+    only_reads(action) && action != "DescribeUserData"
+}
+
 /// A nonce of a request that changes something is synced; one that only reads can be sent again after a power cut, and
 /// then says once more what it said (decision 75).
 async fn use_up(keys: &impl Keys, claim: &Claim, action: Option<&str>) -> Result<(), ApiError> {
-    let synced = !action.is_some_and(only_reads);
+    let synced = !action.is_some_and(may_be_said_again);
     if keys.use_nonce(&claim.access_key_id, &claim.nonce, synced).await? {
         return Ok(());
     }

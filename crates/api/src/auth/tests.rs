@@ -2,7 +2,7 @@
 
 use super::*;
 use axum::body::Bytes;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 use tidemark_control::{Identity, Session};
@@ -65,6 +65,7 @@ fn credentials(id: &str, secret: &str) -> Credentials {
 fn request(method: &str, query: &str, headers: &[(String, String)], body: &str) -> Incoming {
     let mut request = Request::builder().method(method).uri(format!("/?{query}"));
     for (name, value) in headers {
+        let value = HeaderValue::from_bytes(value.as_bytes()).expect("a test's own header");
         request = request.header(name, value);
     }
     let (parts, ()) = request.body(()).expect("a test's own request").into_parts();
@@ -215,6 +216,20 @@ fn a_nonce_is_used_once_per_key_and_not_by_failures() {
     assert!(send("testid2", "testsecret").starts_with("ok"));
 }
 
+#[test]
+fn a_nonce_is_no_longer_than_any_client_makes_one() {
+    let send = |id: &str, nonce: &str| v1(&v1_query(&credentials(id, "testsecret"), NOW, nonce, |_| {}));
+    assert!(send("testid", &"n".repeat(128)).starts_with("ok"));
+    let long = "n".repeat(129);
+    for id in ["testid", "nobody"] {
+        let said = send(id, &long);
+        assert!(
+            said.starts_with("400 InvalidParameter") && !said.contains(&long),
+            "{said}"
+        );
+    }
+}
+
 fn v3_headers(secret: &str, query: &[(String, String)]) -> Vec<(String, String)> {
     let call = Call {
         method: "POST",
@@ -240,6 +255,25 @@ fn v3_accepts_what_is_right() {
         v3(&headers, "RegionId=a+b", ""),
         "ok DescribeSnapshots 2014-05-26"
     );
+}
+
+#[test]
+fn v3_space_around_a_nonce_makes_no_new_one() {
+    let keys = Memory::default();
+    let send = |nonce: &str| {
+        let mut headers = v3_headers("testsecret", &[]);
+        set(&mut headers, "x-acs-signature-nonce", Some(nonce));
+        outcome(&keys, NOW, &request("POST", "", &headers, ""))
+    };
+    assert!(send("n").starts_with("ok"));
+    for nonce in ["n", "n ", "\tn"] {
+        let said = send(nonce);
+        assert!(said.starts_with("400 SignatureNonceUsed"), "{nonce:?}: {said}");
+    }
+    for nonce in ["n\u{a0}", "n\u{2003}", "\u{85}n"] {
+        let said = send(nonce);
+        assert!(said.starts_with("400 SignatureDoesNotMatch"), "{nonce:?}: {said}");
+    }
 }
 
 #[test]
@@ -383,4 +417,16 @@ fn temporary_keys_come_with_their_token_until_they_end() {
         said.starts_with("400 SignatureDoesNotMatch"),
         "the signature comes first: {said}"
     );
+}
+
+#[test]
+fn what_changes_something_or_shows_secrets_is_never_answered_twice() {
+    for (action, expected) in [
+        ("DescribeDisks", true),
+        ("ListUsers", true),
+        ("DeleteDisk", false),
+        ("DescribeUserData", false),
+    ] {
+        assert_eq!(may_be_said_again(action), expected, "{action}");
+    }
 }

@@ -11,7 +11,12 @@ pub(super) async fn check(
     now: Timestamp,
     request: &Incoming,
 ) -> Result<Verified, ApiError> {
-    let header = |name: &str| request.header(name).filter(|value| !value.is_empty());
+    // The very values that are signed, and no others.
+    let header = |name: &str| {
+        let value = request.header(name)?;
+        let value = v3::header_value(&value);
+        (!value.is_empty()).then(|| value.to_owned())
+    };
     let required = |name: &str| header(name).ok_or_else(|| ApiError::missing_parameter(name));
     let authorization = Authorization::parse(&required("authorization")?)?;
     let claimed_hash = required("x-acs-content-sha256")?;
@@ -35,18 +40,17 @@ pub(super) async fn check(
         &hash,
     );
     let string_to_sign = v3::string_to_sign(&canonical);
-    let right =
-        claimed_hash.trim() == hash && v3::verify(&key.secret, &string_to_sign, &authorization.signature);
+    let right = claimed_hash == hash && v3::verify(&key.secret, &string_to_sign, &authorization.signature);
     if !right {
         return Err(mismatch(&format!(
             "{string_to_sign}\nserver canonical request is:{canonical}"
         )));
     }
-    use_up(keys, &claim, Some(action.trim())).await?;
+    use_up(keys, &claim, Some(&action)).await?;
     check_token(&key, now, header("x-acs-security-token").as_deref())?;
     Ok(Verified {
         key,
-        action: Some(action.trim().to_owned()),
-        version: Some(version.trim().to_owned()),
+        action: Some(action),
+        version: Some(version),
     })
 }

@@ -1,8 +1,9 @@
 //! Actions over HTTP: one walk through all of them, and what hostile parameters do.
 
-use crate::server::Server;
+use crate::server::{Server, root};
 use serde_json::Value;
 use std::collections::BTreeMap;
+use tidemark_ecs::sign::Credentials;
 
 const R: &str = "RegionId=cn-hangzhou";
 
@@ -374,5 +375,48 @@ fn no_parameters_make_it_fail_on_our_side() {
             "{action} {query}: {}",
             answer.text
         );
+    }
+}
+
+/// V1 SDKs send their profile's region beside the one that the action is about.
+#[test]
+fn a_region_that_is_spelt_twice_is_one_for_the_check_and_for_the_action() {
+    let server = Server::start();
+    let ram = |action: &str, parameters: &str| server.ok(action, &format!("Version=2015-05-01&{parameters}"));
+    let document = r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:cn-hangzhou:*:*"}}"#;
+    ram("CreateUser", "UserName=near");
+    ram(
+        "CreatePolicy",
+        &format!("PolicyName=near&PolicyDocument={document}"),
+    );
+    ram(
+        "AttachPolicyToUser",
+        "UserName=near&PolicyName=near&PolicyType=Custom",
+    );
+    let made = ram("CreateAccessKey", "UserName=near");
+    let user = Credentials {
+        access_key_id: id(&made, "/AccessKey/AccessKeyId"),
+        access_key_secret: id(&made, "/AccessKey/AccessKeySecret"),
+        security_token: None,
+    };
+    let ask = |key: &Credentials, action: &str, parameters: &str| {
+        let query = server.sign(key, "POST", action, parameters);
+        server.send("POST", &format!("/?{query}"), &[], "").outcome()
+    };
+    for key in [&root(), &user] {
+        for (regions, expected) in [
+            ("RegionId=mars&regionId=cn-hangzhou", "200"),
+            ("RegionId=cn-hangzhou&regionId=", "200"),
+            ("regionId=cn-hangzhou", "200"),
+            (
+                "RegionId=cn-hangzhou&regionId=mars",
+                "404 InvalidRegionId.NotFound",
+            ),
+        ] {
+            assert_eq!(ask(key, "DescribeSnapshots", regions), expected, "{regions}");
+        }
+        let policy =
+            r#"RegionId=mars&regionId=cn-hangzhou&timePoints=["0"]&repeatWeekdays=["1"]&retentionDays=1"#;
+        assert_eq!(ask(key, "CreateAutoSnapshotPolicy", policy), "200");
     }
 }

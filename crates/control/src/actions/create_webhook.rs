@@ -3,6 +3,7 @@
 use crate::catalogue::events::{self, EventKind};
 use crate::catalogue::webhooks::WebhookRow;
 use crate::keys::letters;
+use crate::ram::note;
 use crate::store::Transaction;
 use crate::webhooks::owner;
 use crate::{Caller, Control};
@@ -14,7 +15,9 @@ impl Control {
     pub async fn create_webhook(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| create(t, &control, &caller, request);
-        self.store().write(work).await
+        let answer = self.store().write(work).await?;
+        self.jobs().wake();
+        Ok(answer)
     }
 }
 
@@ -43,6 +46,9 @@ fn create(
         [] => String::new(),
         names => serde_json::Value::from(names).to_string(),
     };
+    // Before there is the row: it is about the webhook, for all others.
+    let (kind, of) = (EventKind::WebhookCreated, ("webhook", id.as_str()));
+    note(t, control, caller, kind, of, serde_json::json!({}))?;
     let row = WebhookRow {
         ordinal: WebhookRow::next_ordinal(t)?,
         account: caller.account.clone(),

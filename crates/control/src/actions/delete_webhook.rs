@@ -1,7 +1,9 @@
 //! DeleteWebhook: who is not told of events any more.
 
+use crate::catalogue::events::EventKind;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::webhooks::WebhookRow;
+use crate::ram::note;
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
@@ -21,8 +23,19 @@ impl Control {
             })?;
             jobs::drop_kind(t, JobKind::DeliverEvents, &row.id)?;
             row.remove(t)?;
+            let of = ("webhook", row.id.as_str());
+            note(
+                t,
+                &control,
+                &caller,
+                EventKind::WebhookDeleted,
+                of,
+                serde_json::json!({}),
+            )?;
             Ok(Response {})
         };
-        self.store().write(work).await
+        let answer = self.store().write::<_, ApiError, _>(work).await?;
+        self.jobs().wake();
+        Ok(answer)
     }
 }

@@ -63,6 +63,10 @@ words! {
         PolicyAttached = "Policy:Attached",
         /// A policy was detached from a user or role.
         PolicyDetached = "Policy:Detached",
+        /// Somebody is told of events from now on.
+        WebhookCreated = "Webhook:Created",
+        /// Somebody is not told of events any more.
+        WebhookDeleted = "Webhook:Deleted",
     }
 }
 

@@ -16,27 +16,83 @@ use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, Identity};
 use std::collections::BTreeMap;
 use tidemark_ecs::ram::condition::{Facts, Tags, request_tags};
+use tidemark_ecs::ram::policies::SYSTEM;
 use tidemark_ecs::ram::policy::{Question, Verdict};
 use tidemark_ecs::{ApiError, Params};
+
+/// How a request gives ids. Each row says it as its action reads it: with an id in a spelling that the action passes over,
+/// the check would be about that id, and the answer about all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// `Name=id`
+    Text(&'static str),
+    /// `Name=["id"]`
+    Json(&'static str),
+    /// `Name.1=id`
+    Repeat(&'static str),
+    /// `Name.1.Member=id`
+    Members(&'static str, &'static str),
+}
+
+/// Longest id that is looked at, in bytes. Ours have 22.
+const ID_BYTES_MAX: usize = 256;
+
+/// The ids that a request gives in these ways, and in no other.
+fn ids(params: &Params, written: &[Ids]) -> Result<Vec<String>, ApiError> {
+    let odd = (400, "InvalidParameter");
+    let mut ids = Vec::new();
+    for way in written {
+        match way {
+            Ids::Text(name) => ids.extend(params.text(name)),
+            Ids::Json(name) => {
+                let items = params.json_list(name, usize::MAX, odd, odd)?;
+                ids.extend(items.unwrap_or_default());
+            }
+            Ids::Repeat(name) => ids.extend(params.list(name)?),
+            Ids::Members(list, member) => {
+                for item in params.structs(list)? {
+                    ids.extend(item.text(member));
+                }
+            }
+        }
+    }
+    match ids.iter().find(|id| id.len() > ID_BYTES_MAX) {
+        Some(id) => {
+            let why = format!("an id has {} bytes, where {ID_BYTES_MAX} are allowed", id.len());
+            Err(ApiError::new(400, "InvalidParameter", why))
+        }
+        None => Ok(ids),
+    }
+}
 
 /// What an action is about.
 pub(crate) enum Target {
     /// The resources of a type whose ids these parameters give; where they give none, all of the type.
-    Given(&'static str, &'static [&'static str]),
+    Given(&'static str, &'static [Ids]),
     /// As `Given`, and where no id is given the list is filtered by the request's tags: they are what its rows have.
-    Filtered(&'static str, &'static [&'static str]),
+    Filtered(&'static str, &'static [Ids]),
     /// As `Given`, but nothing where they give none.
-    If(&'static str, &'static [&'static str]),
+    If(&'static str, &'static [Ids]),
     /// One that is about to be made, with the tags of the request.
     New(&'static str),
-    /// One that is about to be made in the region that this parameter names.
-    NewIn(&'static str, &'static str),
+    /// One that is about to be made in the region of another resource: its type, and the parameter that gives its id.
+    NewBeside(&'static str, &'static str, &'static str),
+    /// One that is about to be made in each of the regions that a parameter names.
+    NewIn(&'static str, Ids),
     /// All of a type.
     All(&'static str),
-    /// What tag actions name: `ResourceType` and `ResourceId.N`.
-    Tagged,
+    /// All of a type; of every region where the request names none.
+    Anywhere(&'static str),
+    /// All of a type of every region, whichever the request names.
+    Everywhere(&'static str),
+    /// All of a type, where the first parameter is given and the second is not.
+    AllBy(&'static str, &'static str, &'static str),
+    /// What tag actions name: those of `ResourceType` with these ids, or all; all of every type where there is no type.
+    Tagged(&'static [Ids]),
     /// A user, role or policy whose name a parameter gives; all of them where it is empty.
     Ram(&'static str, &'static str),
+    /// The policy that `PolicyType` and `PolicyName` name: those that come with the service are `system`'s.
+    AnyPolicy,
     /// The user that `UserName` names, or the caller.
     Own,
     /// The parameter is the resource's full name.
@@ -47,12 +103,16 @@ pub(crate) enum Target {
 
 /// One resource that a request is about.
 struct Resource {
-    /// As policies name it.
+    /// As policies name it, going by the request.
     name: String,
+    /// The part of the name behind region and account.
+    rest: String,
     /// What its tags are, before they were looked up.
     tags: Tags,
     /// Where they can be looked up: type and id.
     look_up: Option<(String, String)>,
+    /// Type and id of what is in the same region, where the request names none.
+    beside: Option<(String, String)>,
 }
 
 /// Whether the action has a row, so that policies can speak about its resources.
@@ -77,24 +137,36 @@ impl Control {
         if caller.identity == Identity::Root {
             return Ok(());
         }
+        let on = row(action).map_or(&[Target::Everything][..], |row| row.on);
+        let region = caller.region.as_deref();
+        let unserved = region.filter(|id| service == "ecs" && self.find_region(id).is_none());
+        let region = match unserved {
+            // A region that is not there is in no resource's name: who may do this anywhere hears of it from the action.
+            Some(_) if on.iter().any(|target| !matches!(target, Target::Everything)) => Some("*"),
+            // What is the same everywhere.
+            Some(_) => None,
+            None => region,
+        };
         let named = Named {
             control: self,
             caller,
             service,
+            region,
             params,
         };
-        let on = row(action).map_or(&[Target::Everything][..], |row| row.on);
         let request_tags = Tags {
             known: request_tags(params)?,
             complete: true,
         };
         let name = format!("{service}:{action}");
         for target in on {
-            for mut resource in named.resources(target)? {
-                if let (Some((kind, id)), None) = (&resource.look_up, named.region())
+            for resource in named.resources(target)? {
+                // Where it is stays between us and the policies: what is told is what was asked for.
+                let mut judged = resource.name.clone();
+                if let (Some((kind, id)), None) = (&resource.beside, named.region)
                     && let Some(region) = self.region_of(caller, kind, id).await?
                 {
-                    resource.name = format!("acs:ecs:{region}:{}:{kind}/{id}", caller.account);
+                    judged = named.within(&region, &resource.rest);
                 }
                 let mut facts = Facts {
                     source: caller.source,
@@ -104,7 +176,7 @@ impl Control {
                 let ask = |facts: &Facts| {
                     caller.identity.judge(&Question {
                         action: &name,
-                        resource: &resource.name,
+                        resource: &judged,
                         facts,
                     })
                 };
@@ -118,7 +190,10 @@ impl Control {
                         continue;
                     }
                 }
-                return Err(refusal(service, &name, &resource.name));
+                return Err(match unserved {
+                    Some(region) => ApiError::region_not_found(region),
+                    None => refusal(service, &name, &resource.name),
+                });
             }
         }
         Ok(())
@@ -177,6 +252,8 @@ struct Named<'a> {
     control: &'a Control,
     caller: &'a Caller,
     service: &'a str,
+    /// The region that the request names: nothing in another one exists for it. `*`: one that is not served.
+    region: Option<&'a str>,
     params: &'a Params,
 }
 
@@ -184,52 +261,61 @@ impl Named<'_> {
     fn resources(&self, target: &Target) -> Result<Vec<Resource>, ApiError> {
         let one = |resource| Ok(vec![resource]);
         match target {
-            Target::Given(kind, names) => {
-                let found = self.given(kind, names)?;
+            Target::Given(kind, written) => {
+                let found = self.given(kind, written)?;
                 if found.is_empty() {
                     one(self.all(kind, Tags::default()))
                 } else {
                     Ok(found)
                 }
             }
-            Target::Filtered(kind, names) => {
-                let found = self.given(kind, names)?;
+            Target::Filtered(kind, written) => {
+                let found = self.given(kind, written)?;
                 if found.is_empty() {
                     one(self.all(kind, self.filter()?))
                 } else {
                     Ok(found)
                 }
             }
-            Target::If(kind, names) => self.given(kind, names),
-            Target::New(kind) => {
-                let known = request_tags(self.params)?;
-                one(self.all(
-                    kind,
-                    Tags {
-                        known,
-                        complete: true,
-                    },
-                ))
-            }
-            Target::NewIn(kind, parameter) => {
-                let region = self.params.get(parameter).unwrap_or_default();
+            Target::If(kind, written) => self.given(kind, written),
+            Target::New(kind) => one(self.new_one(kind)?),
+            Target::NewBeside(kind, other, parameter) => {
+                let id = self.params.text(parameter);
                 one(Resource {
-                    name: format!("acs:ecs:{region}:{}:{kind}/*", self.caller.account),
-                    tags: Tags {
-                        known: request_tags(self.params)?,
-                        complete: true,
-                    },
-                    look_up: None,
+                    beside: id.map(|id| ((*other).to_owned(), id)),
+                    ..self.new_one(kind)?
                 })
             }
+            Target::NewIn(kind, written) => {
+                let mut found = Vec::new();
+                for region in ids(self.params, &[*written])? {
+                    // The action refuses any other region by itself.
+                    if self.control.find_region(&region).is_some() {
+                        found.push(Resource {
+                            name: self.within(&region, &format!("{kind}/*")),
+                            ..self.new_one(kind)?
+                        });
+                    }
+                }
+                Ok(found)
+            }
             Target::All(kind) => one(self.all(kind, Tags::default())),
-            Target::Tagged => {
-                let kind = self
-                    .params
-                    .text("ResourceType")
-                    .unwrap_or_default()
-                    .to_ascii_lowercase();
-                let found = self.given(&kind, &["ResourceId"])?;
+            Target::Anywhere(kind) if self.region.is_some() => one(self.all(kind, Tags::default())),
+            Target::Anywhere(kind) | Target::Everywhere(kind) => Ok(self.everywhere(kind)),
+            Target::AllBy(kind, given, not) => {
+                let named = self.params.get(given).is_some() && self.params.get(not).is_none();
+                Ok(named
+                    .then(|| self.all(kind, Tags::default()))
+                    .into_iter()
+                    .collect())
+            }
+            Target::Tagged(written) => {
+                let Some(kind) = self.params.get("ResourceType") else {
+                    let all = |kind: &ResourceType| self.all(kind.word(), Tags::default());
+                    return Ok(ResourceType::ALL.iter().map(all).collect());
+                };
+                let kind = kind.to_ascii_lowercase();
+                let found = self.given(&kind, written)?;
                 if found.is_empty() {
                     one(self.all(&kind, Tags::default()))
                 } else {
@@ -241,6 +327,16 @@ impl Named<'_> {
                 let name = name.and_then(|name| self.params.get(name)).unwrap_or("*");
                 one(self.plain(&format!("{kind}/{name}")))
             }
+            Target::AnyPolicy => {
+                let rest = format!("policy/{}", self.params.get("PolicyName").unwrap_or("*"));
+                match self.params.get("PolicyType") {
+                    Some(SYSTEM) => one(Resource {
+                        name: format!("acs:ram::system:{rest}"),
+                        ..self.plain(&rest)
+                    }),
+                    _ => one(self.plain(&rest)),
+                }
+            }
             Target::Own => {
                 let own = self.caller.identity.user_name();
                 let name = self.params.get("UserName").or(own).unwrap_or("*");
@@ -248,8 +344,7 @@ impl Named<'_> {
             }
             Target::Arn(parameter) => one(Resource {
                 name: self.params.text(parameter).unwrap_or_default(),
-                tags: Tags::default(),
-                look_up: None,
+                ..self.plain("")
             }),
             Target::Everything => one(self.plain("*")),
         }
@@ -267,6 +362,25 @@ impl Named<'_> {
         })
     }
 
+    /// One that is about to be made, with the tags of the request.
+    fn new_one(&self, kind: &str) -> Result<Resource, ApiError> {
+        let tags = Tags {
+            known: request_tags(self.params)?,
+            complete: true,
+        };
+        Ok(self.all(kind, tags))
+    }
+
+    /// All of a type, in each region and wherever there may ever be one.
+    fn everywhere(&self, kind: &str) -> Vec<Resource> {
+        let served = self.control.config().regions.iter().map(|region| &*region.id);
+        let of = |region: &str| Resource {
+            name: self.within(region, &format!("{kind}/*")),
+            ..self.all(kind, Tags::default())
+        };
+        served.chain(["*"]).map(of).collect()
+    }
+
     fn all(&self, kind: &str, tags: Tags) -> Resource {
         Resource {
             tags,
@@ -274,66 +388,88 @@ impl Named<'_> {
         }
     }
 
-    /// The region that the request names: nothing in another one exists for it.
-    fn region(&self) -> Option<&str> {
-        self.params.get("RegionId")
+    /// What a resource of ECS is called in a region.
+    fn within(&self, region: &str, rest: &str) -> String {
+        format!("acs:ecs:{region}:{}:{rest}", self.caller.account)
     }
 
     /// The resource of that name within the service.
     fn plain(&self, rest: &str) -> Resource {
-        let account = &self.caller.account;
         let name = if self.service == "ecs" {
-            let region = self.region().unwrap_or(&self.control.home_region().id);
-            format!("acs:ecs:{region}:{account}:{rest}")
+            self.within(self.region.unwrap_or(&self.control.home_region().id), rest)
         } else {
-            format!("acs:ram::{account}:{rest}")
+            format!("acs:ram::{}:{rest}", self.caller.account)
         };
         Resource {
             name,
+            rest: rest.to_owned(),
             tags: Tags::default(),
             look_up: None,
+            beside: None,
         }
     }
 
-    /// The resources whose ids the parameters of these names give, each way in which ids are written.
-    fn given(&self, kind: &str, names: &[&str]) -> Result<Vec<Resource>, ApiError> {
-        let mut ids = Vec::new();
-        for name in names {
-            match name.split_once(".*.") {
-                Some((list, member)) => {
-                    for item in self.params.structs(list)? {
-                        ids.extend(item.text(member));
-                    }
-                }
-                None => {
-                    match self.params.get(name) {
-                        Some(text) if text.starts_with('[') => {
-                            let odd = (400, "InvalidParameter");
-                            ids.extend(
-                                self.params
-                                    .json_list(name, usize::MAX, odd, odd)?
-                                    .unwrap_or_default(),
-                            );
-                        }
-                        id => ids.extend(id.map(str::to_owned)),
-                    }
-                    ids.extend(self.params.list(name)?);
-                }
+    /// The resources whose ids the request gives in these ways.
+    fn given(&self, kind: &str, written: &[Ids]) -> Result<Vec<Resource>, ApiError> {
+        let found = ids(self.params, written)?.into_iter().map(|id| {
+            let rest = format!("{kind}/{id}");
+            let own = (kind.to_owned(), id);
+            Resource {
+                look_up: Some(own.clone()),
+                beside: Some(own),
+                ..self.plain(&rest)
             }
-        }
-        Ok(ids
-            .into_iter()
-            .map(|id| Resource {
-                look_up: Some((kind.to_owned(), id.clone())),
-                ..self.plain(&format!("{kind}/{id}"))
-            })
-            .collect())
+        });
+        Ok(found.collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::table::ROWS;
+    use super::{Ids, Target, ids};
+    use tidemark_ecs::Params;
+
+    /// Otherwise a list could be opened with an id that its action does not look at.
+    #[test]
+    fn an_id_counts_only_in_the_spelling_that_the_action_reads() {
+        for row in ROWS {
+            for target in row.on {
+                let written = match target {
+                    Target::Given(_, ways)
+                    | Target::Filtered(_, ways)
+                    | Target::If(_, ways)
+                    | Target::Tagged(ways) => *ways,
+                    _ => continue,
+                };
+                for way in written {
+                    let (Ids::Text(name) | Ids::Json(name) | Ids::Repeat(name) | Ids::Members(name, _)) =
+                        *way;
+                    for (spelt, pair) in [
+                        (Ids::Text(name), (name.to_owned(), "x-1")),
+                        (Ids::Json(name), (name.to_owned(), " [\"x-1\"]")),
+                        (Ids::Repeat(name), (format!("{name}.1"), "x-1")),
+                    ] {
+                        let params = Params::from_pairs([pair]).expect("one pair");
+                        let found = ids(&params, written).unwrap_or_default();
+                        assert_eq!(
+                            found.iter().any(|id| id == "x-1"),
+                            written.contains(&spelt),
+                            "{} {spelt:?}",
+                            row.action
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_id_of_any_length_is_not_looked_at() {
+        let params = Params::from_pairs([("DiskId", "d".repeat(257))]).expect("one pair");
+        let refused = ids(&params, &[Ids::Text("DiskId")]).expect_err("too long");
+        assert_eq!((refused.status, &*refused.code), (400, "InvalidParameter"));
+    }
 
     #[test]
     fn no_action_has_two_rows() {

@@ -3,7 +3,11 @@
 //! A new action needs a row here; a test of `api` fails without one, and until then only those may call it who may
 //! do everything to everything.
 
-use super::Target::{self, All, Everything, Filtered, Given, If, New, NewIn, Own, Ram, Tagged};
+use super::Ids::{Json, Members, Repeat, Text};
+use super::Target::{
+    self, All, AllBy, AnyPolicy, Anywhere, Everything, Everywhere, Filtered, Given, If, New, NewBeside,
+    NewIn, Own, Ram, Tagged,
+};
 
 /// An action and its resources: the caller must be allowed to do it to all of them.
 pub(super) struct Row {
@@ -18,9 +22,15 @@ macro_rules! rows {
     };
 }
 
-const DISK: Target = Given("disk", &["DiskId"]);
-const SNAPSHOT: Target = Given("snapshot", &["SnapshotId"]);
-const INSTANCE: Target = Given("instance", &["InstanceId"]);
+const DISK: Target = Given("disk", &[Text("DiskId")]);
+const SNAPSHOT: Target = Given("snapshot", &[Text("SnapshotId")]);
+const INSTANCE: Target = Given("instance", &[Text("InstanceId")]);
+const INSTANCES: Target = Given("instance", &[Repeat("InstanceId")]);
+const IMAGE: Target = Given("image", &[Text("ImageId")]);
+const GROUP: Target = Given("snapshotgroup", &[Text("SnapshotGroupId")]);
+const TASK: Target = Given("task", &[Text("TaskId")]);
+const COPIES: Target = NewIn("snapshot", Json("TargetCopyRegions"));
+const FAMILY: Target = AllBy("image", "ImageFamily", "ImageId");
 const USER: Target = Ram("user", "UserName");
 const ROLE: Target = Ram("role", "RoleName");
 const POLICY: Target = Ram("policy", "PolicyName");
@@ -29,30 +39,30 @@ const POLICY: Target = Ram("policy", "PolicyName");
 pub(super) const ROWS: &[Row] = rows! {
     // Disks.
     "AttachDisk" => INSTANCE, DISK;
-    "CreateDisk" => New("disk"), If("snapshot", &["SnapshotId"]), If("instance", &["InstanceId"]);
+    "CreateDisk" => New("disk"), If("snapshot", &[Text("SnapshotId")]), If("instance", &[Text("InstanceId")]);
     "DeleteDisk" => DISK;
     "DescribeDiskHydration" => DISK;
-    "DescribeDisks" => Filtered("disk", &["DiskIds"]);
+    "DescribeDisks" => Filtered("disk", &[Json("DiskIds")]);
     "DetachDisk" => INSTANCE, DISK;
-    "ModifyDiskAttribute" => Given("disk", &["DiskId", "DiskIds"]);
+    "ModifyDiskAttribute" => Given("disk", &[Text("DiskId"), Repeat("DiskIds")]);
     "ModifyDiskHydration" => DISK;
     "ModifyDiskSpec" => DISK;
     "ReInitDisk" => DISK;
-    "ReplaceSystemDisk" => INSTANCE, If("image", &["ImageId"]);
+    "ReplaceSystemDisk" => INSTANCE, If("image", &[Text("ImageId")]);
     "ResetDisk" => DISK;
-    "ResetDisks" => Given("disk", &["Disk.*.DiskId"]);
+    "ResetDisks" => Given("disk", &[Members("Disk", "DiskId")]);
     "ResizeDisk" => DISK;
     // Snapshots.
-    "CopySnapshot" => SNAPSHOT, NewIn("snapshot", "DestinationRegionId");
-    "CreateSnapshot" => New("snapshot"), DISK;
+    "CopySnapshot" => SNAPSHOT, NewIn("snapshot", Text("DestinationRegionId"));
+    "CreateSnapshot" => NewBeside("snapshot", "disk", "DiskId"), DISK;
     "DeleteSnapshot" => SNAPSHOT;
     "DescribeDeletedSnapshots" => All("snapshot");
-    "DescribeLockedSnapshots" => Given("snapshot", &["SnapshotIds"]);
+    "DescribeLockedSnapshots" => Given("snapshot", &[Repeat("SnapshotIds")]);
     "DescribeSnapshotMetering" => All("snapshot");
-    "DescribeSnapshotLinks" => Given("disk", &["DiskIds"]);
+    "DescribeSnapshotLinks" => Given("disk", &[Json("DiskIds")]);
     "DescribeSnapshotMonitorData" => All("snapshot");
     "DescribeSnapshotPackage" => All("snapshot");
-    "DescribeSnapshots" => Filtered("snapshot", &["SnapshotIds"]);
+    "DescribeSnapshots" => Filtered("snapshot", &[Json("SnapshotIds")]);
     "DescribeSnapshotsUsage" => All("snapshot");
     "LockSnapshot" => SNAPSHOT;
     "ModifySnapshotAttribute" => SNAPSHOT;
@@ -61,75 +71,75 @@ pub(super) const ROWS: &[Row] = rows! {
     "UndeleteSnapshot" => SNAPSHOT;
     "UnlockSnapshot" => SNAPSHOT;
     // Groups of snapshots.
-    "CreateSnapshotGroup" => New("snapshotgroup"), If("instance", &["InstanceId"]), If("disk", &["DiskId", "ExcludeDiskId"]);
-    "DeleteSnapshotGroup" => Given("snapshotgroup", &["SnapshotGroupId"]);
-    "DescribeSnapshotGroups" => Given("snapshotgroup", &["SnapshotGroupId"]);
-    "ModifySnapshotGroup" => Given("snapshotgroup", &["SnapshotGroupId"]);
+    "CreateSnapshotGroup" => New("snapshotgroup"), If("instance", &[Text("InstanceId")]), If("disk", &[Repeat("DiskId"), Repeat("ExcludeDiskId")]);
+    "DeleteSnapshotGroup" => GROUP;
+    "DescribeSnapshotGroups" => Given("snapshotgroup", &[Repeat("SnapshotGroupId")]);
+    "ModifySnapshotGroup" => GROUP;
     // Automatic snapshots: of the account's snapshots, in whichever region.
-    "ApplyAutoSnapshotPolicy" => All("snapshot"), Given("disk", &["diskIds"]);
-    "CancelAutoSnapshotPolicy" => All("snapshot"), Given("disk", &["diskIds"]);
-    "CreateAutoSnapshotPolicy" => All("snapshot");
+    "ApplyAutoSnapshotPolicy" => All("snapshot"), Given("disk", &[Json("diskIds")]);
+    "CancelAutoSnapshotPolicy" => All("snapshot"), Given("disk", &[Json("diskIds")]);
+    "CreateAutoSnapshotPolicy" => All("snapshot"), COPIES;
     "DeleteAutoSnapshotPolicy" => All("snapshot");
     "DescribeAutoSnapshotPolicyAssociations" => All("snapshot");
     "DescribeAutoSnapshotPolicyEx" => All("snapshot");
-    "ModifyAutoSnapshotPolicy" => All("snapshot");
-    "ModifyAutoSnapshotPolicyEx" => All("snapshot");
+    "ModifyAutoSnapshotPolicy" => All("snapshot"), COPIES;
+    "ModifyAutoSnapshotPolicyEx" => All("snapshot"), COPIES;
     // Images.
-    "CreateImage" => New("image"), If("snapshot", &["SnapshotId", "DiskDeviceMapping.*.SnapshotId"]), If("instance", &["InstanceId"]);
-    "DeleteImage" => Given("image", &["ImageId"]);
+    "CreateImage" => New("image"), If("snapshot", &[Text("SnapshotId"), Members("DiskDeviceMapping", "SnapshotId")]), If("instance", &[Text("InstanceId")]);
+    "DeleteImage" => IMAGE;
     "DescribeImageFromFamily" => All("image");
-    "DescribeImageSharePermission" => Given("image", &["ImageId"]);
-    "DescribeImageSupportInstanceTypes" => Given("image", &["ImageId"]);
+    "DescribeImageSharePermission" => IMAGE;
+    "DescribeImageSupportInstanceTypes" => IMAGE;
     "DescribeImages" => All("image");
-    "ModifyImageAttribute" => Given("image", &["ImageId"]);
-    "ModifyImageSharePermission" => Given("image", &["ImageId"]);
+    "ModifyImageAttribute" => IMAGE;
+    "ModifyImageSharePermission" => IMAGE;
     // Instances.
-    "CreateInstance" => New("instance"), If("image", &["ImageId"]), If("snapshot", &["DataDisk.*.SnapshotId"]);
+    "CreateInstance" => New("instance"), If("image", &[Text("ImageId")]), FAMILY, If("snapshot", &[Members("DataDisk", "SnapshotId")]);
     "DeleteInstance" => INSTANCE;
-    "DeleteInstances" => INSTANCE;
+    "DeleteInstances" => INSTANCES;
     "DescribeInstanceAttribute" => INSTANCE;
-    "DescribeInstanceStatus" => Given("instance", &["InstanceId"]);
-    "DescribeInstances" => Filtered("instance", &["InstanceIds"]);
+    "DescribeInstanceStatus" => INSTANCES;
+    "DescribeInstances" => Filtered("instance", &[Json("InstanceIds")]);
     "DescribeUserData" => INSTANCE;
     "ModifyInstanceAttribute" => INSTANCE;
     "ModifyInstanceAutoReleaseTime" => INSTANCE;
     "RebootInstance" => INSTANCE;
-    "RebootInstances" => INSTANCE;
-    "RunInstances" => New("instance"), If("image", &["ImageId"]), If("snapshot", &["DataDisk.*.SnapshotId"]);
+    "RebootInstances" => INSTANCES;
+    "RunInstances" => New("instance"), If("image", &[Text("ImageId")]), FAMILY, If("snapshot", &[Members("DataDisk", "SnapshotId")]);
     "StartInstance" => INSTANCE;
-    "StartInstances" => INSTANCE;
+    "StartInstances" => INSTANCES;
     "StopInstance" => INSTANCE;
-    "StopInstances" => INSTANCE;
+    "StopInstances" => INSTANCES;
     // Tags.
-    "AddTags" => Tagged;
-    "DescribeResourceByTags" => Tagged;
-    "DescribeTags" => Tagged;
-    "RemoveTags" => Tagged;
-    "ListTagResources" => Tagged;
-    "TagResources" => Tagged;
-    "UntagResources" => Tagged;
+    "AddTags" => Tagged(&[Text("ResourceId")]);
+    "DescribeResourceByTags" => Tagged(&[]);
+    "DescribeTags" => Tagged(&[Text("ResourceId")]);
+    "RemoveTags" => Tagged(&[Text("ResourceId")]);
+    "ListTagResources" => Tagged(&[Repeat("ResourceId")]);
+    "TagResources" => Tagged(&[Repeat("ResourceId")]);
+    "UntagResources" => Tagged(&[Repeat("ResourceId")]);
     // Everything else of ECS, and what is our own.
-    "CancelTask" => Given("task", &["TaskId"]);
+    "CancelTask" => TASK;
     "DescribeAccountAttributes" => Everything;
     "DescribeAvailableResource" => Everything;
     "DescribeInstanceTypeFamilies" => Everything;
     "DescribeInstanceTypes" => Everything;
     "DescribeRegions" => Everything;
     "DescribeSecurityGroups" => Everything;
-    "DescribeTaskAttribute" => Given("task", &["TaskId"]);
+    "DescribeTaskAttribute" => TASK;
     "DescribeVSwitches" => Everything;
     "DescribeVpcs" => Everything;
     "DescribeTasks" => All("task");
     "DescribeZones" => Everything;
     "StartVaultScrub" => Everything;
-    // What happened, and who is told.
-    "CreateWebhook" => All("webhook");
-    "DeleteWebhook" => Given("webhook", &["WebhookId"]);
-    "DescribeEvents" => All("event");
-    "DescribeWebhooks" => All("webhook");
+    // What happened, and who is told: a webhook hears of every region.
+    "CreateWebhook" => Everywhere("webhook");
+    "DeleteWebhook" => Given("webhook", &[Text("WebhookId")]);
+    "DescribeEvents" => Anywhere("event");
+    "DescribeWebhooks" => Everywhere("webhook");
     // Users, keys, roles, policies.
-    "AttachPolicyToRole" => ROLE, POLICY;
-    "AttachPolicyToUser" => USER, POLICY;
+    "AttachPolicyToRole" => ROLE, AnyPolicy;
+    "AttachPolicyToUser" => USER, AnyPolicy;
     "CreateAccessKey" => Own;
     "CreatePolicy" => POLICY;
     "CreatePolicyVersion" => POLICY;
@@ -139,10 +149,10 @@ pub(super) const ROWS: &[Row] = rows! {
     "DeletePolicy" => POLICY;
     "DeleteRole" => ROLE;
     "DeleteUser" => USER;
-    "DetachPolicyFromRole" => ROLE, POLICY;
-    "DetachPolicyFromUser" => USER, POLICY;
+    "DetachPolicyFromRole" => ROLE, AnyPolicy;
+    "DetachPolicyFromUser" => USER, AnyPolicy;
     "GetAccessKeyLastUsed" => Own;
-    "GetPolicy" => POLICY;
+    "GetPolicy" => AnyPolicy;
     "GetRole" => ROLE;
     "GetUser" => USER;
     "ListAccessKeys" => Own;

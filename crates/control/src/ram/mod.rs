@@ -40,7 +40,7 @@ fn new_id() -> String {
 }
 
 /// An event about one of these, in the transaction that makes it happen.
-fn note(
+pub(crate) fn note(
     t: &mut dyn Transaction,
     control: &Control,
     caller: &Caller,

@@ -89,7 +89,9 @@ impl Control {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| {
             let name = custom(&request.policy_name);
-            if item(t, &caller.account, &name)?.is_some() {
+            // Where only the name is shown, one could pass for the other.
+            let system = SYSTEM_POLICIES.iter().any(|(known, ..)| *known == name.name);
+            if system || item(t, &caller.account, &name)?.is_some() {
                 return Err(exists("Policy", &name.name));
             }
             let now = control.now_ms();

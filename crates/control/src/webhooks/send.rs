@@ -2,7 +2,8 @@
 //!
 //! What must stay true: of an answer only its status is looked at, and only whether it is 2xx is told to anybody; no
 //! redirection is followed; addresses that lead to this machine or to what tells a machine its credentials are never
-//! connected to, whatever name they hide behind: the check is on the address that is about to be used.
+//! connected to, whatever name they hide behind: the check is on the address that is about to be used. What turns out to
+//! be this machine under one of its own addresses is left before anything is sent.
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
@@ -12,15 +13,16 @@ use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use ring::hmac;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// How long a receiver may take.
@@ -29,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT: Duration = Duration::from_secs(5);
 /// What tells the machines of a cloud their credentials, beside the link-local addresses.
 const METADATA: Ipv4Addr = Ipv4Addr::new(100, 100, 100, 200);
+/// The same in another cloud.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 /// One event on its way.
 pub(crate) struct Message<'a> {
@@ -43,7 +47,7 @@ pub(crate) struct Message<'a> {
     pub(crate) body: String,
 }
 
-type Https = Client<HttpsConnector<HttpConnector<Guarded>>, Full<Bytes>>;
+type Https = Client<HttpsConnector<Away>, Full<Bytes>>;
 
 /// Sends.
 pub(crate) struct Sender {
@@ -118,7 +122,10 @@ impl Sender {
             .with_tls_config(tls()?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(tcp);
+            .wrap_connector(Away {
+                tcp,
+                to_this_machine: self.to_this_machine,
+            });
         // No connection is kept: the next event may be hours away.
         let made = Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(0)
@@ -154,7 +161,53 @@ fn allowed(address: IpAddr, to_this_machine: bool) -> bool {
             let odd = v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast();
             !odd && !v4.is_link_local() && v4 != METADATA
         }
-        IpAddr::V6(v6) => !v6.is_unspecified() && !v6.is_multicast() && !v6.is_unicast_link_local(),
+        IpAddr::V6(v6) => {
+            let odd = v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local();
+            // A gateway would make the IPv4 address of it, and this machine's is the gateway's then.
+            let within = carried(v6).is_none_or(|v4| allowed(v4.into(), false));
+            !odd && v6 != METADATA_V6 && within
+        }
+    }
+}
+
+/// The IPv4 address that an IPv6 address stands for: of NAT64 (`64:ff9b::/96`) and of 6to4 (`2002::/16`).
+fn carried(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    let [a, b, c, d, e, f, g, h] = address.segments();
+    let (high, low) = match [a, b, c, d, e, f] {
+        [0x64, 0xff9b, 0, 0, 0, 0] => (g, h),
+        [0x2002, high, low, ..] => (high, low),
+        _ => return None,
+    };
+    Some(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)))
+}
+
+/// Connections that have not come back to this machine: what it connects to under an address of its own, it connects to
+/// from that address.
+#[derive(Clone)]
+struct Away {
+    tcp: HttpConnector<Guarded>,
+    to_this_machine: bool,
+}
+
+impl Service<Uri> for Away {
+    type Response = TokioIo<TcpStream>;
+    type Error = Box<dyn std::error::Error + Send + Sync>;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.tcp.poll_ready(context).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, to_this_machine) = (self.tcp.call(uri), self.to_this_machine);
+        Box::pin(async move {
+            let connection = connecting.await?;
+            let (own, other) = (connection.inner().local_addr()?, connection.inner().peer_addr()?);
+            if own.ip() == other.ip() && !to_this_machine {
+                return Err("it is this machine".into());
+            }
+            Ok(connection)
+        })
     }
 }
 
@@ -209,6 +262,14 @@ mod tests {
             ("::", false, false),
             ("fe80::1", false, false),
             ("ff02::1", false, false),
+            ("fd00:ec2::254", false, false),
+            ("fd00:ec2::253", true, true),
+            ("64:ff9b::169.254.169.254", false, false),
+            ("64:ff9b::127.0.0.1", false, false),
+            ("64:ff9b::203.0.113.9", true, true),
+            ("2002:a9fe:a9fe::1", false, false),
+            ("2002:7f00:1::", false, false),
+            ("2002:cb00:7109::1", true, true),
         ] {
             let address: IpAddr = address.parse().expect("an address");
             assert_eq!(
@@ -253,6 +314,34 @@ mod tests {
         }
         let came = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
         assert!(came.is_err(), "something connected");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_sent_to_another_address_of_this_machine() {
+        // Which address would it speak from? Nothing is sent for that; where there is no network, there is no such address.
+        let asked = std::net::UdpSocket::bind("0.0.0.0:0").expect("bound");
+        let Ok(own) = asked.connect("192.0.2.1:9").and_then(|()| asked.local_addr()) else {
+            return;
+        };
+        if !allowed(own.ip(), false) {
+            return;
+        }
+        let listener = tokio::net::TcpListener::bind((own.ip(), 0)).await.expect("bound");
+        let url = format!("http://{}/", listener.local_addr().expect("an address"));
+        let message = Message {
+            url: &url,
+            secret: "s",
+            event: "e",
+            dropped: 0,
+            at_s: 0,
+            body: "told".into(),
+        };
+        Sender::new(false).send(&message).await.expect_err("refused");
+        let (mut stream, _) = listener.accept().await.expect("it connected");
+        let mut came = Vec::new();
+        // Closed without a word; a reset says the same.
+        let _ = tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut came).await;
+        assert!(came.is_empty(), "{came:?}");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Who may do what: the check that stands before every action.
 
-use crate::world::{REGION, World, call, code, params};
+use crate::world::{FAR, REGION, World, call, code, params};
 use tidemark_control::Caller;
+use tidemark_ecs::{ApiError, Params};
 
 /// `ok`, or status and code.
 async fn may(world: &World, caller: &Caller, action: &str, query: &str) -> String {
@@ -106,7 +107,8 @@ async fn documents_and_requests() {
 async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
     let world = World::new().await;
     let statements = r#"{"Effect":"Allow","Action":"ram:*AccessKey*","Resource":"acs:ram::*:user/self"},
-        {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"acs:ram::*:role/backup"}"#;
+        {"Effect":"Allow","Action":"sts:AssumeRole","Resource":"acs:ram::*:role/backup"},
+        {"Effect":"Allow","Action":["ram:*Policy*"],"Resource":["acs:ram::*:user/*","acs:ram::1000000000000001:policy/*"]}"#;
     let own = world.user("self", statements).await;
     for (service, action, query, expected) in [
         ("ram", "CreateAccessKey", "", Ok(())),
@@ -124,6 +126,19 @@ async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
             "UserName=self&PolicyName=a&PolicyType=System",
             Err(()),
         ),
+        (
+            "ram",
+            "AttachPolicyToUser",
+            "UserName=self&PolicyName=AdministratorAccess&PolicyType=System",
+            Err(()),
+        ),
+        (
+            "ram",
+            "AttachPolicyToUser",
+            "UserName=self&PolicyName=a&PolicyType=Custom",
+            Ok(()),
+        ),
+        ("ram", "DeletePolicy", "PolicyName=a&PolicyType=System", Ok(())),
         ("ram", "ListUsers", "", Err(())),
         ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/backup", Ok(())),
         ("sts", "AssumeRole", "RoleArn=acs:ram::1:role/admin", Err(())),
@@ -289,6 +304,181 @@ async fn where_a_request_comes_from_decides() {
             may(&world, &from, "DescribeDisks", "").await,
             expected,
             "{source:?}"
+        );
+    }
+}
+
+/// What `api` makes of a request, whichever way it spells the region.
+async fn asked(world: &World, caller: &Caller, action: &str, pairs: &[(&str, &str)]) -> Result<(), ApiError> {
+    let params = Params::from_pairs(pairs.iter().copied())
+        .expect("each name once")
+        .one_region();
+    let caller = Caller {
+        region: params.text("RegionId"),
+        ..caller.clone()
+    };
+    world.control.authorize(&caller, "ecs", action, &params).await
+}
+
+/// A user of one region, who names both, or none, or one that is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_region_that_is_checked_is_the_one_that_is_worked_in() {
+    let world = World::two_regions().await;
+    let (near, far) = (world.disk().await, world.far_disk("Size=20").await);
+    let statement = format!(r#"{{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:{REGION}:*:*"}}"#);
+    let user = world.user("near", &statement).await;
+    let mars = "404 InvalidRegionId.NotFound";
+    for (action, pairs, expected) in [
+        (
+            "DeleteDisk",
+            &[("DiskId", &*near), ("RegionId", FAR), ("regionId", REGION)][..],
+            "ok",
+        ),
+        (
+            "DeleteDisk",
+            &[("DiskId", &*far), ("RegionId", REGION), ("regionId", FAR)],
+            NO,
+        ),
+        (
+            "DeleteDisk",
+            &[("DiskId", &*far), ("RegionId", REGION), ("regionId", "")],
+            "ok",
+        ),
+        (
+            "DeleteDisk",
+            &[("DiskId", &*far), ("RegionId", FAR), ("regionId", "")],
+            NO,
+        ),
+        ("DeleteDisk", &[("DiskId", &*near)], "ok"),
+        ("DeleteDisk", &[("DiskId", &*far)], NO),
+        ("DescribeDisks", &[("RegionId", REGION), ("regionId", FAR)], NO),
+        ("DescribeDisks", &[("RegionId", "mars")], mars),
+        ("DescribeDisks", &[("RegionId", "x:*:disk/d-1")], mars),
+        ("DescribeRegions", &[("RegionId", "mars")], "ok"),
+        // A snapshot is made where its disk is.
+        ("CreateSnapshot", &[("DiskId", &*near)], "ok"),
+        ("CreateSnapshot", &[("DiskId", &*far)], NO),
+        // What concerns every region.
+        ("DescribeEvents", &[("RegionId", REGION)], "ok"),
+        ("DescribeEvents", &[("RegionId", FAR)], NO),
+        ("DescribeEvents", &[], NO),
+        (
+            "CreateWebhook",
+            &[("RegionId", REGION), ("Url", "https://h/")],
+            NO,
+        ),
+        ("DescribeWebhooks", &[], NO),
+        // Copies go to another one.
+        ("CreateAutoSnapshotPolicy", &[("RegionId", REGION)], "ok"),
+        (
+            "CreateAutoSnapshotPolicy",
+            &[("RegionId", REGION), ("TargetCopyRegions", r#"["cn-beijing"]"#)],
+            NO,
+        ),
+        (
+            "CopySnapshot",
+            &[("SnapshotId", "s-1"), ("DestinationRegionId", FAR)],
+            NO,
+        ),
+    ] {
+        let told = match asked(&world, &user, action, pairs).await {
+            Ok(()) => "ok".to_owned(),
+            Err(error) => format!("{} {}", error.status, error.code),
+        };
+        assert_eq!(told, expected, "{action} {pairs:?}");
+    }
+    let everywhere = world
+        .user(
+            "all",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:*:*:*"}"#,
+        )
+        .await;
+    for action in ["DescribeEvents", "DescribeWebhooks", "CreateSnapshot"] {
+        asked(&world, &everywhere, action, &[("DiskId", &*far)])
+            .await
+            .expect(action);
+    }
+    asked(&world, &everywhere, "DescribeDisks", &[("RegionId", "mars")])
+        .await
+        .expect("the action says it");
+    // Where it is, is not told.
+    let tell = async |disk: &str| {
+        let refused = asked(
+            &world,
+            &world.user(disk, "").await,
+            "DeleteDisk",
+            &[("DiskId", disk)],
+        )
+        .await;
+        refused.expect_err(disk).message.replace(disk, "DISK")
+    };
+    assert_eq!(tell(&far).await, tell("d-none").await);
+}
+
+/// An id in a spelling that the action passes over opens no list, and white space closes no deny.
+#[tokio::test]
+async fn ids_count_as_the_action_reads_them() {
+    let world = World::new().await;
+    let mine = world
+        .user(
+            "mine",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":["acs:ecs:*:*:*/*-mine","acs:ecs:*:*:instance/*"]}"#,
+        )
+        .await;
+    let most = world
+        .user(
+            "most",
+            r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*"},
+            {"Effect":"Deny","Action":"ecs:*","Resource":["acs:ecs:*:*:disk/d-prod","acs:ecs:*:*:image/*"]}"#,
+        )
+        .await;
+    for (who, action, query, expected) in [
+        (&mine, "DescribeDisks", r#"DiskIds=["d-mine"]"#, "ok"),
+        (&mine, "DescribeDisks", r#"DiskIds= ["d-mine"]"#, "ok"),
+        (&mine, "DescribeDisks", "DiskIds.1=d-mine", NO),
+        (&mine, "DescribeDisks", "DiskId=d-mine", NO),
+        (&mine, "DescribeLockedSnapshots", "SnapshotIds.1=s-mine", "ok"),
+        (&mine, "DescribeLockedSnapshots", "SnapshotIds=s-mine", NO),
+        (&mine, "DescribeSnapshots", "SnapshotIds.1=s-mine", NO),
+        (
+            &mine,
+            "ListTagResources",
+            "ResourceType=disk&ResourceId.1=d-mine",
+            "ok",
+        ),
+        (
+            &mine,
+            "ListTagResources",
+            "ResourceType=disk&ResourceId=d-mine",
+            NO,
+        ),
+        (&mine, "DescribeTags", "ResourceType=disk&ResourceId=d-mine", "ok"),
+        (&mine, "DescribeTags", "ResourceType=disk&ResourceId.1=d-mine", NO),
+        (
+            &mine,
+            "DescribeResourceByTags",
+            "ResourceType=disk&ResourceId=d-mine",
+            NO,
+        ),
+        (&mine, "DescribeResourceByTags", "Tag.1.Key=k", NO),
+        (&most, "ApplyAutoSnapshotPolicy", r#"diskIds=["d-other"]"#, "ok"),
+        (&most, "ApplyAutoSnapshotPolicy", r#"diskIds= ["d-prod"]"#, NO),
+        // A family names one of all images.
+        (&mine, "RunInstances", "InstanceType=t&ImageId=m-mine", "ok"),
+        (&mine, "RunInstances", "InstanceType=t&ImageFamily=m-mine", NO),
+        (
+            &mine,
+            "RunInstances",
+            "InstanceType=t&ImageFamily=f&ImageId=m-mine",
+            "ok",
+        ),
+        (&most, "CreateInstance", "InstanceType=t&ImageFamily=f", NO),
+        (&most, "CreateInstance", "InstanceType=t", "ok"),
+    ] {
+        assert_eq!(
+            may(&world, who, action, query).await,
+            expected,
+            "{action} {query}"
         );
     }
 }

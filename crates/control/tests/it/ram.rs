@@ -169,6 +169,11 @@ async fn one_refusal_per_code() {
             "EntityAlreadyExists.Policy",
         ),
         (
+            code(control.create_policy(root, policy("AdministratorAccess")).await),
+            409,
+            "EntityAlreadyExists.Policy",
+        ),
+        (
             code(control.create_policy_version(root, version).await),
             404,
             "EntityNotExist.Policy",

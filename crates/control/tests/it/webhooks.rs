@@ -161,6 +161,20 @@ async fn what_a_receiver_answers_is_told_to_nobody() {
         !shown.contains("internals") && !shown.contains("500") && !shown.contains(&hook.secret),
         "{shown}"
     );
+    assert!(
+        !shown.contains("/hook"),
+        "a receiver's path may be its secret: {shown}"
+    );
+    // Nor whether anybody is there at all.
+    call!(world, create_webhook, "Url=http://127.0.0.1:1/").expect("made");
+    make(&world, [2]).await;
+    let errors = async || {
+        let mut hooks = call!(world, describe_webhooks, "").expect("listed").webhooks;
+        hooks.retain(|hook| !hook.last_error.is_empty());
+        let same = hooks.iter().all(|hook| hook.last_error == hooks[0].last_error);
+        format!("{} {same}", hooks.len())
+    };
+    world.eventually(errors, "both failed", "2 true").await;
 }
 
 #[tokio::test]
@@ -218,4 +232,29 @@ async fn refusals() {
     assert_eq!(code(none), (404, "InvalidWebhookId.NotFound".into()));
     call!(world, delete_webhook, "WebhookId={hook}").expect("deleted");
     call!(world, create_webhook, "{url}").expect("there is room again");
+}
+
+/// Who makes themselves be told of everything is seen by those who are told already.
+#[tokio::test]
+async fn who_is_told_is_an_event_for_the_others() {
+    let world = World::new().await;
+    let receiver = Receiver::new(&[GOOD]).await;
+    call!(world, create_webhook, "Url={}", receiver.url).expect("made");
+    let other = call!(
+        world,
+        create_webhook,
+        "Url={}&EventName.1=User:Created",
+        receiver.url
+    )
+    .expect("made")
+    .webhook_id;
+    call!(world, delete_webhook, "WebhookId={other}").expect("deleted");
+    let names = async || {
+        let of = |came: Came| came.event()["name"].as_str().expect("a name").to_owned();
+        receiver.came().into_iter().map(of).collect::<Vec<_>>().join(" ")
+    };
+    world
+        .eventually(names, "the events", "Webhook:Created Webhook:Deleted")
+        .await;
+    assert!(receiver.about()[0].ends_with(&format!(":webhook/{other}")));
 }

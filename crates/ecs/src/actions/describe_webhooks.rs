@@ -29,6 +29,7 @@ impl Request {
 #[allow(missing_docs, reason = "the field names are the contract's own")]
 pub struct Webhook {
     pub webhook_id: String,
+    /// As far as the host: the rest may be the receiver's secret.
     pub url: String,
     /// Empty: all events.
     #[serde(with = "list::event_name")]
@@ -38,7 +39,7 @@ pub struct Webhook {
     pub last_delivery_time: String,
     /// Attempts that failed since the last one that did not.
     pub failures: i64,
-    /// Why the last attempt failed; empty if it did not.
+    /// That the last attempt failed, and nothing about why; empty if it did not.
     pub last_error: String,
     /// Events that it has not seen, whether or not it wants them.
     pub behind: i64,

@@ -194,7 +194,18 @@ fn network(text: &str) -> Option<Network> {
     let address: IpAddr = address.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
     let bits = bits.unwrap_or(most);
-    (bits <= most).then_some(Network { address, bits })
+    // Callers' addresses are compared in their shortest form: a network of IPv4 addresses written as IPv6 would hold none.
+    let mapped = match address {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped(),
+        IpAddr::V4(_) => None,
+    };
+    match mapped {
+        Some(v4) => Some(Network {
+            address: v4.into(),
+            bits: bits.checked_sub(96).filter(|bits| *bits <= 32)?,
+        }),
+        None => (bits <= most).then_some(Network { address, bits }),
+    }
 }
 
 /// Tags that a request names: `Tag.N.Key` and `Tag.N.Value`, or `Tag.N.key` as older clients write.
@@ -235,6 +246,9 @@ mod tests {
             ("::/0", "2001:db8::1", Truth::Yes),
             ("2001:db8::/32", "2001:db9::1", Truth::No),
             ("10.0.0.0/8", "::ffff:10.1.2.3", Truth::Yes),
+            ("::ffff:10.0.0.0/104", "10.1.2.3", Truth::Yes),
+            ("::ffff:10.0.0.0/104", "11.1.2.3", Truth::No),
+            ("::ffff:10.0.0.1", "10.0.0.1", Truth::Yes),
         ] {
             assert_eq!(
                 truth("IpAddress", "acs:SourceIp", &[network], &from(address)),
@@ -290,6 +304,8 @@ mod tests {
             ("StringEquals", "acs:SourceIp", "10.0.0.1"),
             ("IpAddress", "ecs:tag/a", "10.0.0.1"),
             ("IpAddress", "acs:SourceIp", "10.0.0.0/33"),
+            ("IpAddress", "acs:SourceIp", "::ffff:10.0.0.0/8"),
+            ("IpAddress", "acs:SourceIp", "::ffff:10.0.0.0/129"),
             ("IpAddress", "acs:SourceIp", "ten"),
         ] {
             Condition::parse(operator, key, vec![value.to_owned()]).expect_err(key);

@@ -134,6 +134,9 @@ impl Statement {
         }
         let mut conditions = Vec::new();
         for (operator, keys) in raw.condition.0 {
+            if keys.0.is_empty() {
+                return Err(format!("the condition operator {operator:?} has no key"));
+            }
             for (key, values) in keys.0 {
                 conditions.push(Condition::parse(&operator, &key, values.0)?);
             }

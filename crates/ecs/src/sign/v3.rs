@@ -99,6 +99,12 @@ impl Authorization {
     }
 }
 
+/// A header's value as it is signed: without the spaces and tabs around it. Who uses a signed header's value uses this
+/// one; a value that is taken with more around it than was signed would let a request be sent again under another nonce.
+pub fn header_value(text: &str) -> &str {
+    text.trim_matches([' ', '\t'])
+}
+
 /// The canonical request. `query` is decoded, in any order; `header` answers the value of a
 /// header by its lower-case name as received (absent: empty).
 pub fn canonical_request<'a>(
@@ -116,7 +122,10 @@ pub fn canonical_request<'a>(
         .collect();
     let headers: String = signed_headers
         .split(';')
-        .map(|name| format!("{name}:{}\n", header(name).unwrap_or_default().trim()))
+        .map(|name| {
+            let value = header(name).unwrap_or_default();
+            format!("{name}:{}\n", header_value(&value))
+        })
         .collect();
     format!(
         "{method}\n/\n{}\n{headers}\n{signed_headers}\n{hashed_payload}",
@@ -331,6 +340,18 @@ mod tests {
             "4ecd7d1fbf129ecfe39ed7615088298a5e99017737ad1cd76dc66e7824273dff",
             "aafc1042f9d9b36e6ec1a085fdc0bfd128d4ebbd67ca655e3187cad087a4ac8f",
         );
+    }
+
+    #[test]
+    fn only_spaces_and_tabs_around_a_value_are_not_signed() {
+        for (text, expected) in [
+            (" \tn \t", "n"),
+            ("n\u{a0}", "n\u{a0}"),
+            ("\u{2003}n", "\u{2003}n"),
+            ("a b", "a b"),
+        ] {
+            assert_eq!(header_value(text), expected);
+        }
     }
 
     #[test]

@@ -133,6 +133,7 @@ fn what_is_not_understood_is_refused_as_a_whole() {
         r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"CreateDisk","Resource":"*"}]}"#,
         r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"disk/d-1"}]}"#,
         r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"Bool":{"acs:SecureTransport":"true"}}}]}"#,
+        r#"{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*","Condition":{"StringEquals":{}}}]}"#,
         long.as_str(),
     ] {
         Policy::parse(document).expect_err(document);
