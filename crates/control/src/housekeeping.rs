@@ -101,10 +101,11 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
                OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
     for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
         // What is being made from it needs it still, an image for as long as there is the image; a lock may end later
-        // than its retention.
+        // than its retention, and a copy that is owed begin later.
         let is_needed = rules::in_transfer(t, &row.id)?.is_some()
             || images::feeds(t, &row.id)?.is_some()
-            || locks::binding(t, &row.id, now)?.is_some();
+            || locks::binding(t, &row.id, now)?.is_some()
+            || rules::is_owed(t, &row, row.expires_ms.unwrap_or(now), now)?;
         if is_needed {
             continue; // the next round
         }

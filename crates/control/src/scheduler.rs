@@ -227,8 +227,8 @@ fn obstacle(
         return Ok(Some(Obstacle::Wait));
     }
     let most = limits.automatic_snapshots_per_disk;
-    if rules::automatic_count(t, &disk.id)? >= most
-        && rules::oldest_to_give_way(t, &disk.id, control.now_ms())?.is_none()
+    if rules::automatic_count(t, &disk.id, &disk.region)? >= most
+        && rules::oldest_to_give_way(t, &disk.id, &disk.region, control.now_ms())?.is_none()
     {
         return skip(format!(
             "the disk has {most} automatic snapshots, and none of them can give way"
@@ -237,19 +237,19 @@ fn obstacle(
     Ok(None)
 }
 
-/// Removes the disk's oldest automatic snapshots that are beyond its quota, a few at most.
+/// Removes the disk's oldest automatic snapshots in its region that are beyond its quota, a few at most.
 pub(crate) fn replace_oldest(
     t: &mut dyn Transaction,
     control: &Control,
-    disk: &str,
+    (disk, region): (&str, &str),
 ) -> Result<(), StoreError> {
     let most = control.limits().automatic_snapshots_per_disk;
     for _ in 0..REPLACED_MOST {
-        if rules::automatic_count(t, disk)? <= most {
+        if rules::automatic_count(t, disk, region)? <= most {
             break;
         }
         let now = control.now_ms();
-        let Some(oldest) = rules::oldest_to_give_way(t, disk, now)? else {
+        let Some(oldest) = rules::oldest_to_give_way(t, disk, region, now)? else {
             break;
         };
         tracing::info!(snapshot = %oldest.id, disk, "a newer automatic snapshot takes its place");

@@ -310,7 +310,7 @@ pub(super) fn note_mark(
         row.expires_ms = rules::expiry(row.created_ms, row.retention_days);
         row.save(t)?;
         if row.snapshot_type == SnapshotType::Timer {
-            scheduler::replace_oldest(t, control, &row.source_disk_id)?;
+            scheduler::replace_oldest(t, control, (&row.source_disk_id, &row.region))?;
         }
     }
     tokens::answered(t, id)

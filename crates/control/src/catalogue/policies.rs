@@ -178,6 +178,11 @@ pub(crate) fn slot_of(t: &mut dyn Transaction, snapshot_id: &str) -> Result<Opti
     Ok(RunRow::get(t, snapshot_id)?.map(|run| run.slot_ms))
 }
 
+/// Whether a policy wants a copy of the snapshot that is not begun.
+pub(crate) fn owes_copy(t: &mut dyn Transaction, snapshot_id: &str) -> Result<bool, StoreError> {
+    Ok(RunRow::get(t, snapshot_id)?.is_some_and(|run| !run.copy_region.is_empty()))
+}
+
 /// What is owed of snapshots that are accomplished, oldest first.
 pub(crate) fn copies_due(t: &mut dyn Transaction) -> Result<Vec<RunRow>, StoreError> {
     let rest = "JOIN snapshots ON snapshots.id = policy_runs.snapshot_id \

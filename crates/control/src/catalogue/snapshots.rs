@@ -135,7 +135,7 @@ pub(crate) fn progressing(t: &mut dyn Transaction, disk_id: &str) -> Result<Vec<
     let state = SnapshotStatus::Progressing.word().into();
     SnapshotRow::select(
         t,
-        "WHERE source_disk_id = $1 AND status = $2 AND source_snapshot_id = '' ORDER BY ordinal",
+        "WHERE source_disk_id = $1 AND status = $2 AND source_region_id = '' ORDER BY ordinal",
         &[disk_id.into(), state],
     )
 }

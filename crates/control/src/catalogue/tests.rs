@@ -376,6 +376,30 @@ async fn a_chain_lives_as_long_as_one_of_its_snapshots() {
     .await;
 }
 
+/// A disk's snapshots may be in two regions: that of the disk, and one in which a catalogue was made again.
+#[tokio::test]
+async fn automatic_snapshots_give_way_in_their_own_region() {
+    use crate::rules;
+    on_fresh(|t| {
+        for (id, region) in [("s-1", "q"), ("s-2", "r")] {
+            let row = SnapshotRow {
+                snapshot_type: SnapshotType::Timer,
+                status: SnapshotStatus::Accomplished,
+                region: region.into(),
+                ..snapshot(t, id, "d-1")?
+            };
+            row.save(t)?;
+        }
+        assert_eq!(rules::automatic_count(t, "d-1", "r")?, 1);
+        for (region, id) in [("r", "s-2"), ("q", "s-1")] {
+            let oldest = rules::oldest_to_give_way(t, "d-1", region, 0)?;
+            assert_eq!(oldest.map(|row| row.id), Some(id.to_owned()));
+        }
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn jobs_are_listed_oldest_first_until_finished() {
     on_fresh(|t| {

@@ -371,6 +371,52 @@ async fn a_disk_takes_its_automatic_snapshots_along_if_it_is_so_marked() {
     world.eventually(runs, "what is known of runs", "1").await;
 }
 
+/// A disk that goes with its automatic snapshots leaves alone what is still needed of them, until it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_takes_no_snapshot_along_that_something_is_made_from() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+    })
+    .await;
+    let (instance, disk) = world.attached_disk().await;
+    let (owed, read, free) = (
+        world.snapshot(&disk).await,
+        world.snapshot(&disk).await,
+        world.snapshot(&disk).await,
+    );
+    let made = world.disk().await;
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET snapshot_type = 'timer'; \
+             INSERT INTO policy_runs (snapshot_id, policy_id, slot_ms, copy_region, copy_retention_days, copy_encrypted) \
+             VALUES ('{owed}', 'sp-gone', 0, '{FAR}', -1, 0); \
+             UPDATE disks SET status = 'Creating', source_snapshot_id = '{read}' WHERE id = '{made}'"
+        ))
+        .await;
+    world.detach(&instance, &disk).await;
+    call!(world, delete_disk, "DiskId={disk}").expect("deleted");
+    world.snapshot_is(&free, "").await;
+    // The round that begins the copy does not remove what it is of.
+    world.control.keep_house().await.expect("done");
+    for id in [&owed, &read] {
+        world.snapshot_is(id, "accomplished").await;
+    }
+    let copies = async || {
+        let found = call_in!(world, FAR, describe_snapshots, "Status=accomplished").expect("listed");
+        found.snapshots.len().to_string()
+    };
+    world.eventually(copies, "copies", "1").await;
+    world
+        .sql(&format!(
+            "UPDATE disks SET status = 'Available' WHERE id = '{made}'"
+        ))
+        .await;
+    world.control.keep_house().await.expect("done");
+    for id in [&owed, &read] {
+        world.snapshot_is(id, "").await;
+    }
+}
+
 /// A crash between the row and the mark: the slot is not lost, and nothing of the row stays.
 #[tokio::test]
 async fn a_slot_without_a_mark_is_served_after_the_crash() {
