@@ -1,3 +1,6 @@
+-- A snapshot that failed is not kept by its lock any more.
+DELETE FROM snapshot_locks WHERE snapshot_id IN (SELECT id FROM snapshots WHERE status = 'failed');
+
 -- What lists are read by: an account's rows of a region in their order, with what decides whether a row is shown, so that the rows
 -- of earlier pages are stepped over in the index alone.
 CREATE INDEX snapshots_by_account ON snapshots (account, region, ordinal, status);

@@ -75,6 +75,10 @@ impl SnapshotRow {
             groups::leave(t, &self.id)?;
             locks::forget(t, &self.id)?;
         }
+        // What failed has nothing that a lock could keep, and must not stay for its sake.
+        if next == Some(SnapshotStatus::Failed) {
+            locks::forget(t, &self.id)?;
+        }
         match next {
             Some(status) => {
                 self.status = status;
