@@ -310,6 +310,38 @@ async fn the_oldest_automatic_snapshot_gives_way() {
     assert_eq!(world.names().await, named([4, 6, 7]));
 }
 
+/// Whoever brings a replaced snapshot back wants it for longer than until the next slot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_snapshot_that_is_brought_back_stays() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+        config.limits.automatic_snapshots_per_disk = 2;
+    })
+    .await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let mut day = at("2027-03-01T19:05:00Z");
+    world.round_at(day).await;
+    let first = world.automatic("").await[0].snapshot_id.clone();
+    for _ in 0..2 {
+        day += 24.hours();
+        world.round_at(day).await;
+    }
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    assert!(world.find_snapshot(&first).await.is_none(), "replaced");
+    call!(world, undelete_snapshot, "SnapshotId={first}").expect("back");
+    for _ in 0..2 {
+        day += 24.hours();
+        world.round_at(day).await;
+        let back = world.find_snapshot(&first).await.expect("it stays");
+        assert_eq!(back.snapshot_type, "user");
+        assert_eq!(world.automatic("").await.len(), 2, "the policy's own");
+    }
+}
+
 /// A quota that was lowered costs two old snapshots for a new one, not all at once; failed ones push nothing out.
 #[tokio::test]
 async fn a_lowered_quota_is_reached_step_by_step() {
