@@ -18,3 +18,7 @@ DROP INDEX disks_by_instance;
 CREATE INDEX disks_by_instance ON disks (instance_id, account, ordinal);
 DROP INDEX disks_by_source;
 CREATE INDEX disks_by_source ON disks (source_snapshot_id, account, ordinal);
+
+-- What is asked for at every snapshot, deletion and listed chain: what of a chain is open, and which rollback reads a snapshot.
+CREATE INDEX snapshot_usage_by_link ON snapshot_usage (link_id, until_ms);
+CREATE INDEX jobs_by_arguments ON jobs (arguments, kind);

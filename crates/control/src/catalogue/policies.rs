@@ -185,8 +185,10 @@ pub(crate) fn owes_copy(t: &mut dyn Transaction, snapshot_id: &str) -> Result<bo
 
 /// What is owed of snapshots that are accomplished, oldest first.
 pub(crate) fn copies_due(t: &mut dyn Transaction) -> Result<Vec<RunRow>, StoreError> {
-    let rest = "JOIN snapshots ON snapshots.id = policy_runs.snapshot_id \
-                WHERE policy_runs.copy_region <> '' AND snapshots.status = 'accomplished' ORDER BY snapshots.ordinal";
+    // As a join it is a walk through all snapshots.
+    let rest = "WHERE copy_region > '' AND EXISTS (SELECT 1 FROM snapshots WHERE snapshots.id = policy_runs.snapshot_id \
+                AND snapshots.status = 'accomplished') \
+                ORDER BY (SELECT ordinal FROM snapshots WHERE snapshots.id = policy_runs.snapshot_id)";
     RunRow::select(t, rest, &[])
 }
 
