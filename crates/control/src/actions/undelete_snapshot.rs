@@ -3,6 +3,7 @@
 use super::describe_deleted_snapshots::vault_error;
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::usage;
+use crate::config::Limits;
 use crate::notices;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
@@ -56,9 +57,9 @@ impl Control {
             Err(error) if error.kind == NodeErrorKind::Missing => return Err(gone()),
             Err(error) => return Err(vault_error(error)),
         };
-        let (now, most) = (self.now_ms(), self.limits().automatic_snapshots_per_disk);
+        let (now, limits) = (self.now_ms(), self.limits().clone());
         self.store()
-            .write(move |t| restore(t, &region, &found, most, now))
+            .write(move |t| restore(t, &region, &found, &limits, now))
             .await?;
         self.jobs().wake();
         Ok(Response {})
@@ -78,12 +79,11 @@ fn is_listed(t: &mut dyn Transaction, id: &str, account: &str) -> Result<bool, A
     }
 }
 
-/// `most`: as many automatic snapshots as a disk can have.
 fn restore(
     t: &mut dyn Transaction,
     region: &str,
     found: &FoundSnapshot,
-    most: u64,
+    limits: &Limits,
     now_ms: i64,
 ) -> Result<(), ApiError> {
     let is_back = SnapshotRow::get(t, found.snapshot.as_str())?.is_none();
@@ -96,7 +96,8 @@ fn restore(
     let gives_way = is_back
         && row.snapshot_type == SnapshotType::Timer
         && !row.is_copy()
-        && rules::automatic_count(t, &row.source_disk_id, &row.region)? >= most;
+        && rules::automatic_count(t, &row.source_disk_id, &row.region)?
+            >= limits.automatic_snapshots_per_disk;
     if is_over {
         (row.retention_days, row.expires_ms) = (None, None);
     }
@@ -107,6 +108,9 @@ fn restore(
         row.modified_ms = now_ms;
         row.save(t)?;
         rules::update_record(t, &row.id, now_ms)?;
+    }
+    if is_back && row.snapshot_type == SnapshotType::User {
+        notices::quota(t, &row, limits.manual_snapshots_per_disk, now_ms)?;
     }
     Ok(notices::snapshot_undeleted(t, &row, now_ms)?)
 }

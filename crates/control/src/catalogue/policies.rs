@@ -7,7 +7,7 @@ use crate::store::{StoreError, StoreErrorKind, Transaction};
 use tidemark_ecs::schedule::Schedule;
 
 /// After how long a slot whose snapshot could not be marked is tried again.
-const RETRY_MS: i64 = MINUTE_MS;
+pub(crate) const RETRY_MS: i64 = MINUTE_MS;
 
 record! {
     /// A policy.

@@ -501,6 +501,10 @@ async fn a_mark_that_fails_is_tried_again() {
     ));
     let next = due - at("2027-03-01T19:02:00Z").as_millisecond();
     assert!((60_000..90_000).contains(&next), "again in a minute: {next} ms");
+    let told = world.number(&format!(
+        "SELECT COUNT(*) FROM events WHERE name = 'Snapshot:AutoSnapshotSkipped' AND resource_id = '{broken}'"
+    ));
+    assert_eq!(told, 1, "for the slot, not for every try");
 }
 
 #[tokio::test]
