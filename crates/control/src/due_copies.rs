@@ -2,7 +2,8 @@
 //!
 //! What is owed is written with the snapshot's row, so that a later change of the policy does not change it, and is due once
 //! the snapshot is accomplished. It ends in the transaction that begins the copy (from then on that is a snapshot with a job
-//! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again, and an event says so.
+//! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again, and an
+//! event says so.
 //!
 //! Not here: the copying (`actions::copy_snapshot`).
 

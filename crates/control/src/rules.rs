@@ -367,8 +367,8 @@ pub(crate) fn remove_automatic_snapshots(
     Ok(())
 }
 
-/// A disk's automatic snapshots in its region that count against its quota. One that failed holds nothing, so it pushes nothing out; a copy
-/// is kept as long as its policy says, whatever the quota.
+/// A disk's automatic snapshots in a region that count against its quota. One that failed holds nothing, so it pushes nothing
+/// out; a copy is kept as long as its policy says, whatever the quota.
 const AUTOMATIC: &str = "WHERE source_disk_id = $1 AND snapshot_type = $2 AND region = $3 AND source_region_id = '' \
                          AND status IN ('progressing', 'accomplished')";
 

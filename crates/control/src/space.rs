@@ -1,9 +1,10 @@
 //! Asking the vaults what snapshots take.
 //!
 //! The answer costs a walk over the trees of all snapshots, so it is asked for in the background, after changes, one walk at
-//! a time, with ten times as long a pause after it; a walk that takes more than a minute is done once a day. What must stay true: figures that are shown come from the catalogue's
-//! rows (`catalogue::usage`) and from nowhere else; after the last change, and a walk that nothing came between, they
-//! are the vault's own, to the byte; a region whose vault does not answer costs no other region its figures. Whether a walk is due is in the catalogue, too: a restart does not forget it.
+//! a time, with ten times as long a pause after it; a walk that takes more than a minute is done once a day. What must stay
+//! true: figures that are shown come from the catalogue's rows (`catalogue::usage`) and from nowhere else; after the last
+//! change, and a walk that nothing came between, they are the vault's own, to the byte; a vault that does not answer costs no
+//! other region its figures. Whether a walk is due is in the catalogue, too: a restart does not forget it.
 
 use crate::Control;
 use crate::catalogue::snapshots::SnapshotRow;
