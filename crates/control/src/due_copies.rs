@@ -3,7 +3,7 @@
 //! What is owed is written with the snapshot's row, so that a later change of the policy does not change it, and is due once
 //! the snapshot is accomplished. It ends in the transaction that begins the copy (from then on that is a snapshot with a job
 //! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again, and an
-//! event says so.
+//! event says so; one that fails is begun again after a pause.
 //!
 //! Not here: the copying (`actions::copy_snapshot`).
 
@@ -11,9 +11,13 @@ use crate::Control;
 use crate::actions::copy_snapshot::{NewCopy, begin};
 use crate::catalogue::policies::{self, RunRow};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
+use crate::clock::HOUR_MS;
 use crate::notices;
 use crate::store::{StoreError, Transaction};
 use tidemark_ecs::ApiError;
+
+/// The pause after a copy that failed.
+const PAUSE_MS: i64 = 6 * HOUR_MS;
 
 impl Control {
     /// Begins the copies that are due, oldest snapshot first. A part of every round of housekeeping.
@@ -47,6 +51,10 @@ fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<
     };
     // Somebody else's copy of it is under way: after that.
     if snapshots::unfinished_copy(t, &source.id, &run.copy_region)?.is_some() {
+        return Ok(());
+    }
+    let since = control.now_ms().saturating_sub(PAUSE_MS);
+    if snapshots::copy_failed_after(t, &source.id, &run.copy_region, since)? {
         return Ok(());
     }
     let new = NewCopy {

@@ -157,6 +157,20 @@ pub(crate) fn unfinished_copy(
     row.map(|row| row.text(0)).transpose()
 }
 
+/// Whether a copy of the snapshot into the region has failed after a time.
+pub(crate) fn copy_failed_after(
+    t: &mut dyn Transaction,
+    source: &str,
+    region: &str,
+    ms: i64,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM snapshots \
+               WHERE source_snapshot_id = $1 AND region = $2 AND status = $3 AND modified_ms > $4 LIMIT 1";
+    let state = SnapshotStatus::Failed.word().into();
+    let row = t.query_one(sql, &[source.into(), region.into(), state, ms.into()])?;
+    Ok(row.is_some())
+}
+
 /// The id of a disk's chain in a region, which begins now if there is none.
 pub(crate) fn link(
     t: &mut dyn Transaction,

@@ -147,6 +147,7 @@ pub(crate) async fn settle(
                 row.marked = true;
                 tokens::answered(t, &row.id)?;
                 groups::settled(t, &row.id)?;
+                policies::owe_again(t, &row)?;
                 row.step(t, SnapshotCause::CaptureFailed)?;
                 notices::snapshot_ended(t, &row, now)
             }
