@@ -80,7 +80,7 @@ impl Control {
                 Ok(report) => report,
                 Err(error) => {
                     tracing::debug!(region = %region.id, %error, "the vault cannot be asked");
-                    failure.get_or_insert(ApiError::service_unavailable(&error.message));
+                    failure = failure.or(Some(ApiError::service_unavailable(&error.message)));
                     continue;
                 }
             };
