@@ -1,3 +1,6 @@
+-- A snapshot that failed is not kept by its lock any more.
+DELETE FROM snapshot_locks WHERE snapshot_id IN (SELECT id FROM snapshots WHERE status = 'failed');
+
 -- What lists are read by: an account's rows of a region in their order, with what decides whether a row is shown, so that the rows
 -- of earlier pages are stepped over in the index alone.
 CREATE INDEX snapshots_by_account ON snapshots (account, region, ordinal, status);
@@ -15,3 +18,7 @@ DROP INDEX disks_by_instance;
 CREATE INDEX disks_by_instance ON disks (instance_id, account, ordinal);
 DROP INDEX disks_by_source;
 CREATE INDEX disks_by_source ON disks (source_snapshot_id, account, ordinal);
+
+-- What is asked for at every snapshot, deletion and listed chain: what of a chain is open, and which rollback reads a snapshot.
+CREATE INDEX snapshot_usage_by_link ON snapshot_usage (link_id, until_ms);
+CREATE INDEX jobs_by_arguments ON jobs (arguments, kind);

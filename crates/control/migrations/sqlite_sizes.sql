@@ -14,6 +14,7 @@ INSERT INTO sqlite_stat1 (tbl, idx, stat) VALUES
     ('snapshots', 'snapshots_by_link', '20000 10 10 1'),
     ('snapshots', 'snapshots_by_status', '20000 5000'),
     ('snapshots', 'snapshots_by_expiry', '20000 10'),
+    ('snapshots', 'snapshots_by_source', '20000 2'),
     ('disks', 'sqlite_autoindex_disks_1', '10000 1'),
     ('disks', 'sqlite_autoindex_disks_2', '10000 1'),
     ('disks', 'disks_by_account', '10000 5000 5000 1 1'),

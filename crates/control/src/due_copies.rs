@@ -2,7 +2,8 @@
 //!
 //! What is owed is written with the snapshot's row, so that a later change of the policy does not change it, and is due once
 //! the snapshot is accomplished. It ends in the transaction that begins the copy (from then on that is a snapshot with a job
-//! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again.
+//! of its own), or when the snapshot goes. A copy that cannot be, because of what the snapshot is, is not tried again, and an
+//! event says so; one that fails is begun again after a pause.
 //!
 //! Not here: the copying (`actions::copy_snapshot`).
 
@@ -10,8 +11,13 @@ use crate::Control;
 use crate::actions::copy_snapshot::{NewCopy, begin};
 use crate::catalogue::policies::{self, RunRow};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
+use crate::clock::HOUR_MS;
+use crate::notices;
 use crate::store::{StoreError, Transaction};
 use tidemark_ecs::ApiError;
+
+/// The pause after a copy that failed.
+const PAUSE_MS: i64 = 6 * HOUR_MS;
 
 impl Control {
     /// Begins the copies that are due, oldest snapshot first. A part of every round of housekeeping.
@@ -27,9 +33,11 @@ impl Control {
                 Err(failure) if failure.is_server_fault() => return Err(failure),
                 Err(refusal) => {
                     tracing::warn!(snapshot = %run.snapshot_id, region = %run.copy_region, %refusal, "no copy, although a policy wants one");
+                    let now = self.now_ms();
                     self.store()
-                        .write::<_, StoreError, _>(move |t| settle(t, run))
+                        .write::<_, StoreError, _>(move |t| refuse(t, run, &refusal.message, now))
                         .await?;
+                    self.jobs().wake();
                 }
             }
         }
@@ -45,6 +53,10 @@ fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<
     if snapshots::unfinished_copy(t, &source.id, &run.copy_region)?.is_some() {
         return Ok(());
     }
+    let since = control.now_ms().saturating_sub(PAUSE_MS);
+    if snapshots::copy_failed_after(t, &source.id, &run.copy_region, since)? {
+        return Ok(());
+    }
     let new = NewCopy {
         region: run.copy_region.clone(),
         name: source.name.clone(),
@@ -57,6 +69,14 @@ fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<
     };
     begin(t, control, &source, new)?;
     Ok(settle(t, run)?)
+}
+
+/// There will be no copy.
+fn refuse(t: &mut dyn Transaction, run: RunRow, why: &str, now_ms: i64) -> Result<(), StoreError> {
+    if let Some(source) = SnapshotRow::get(t, run.snapshot_id.as_str())? {
+        notices::copy_refused(t, &source, &run.copy_region, why, now_ms)?;
+    }
+    settle(t, run)
 }
 
 /// Nothing is owed any more.

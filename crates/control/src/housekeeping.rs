@@ -11,8 +11,8 @@ use crate::clock::DAY_MS;
 use crate::config::Limits;
 use crate::notices;
 use crate::rules;
-use crate::states::{INSTANCE, InstanceCause, SnapshotCause};
-use crate::store::{StoreError, Transaction};
+use crate::states::{INSTANCE, InstanceCause, SnapshotCause, SnapshotStatus};
+use crate::store::{Row, StoreError, Transaction};
 use tidemark_ecs::ApiError;
 use tidemark_node::NodeErrorKind;
 use tidemark_units::DiskId;
@@ -20,6 +20,8 @@ use tidemark_units::DiskId;
 /// How long a failed snapshot stays listed.
 const FAILED_KEPT_MS: i64 = 7 * DAY_MS;
 
+/// Most snapshots whose time is over that one transaction removes, so that callers have their turns in between.
+const EXPIRED_AT_ONCE: usize = 200;
 /// How long a task that has ended stays listed.
 const TASKS_KEPT_MS: i64 = 30 * DAY_MS;
 /// How long temporary keys are remembered when they have ended, so that who still uses them learns why they do not work.
@@ -50,11 +52,24 @@ impl Control {
         {}
         let limits = self.limits().clone();
         self.store().write(move |t| expire(t, &limits, now)).await?;
+        self.expire_snapshots(now).await?;
         self.reconcile_usage().await?;
         self.run_policies().await?;
         self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
+        Ok(())
+    }
+
+    /// Removes the snapshots whose time is over.
+    async fn expire_snapshots(&self, now: i64) -> Result<(), StoreError> {
+        let over = self.store().read(move |t| ids_over(t, now)).await?;
+        for some in over.chunks(EXPIRED_AT_ONCE) {
+            let some = some.to_vec();
+            self.store()
+                .write(move |t| some.iter().try_for_each(|id| expire_one(t, id, now)))
+                .await?;
+        }
         Ok(())
     }
 
@@ -97,21 +112,6 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
     )?;
     keys::sweep_sessions(t, now - SESSION_REMEMBERED_MS)?;
     events::sweep(t, limits, now)?;
-    let due = "WHERE status = 'accomplished' AND expires_ms <= $1 \
-               OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
-    for row in SnapshotRow::select(t, due, &[now.into(), (now - FAILED_KEPT_MS).into()])? {
-        // What is being made from it needs it still, an image for as long as there is the image; a lock may end later
-        // than its retention.
-        let is_needed = rules::in_transfer(t, &row.id)?.is_some()
-            || images::feeds(t, &row.id)?.is_some()
-            || locks::binding(t, &row.id, now)?.is_some();
-        if is_needed {
-            continue; // the next round
-        }
-        tracing::info!(snapshot = %row.id, "its time is over");
-        notices::snapshot_expired(t, &row, now)?;
-        rules::remove_snapshot(t, row, SnapshotCause::Expired, now)?;
-    }
     for instance in InstanceRow::select(t, "WHERE auto_release_ms <= $1", &[now.into()])? {
         if !INSTANCE.allows(instance.status, InstanceCause::ForceDelete) {
             continue;
@@ -125,4 +125,44 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
         }
     }
     Ok(())
+}
+
+/// Ids of the snapshots whose retention is over, or that have been failed for long, oldest first.
+pub(crate) fn ids_over(t: &mut dyn Transaction, now: i64) -> Result<Vec<String>, StoreError> {
+    // Sorted here: asked for their order, the database walks through all snapshots in it.
+    let sql = "SELECT ordinal, id FROM snapshots WHERE status = 'accomplished' AND expires_ms <= $1 \
+               OR status = 'failed' AND (expires_ms <= $1 OR modified_ms <= $2)";
+    let rows = t.query(sql, &[now.into(), (now - FAILED_KEPT_MS).into()])?;
+    let read = |row: &Row| Ok((row.integer(0)?, row.text(1)?));
+    let mut over = rows.iter().map(read).collect::<Result<Vec<_>, StoreError>>()?;
+    over.sort_unstable();
+    Ok(over.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Removes a snapshot if its time is over still, and nobody needs it.
+fn expire_one(t: &mut dyn Transaction, id: &str, now: i64) -> Result<(), StoreError> {
+    let Some(row) = SnapshotRow::get(t, id)? else {
+        return Ok(());
+    };
+    let is_old = row.expires_ms.is_some_and(|end| end <= now);
+    let is_over = match row.status {
+        SnapshotStatus::Accomplished => is_old,
+        SnapshotStatus::Failed => is_old || row.modified_ms <= now - FAILED_KEPT_MS,
+        SnapshotStatus::Progressing | SnapshotStatus::Deleting => false,
+    };
+    if !is_over {
+        return Ok(());
+    }
+    // What is being made from it needs it still, an image for as long as there is the image; a lock may end later
+    // than its retention, and a copy that is owed begin later.
+    let is_needed = rules::in_transfer(t, &row.id)?.is_some()
+        || images::feeds(t, &row.id)?.is_some()
+        || locks::binding(t, &row.id, now)?.is_some()
+        || rules::is_owed(t, &row, row.expires_ms.unwrap_or(now), now)?;
+    if is_needed {
+        return Ok(()); // the next round
+    }
+    tracing::info!(snapshot = %row.id, "its time is over");
+    notices::snapshot_expired(t, &row, now)?;
+    rules::remove_snapshot(t, row, SnapshotCause::Expired, now).map(drop)
 }

@@ -5,7 +5,7 @@
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::events::{self, EventKind, Happening, Level};
 use crate::catalogue::instances::InstanceRow;
-use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::states::SnapshotStatus;
 use crate::store::{StoreError, Transaction};
 use crate::views;
@@ -118,7 +118,7 @@ pub(crate) fn snapshot_replaced(
     )
 }
 
-/// A policy's time came, and no snapshot of the disk is made.
+/// A policy's time came, and no snapshot of the disk is made; or not yet, as the reason then says.
 pub(crate) fn snapshot_skipped(
     t: &mut dyn Transaction,
     row: &DiskRow,
@@ -146,19 +146,56 @@ pub(crate) fn snapshot_undeleted(
     )
 }
 
-/// A limit is nearly reached: `count` of `most`. Said once on the way up, when nine tenths are.
+/// One more manual snapshot of a disk in the region counts against the limit of `most`. Said when nine tenths are reached, once
+/// on each way up. The snapshot's disk may be gone, or in another region.
 pub(crate) fn quota(
     t: &mut dyn Transaction,
-    disk: &DiskRow,
-    quota: &str,
-    (count, most): (u64, u64),
+    added: &SnapshotRow,
+    most: u64,
     now_ms: i64,
 ) -> Result<(), StoreError> {
-    if count != most.saturating_mul(9).div_ceil(10) {
+    let count = snapshots::count(t, &added.source_disk_id, &added.region, SnapshotType::User)?;
+    // Every way to one more calls this, so that no number is left out.
+    let near = most.saturating_mul(9).div_ceil(10);
+    if count != near {
         return Ok(());
     }
-    let content = json!({ "quota": quota, "used": count, "limit": most });
-    of_disk(t, disk, (EventKind::QuotaNear, Level::Warn), now_ms, content)
+    let what = Happening {
+        kind: EventKind::QuotaNear,
+        level: Level::Warn,
+        account: &added.account,
+        region: &added.region,
+        resource_type: "disk",
+        resource_id: &added.source_disk_id,
+        content: json!({ "quota": "manual snapshots of the disk", "used": count, "limit": most }),
+    };
+    events::add(t, now_ms, &what)
+}
+
+/// A policy wants a copy of the snapshot in another region, and there will be none.
+pub(crate) fn copy_refused(
+    t: &mut dyn Transaction,
+    source: &SnapshotRow,
+    region: &str,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = json!({
+        "result": "failed",
+        "reason": why,
+        "snapshotId": "",
+        "snapshotName": source.name,
+        "sourceSnapshotId": source.id,
+        "sourceRegionId": source.region,
+        "destinationRegionId": region,
+    });
+    of_snapshot(
+        t,
+        source,
+        (EventKind::CopyCompleted, Level::Warn),
+        now_ms,
+        content,
+    )
 }
 
 /// A disk is rolled back, or could not be.

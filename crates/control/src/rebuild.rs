@@ -292,11 +292,8 @@ fn add(t: &mut dyn Transaction, new: &NewRow) -> Result<(), StoreError> {
         &new.row.id,
         &new.tags,
     )?;
-    // Those of a copy's record are its original's.
-    if new.row.is_copy() {
-        return Ok(());
-    }
-    if let Some(group) = &new.group {
+    // A group is of originals: what a copy's record might say of one is its original's. A lock is the copy's own.
+    if let Some(group) = new.group.as_ref().filter(|_| !new.row.is_copy()) {
         rejoin(t, group, &new.row)?;
     }
     if let Some(lock) = &new.lock {

@@ -87,6 +87,15 @@ fn settle_in(t: &mut dyn Transaction, served: &[String]) -> Result<Result<(), St
             );
             return Ok(Err(why));
         }
+        let was_beside = RegionRow::get(t, home.as_str())?.is_some_and(|row| !row.home);
+        if was_beside && in_use.contains(home) {
+            let why = format!(
+                "{home} has resources and was served beside the home region {}, so their data lies in a directory of its \
+                 own, where the home region's is not looked for; name {} first, as before",
+                before.id, before.id
+            );
+            return Ok(Err(why));
+        }
         before.remove(t)?;
     }
     let left_out = in_use

@@ -10,18 +10,21 @@ use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::policies::PolicyRow;
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tokens::{self, Known, TokenKey};
-use crate::catalogue::{disks, groups, locks, usage};
+use crate::catalogue::{disks, groups, locks, policies, usage};
 use crate::clock::DAY_MS;
 use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
 use crate::states::{DiskStatus, SNAPSHOT, SnapshotCause, SnapshotStatus};
-use crate::store::{StoreError, Transaction};
+use crate::store::{StoreError, Transaction, Value};
 use crate::{Caller, Control};
 use serde::{Serialize, de::DeserializeOwned};
 use tidemark_ecs::ApiError;
 
 /// How long a ClientToken is remembered.
 const TOKEN_MS: i64 = DAY_MS;
+
+/// How long a snapshot waits for a copy that a policy owes: a region that is not served now may never be again.
+const OWED_MOST_MS: i64 = 7 * DAY_MS;
 
 /// The image that external instances have: a name for "whatever runs on that machine".
 pub(crate) const EXTERNAL_IMAGE: &str = "tidemark_external.vhd";
@@ -242,6 +245,19 @@ pub(crate) fn in_transfer(t: &mut dyn Transaction, snapshot: &str) -> Result<Opt
     Ok(None)
 }
 
+/// Whether the snapshot stays for the sake of a copy that a policy wants of it and that is not begun; `since_ms`: when it
+/// could have gone. One that failed is never copied.
+pub(crate) fn is_owed(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    since_ms: i64,
+    now_ms: i64,
+) -> Result<bool, StoreError> {
+    Ok(row.status != SnapshotStatus::Failed
+        && now_ms < since_ms.saturating_add(OWED_MOST_MS)
+        && policies::owes_copy(t, &row.id)?)
+}
+
 /// Whether the disk is about to get larger: until it has, what its size is depends on the moment.
 pub(crate) fn is_growing(t: &mut dyn Transaction, disk: &str) -> Result<bool, StoreError> {
     Ok(jobs::newest(t, JobKind::ResizeDisk, disk)? > 0)
@@ -321,7 +337,8 @@ pub(crate) fn snapshot_group(
         })
 }
 
-/// Starts the removal of a disk's automatic snapshots, when it is released with them.
+/// Starts the removal of a disk's automatic snapshots, when it is released with them. The retention of one that something is
+/// being made from, or that has to be copied yet, is over: housekeeping removes it once it is free.
 pub(crate) fn remove_automatic_snapshots(
     t: &mut dyn Transaction,
     disk: &DiskRow,
@@ -331,11 +348,18 @@ pub(crate) fn remove_automatic_snapshots(
         return Ok(());
     }
     // Copies are others' backups: those in other regions as well as one that came back.
-    let rest = "WHERE source_disk_id = $1 AND region = $2 AND source_snapshot_id = '' \
+    let rest = "WHERE source_disk_id = $1 AND region = $2 AND source_region_id = '' \
                 AND snapshot_type = 'timer' AND status <> 'deleting'";
-    for row in SnapshotRow::select(t, rest, &[(&disk.id).into(), (&disk.region).into()])? {
+    for mut row in SnapshotRow::select(t, rest, &[(&disk.id).into(), (&disk.region).into()])? {
         // An image outlives what its snapshots were taken from, and so does a lock.
         if images::feeds(t, &row.id)?.is_some() || locks::binding(t, &row.id, now_ms)?.is_some() {
+            continue;
+        }
+        // A mark that nobody knows to be durable promises no copy.
+        let is_owed = row.marked && is_owed(t, &row, now_ms, now_ms)?;
+        if is_owed || in_transfer(t, &row.id)?.is_some() {
+            row.expires_ms = Some(row.expires_ms.map_or(now_ms, |end| end.min(now_ms)));
+            row.save(t)?;
             continue;
         }
         remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
@@ -343,27 +367,37 @@ pub(crate) fn remove_automatic_snapshots(
     Ok(())
 }
 
-/// A disk's automatic snapshots that count against its quota. One that failed holds nothing, so it pushes nothing out; a copy
-/// is kept as long as its policy says, whatever the quota.
-const AUTOMATIC: &str = "WHERE source_disk_id = $1 AND snapshot_type = $2 AND source_snapshot_id = '' \
+/// A disk's automatic snapshots in a region that count against its quota. One that failed holds nothing, so it pushes nothing
+/// out; a copy is kept as long as its policy says, whatever the quota.
+const AUTOMATIC: &str = "WHERE source_disk_id = $1 AND snapshot_type = $2 AND region = $3 AND source_region_id = '' \
                          AND status IN ('progressing', 'accomplished')";
 
 /// How many of a disk's automatic snapshots count against its quota.
-pub(crate) fn automatic_count(t: &mut dyn Transaction, disk: &str) -> Result<u64, StoreError> {
+pub(crate) fn automatic_count(t: &mut dyn Transaction, disk: &str, region: &str) -> Result<u64, StoreError> {
     let sql = format!("SELECT COUNT(*) FROM {} {AUTOMATIC}", SnapshotRow::TABLE);
-    let row = t.query_one(&sql, &[disk.into(), SnapshotType::Timer.word().into()])?;
+    let row = t.query_one(&sql, &automatic(disk, region))?;
     Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
 }
 
-/// The disk's oldest automatic snapshot that can give way to a newer one. What is still read, or protected, is passed over.
+/// The parameters of [`AUTOMATIC`].
+fn automatic(disk: &str, region: &str) -> [Value; 3] {
+    [disk.into(), SnapshotType::Timer.word().into(), region.into()]
+}
+
+/// The disk's oldest automatic snapshot that can give way to a newer one. What is still read, has to be copied yet, or is
+/// protected, is passed over.
 pub(crate) fn oldest_to_give_way(
     t: &mut dyn Transaction,
     disk: &str,
+    region: &str,
     now_ms: i64,
 ) -> Result<Option<SnapshotRow>, StoreError> {
     let rest = format!("{AUTOMATIC} ORDER BY ordinal");
-    for row in SnapshotRow::select(t, &rest, &[disk.into(), SnapshotType::Timer.word().into()])? {
-        if SNAPSHOT.allows(row.status, SnapshotCause::Replaced) && kept(t, &row, true, now_ms)?.is_none() {
+    for row in SnapshotRow::select(t, &rest, &automatic(disk, region))? {
+        if SNAPSHOT.allows(row.status, SnapshotCause::Replaced)
+            && !is_owed(t, &row, row.created_ms, now_ms)?
+            && kept(t, &row, true, now_ms)?.is_none()
+        {
             return Ok(Some(row));
         }
     }

@@ -44,13 +44,21 @@ const REPLACED_MOST: usize = 2;
 /// What came of a policy that is due on a disk.
 enum Turn {
     /// A row that is to be marked.
-    Take(Box<SnapshotRow>, serde_json::Value),
+    Take(Box<Taking>),
     /// Not this time.
     Skip(String),
     /// Later: something else is in the way, and will not be for long.
     Wait,
     /// Not due any more.
     Nothing,
+}
+
+/// A row that is to be marked, and what its record will say.
+struct Taking {
+    row: SnapshotRow,
+    meta: serde_json::Value,
+    /// The policy, unless it was told already that its slot has to wait for a mark.
+    untold: Option<String>,
 }
 
 /// Why a slot is not served now.
@@ -120,6 +128,10 @@ impl Control {
     }
 
     async fn serve(&self, disk: &str, applied: Vec<i64>) -> Result<(), ApiError> {
+        // A round that came before may still be at it.
+        let Some(_own) = self.hold_lane(&format!("slots of {disk}")) else {
+            return Ok(());
+        };
         self.settle_snapshots(disk).await?;
         let region = self.region_of_disk(disk).await?;
         for ordinal in applied {
@@ -134,7 +146,7 @@ impl Control {
             let control = self.clone();
             let turn = move |t: &mut dyn Transaction| turn(t, &control, ordinal, id, &link);
             match self.store().write(turn).await? {
-                Turn::Take(row, meta) => self.mark_new(*row, meta).await?,
+                Turn::Take(taking) => self.take(disk, *taking).await?,
                 Turn::Skip(why) => tracing::info!(disk, %why, "an automatic snapshot is skipped"),
                 Turn::Wait | Turn::Nothing => {}
             }
@@ -142,6 +154,25 @@ impl Control {
         }
         self.jobs().wake();
         Ok(())
+    }
+
+    /// Marks the disk; that it cannot be marked is told once for a slot, however often it is tried.
+    async fn take(&self, disk: &str, taking: Taking) -> Result<(), ApiError> {
+        let Taking { row, meta, untold } = taking;
+        let marked = self.mark_new(row, meta).await;
+        if let (Err(failure), Some(policy)) = (&marked, untold) {
+            let (id, now) = (disk.to_owned(), self.now_ms());
+            let why = format!("{}; it is tried again", failure.message.trim_end_matches('.'));
+            let tell = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+                match DiskRow::get(t, id)? {
+                    Some(disk) => notices::snapshot_skipped(t, &disk, &policy, &why, now),
+                    None => Ok(()),
+                }
+            };
+            self.store().write(tell).await?;
+            self.jobs().wake();
+        }
+        marked
     }
 }
 
@@ -185,7 +216,13 @@ fn turn(
     let tags = tags::of(t, ResourceType::Policy, &policy.id)?;
     let meta = add(t, &row, &tags, &disk)?;
     policy.run(&row.id, slot_ms).insert(t)?;
-    Ok(Turn::Take(Box::new(row), meta))
+    // What is tried again after a failure is due between two slots.
+    let is_slot = policy
+        .schedule()?
+        .next_after(slot_ms.saturating_sub(policies::RETRY_MS))
+        <= now;
+    let untold = is_slot.then_some(policy.id);
+    Ok(Turn::Take(Box::new(Taking { row, meta, untold })))
 }
 
 /// What keeps a slot from being served now.
@@ -227,8 +264,8 @@ fn obstacle(
         return Ok(Some(Obstacle::Wait));
     }
     let most = limits.automatic_snapshots_per_disk;
-    if rules::automatic_count(t, &disk.id)? >= most
-        && rules::oldest_to_give_way(t, &disk.id, control.now_ms())?.is_none()
+    if rules::automatic_count(t, &disk.id, &disk.region)? >= most
+        && rules::oldest_to_give_way(t, &disk.id, &disk.region, control.now_ms())?.is_none()
     {
         return skip(format!(
             "the disk has {most} automatic snapshots, and none of them can give way"
@@ -237,19 +274,19 @@ fn obstacle(
     Ok(None)
 }
 
-/// Removes the disk's oldest automatic snapshots that are beyond its quota, a few at most.
+/// Removes the disk's oldest automatic snapshots in its region that are beyond its quota, a few at most.
 pub(crate) fn replace_oldest(
     t: &mut dyn Transaction,
     control: &Control,
-    disk: &str,
+    (disk, region): (&str, &str),
 ) -> Result<(), StoreError> {
     let most = control.limits().automatic_snapshots_per_disk;
     for _ in 0..REPLACED_MOST {
-        if rules::automatic_count(t, disk)? <= most {
+        if rules::automatic_count(t, disk, region)? <= most {
             break;
         }
         let now = control.now_ms();
-        let Some(oldest) = rules::oldest_to_give_way(t, disk, now)? else {
+        let Some(oldest) = rules::oldest_to_give_way(t, disk, region, now)? else {
             break;
         };
         tracing::info!(snapshot = %oldest.id, disk, "a newer automatic snapshot takes its place");

@@ -100,6 +100,32 @@ enum Trouble {
     Node(NodeError),
 }
 
+impl Trouble {
+    /// How often it is worth trying; `None`: waiting helps, however long it takes.
+    fn tries_most(&self) -> Option<u32> {
+        match self {
+            Self::Vault(VaultErrorKind::Busy | VaultErrorKind::Full, _) => None,
+            Self::Vault(VaultErrorKind::Missing | VaultErrorKind::Corrupt, _) => Some(1),
+            Self::Vault(
+                VaultErrorKind::Stale
+                | VaultErrorKind::Lost
+                | VaultErrorKind::Denied
+                | VaultErrorKind::Locked
+                | VaultErrorKind::Other,
+                _,
+            ) => Some(TRIES_MAX),
+            Self::Node(error) => match error.kind {
+                NodeErrorKind::Busy | NodeErrorKind::Full => None,
+                NodeErrorKind::Missing
+                | NodeErrorKind::Corrupt
+                | NodeErrorKind::Poisoned
+                | NodeErrorKind::Invalid
+                | NodeErrorKind::Other => Some(1),
+            },
+        }
+    }
+}
+
 impl From<tidemark_vault::VaultError> for Trouble {
     fn from(error: tidemark_vault::VaultError) -> Self {
         Self::Vault(error.kind, error.to_string())
@@ -256,31 +282,24 @@ impl VaultHost {
             Rc::clone(all.entry(request.disk.clone()).or_default())
         };
         let _one_of_disk = of_disk.lock().await;
-        // The semaphore is never closed.
-        let _place = self.copies.places.acquire().await.ok();
         let mut tries = 0;
         loop {
-            let (kind, why) = match self.try_to_copy(request, control).await {
+            // Not kept during the pause: copies from a vault that is away leave the places to those from others. The
+            // semaphore is never closed.
+            let place = self.copies.places.acquire().await.ok();
+            let trouble = match self.try_to_copy(request, control).await {
                 Ok(record) => return Ok(record),
-                Err(Trouble::Vault(kind, why)) => (kind, why),
-                Err(Trouble::Node(error)) => return Err(End::Failed(error.message)),
+                Err(trouble) => trouble,
             };
             // Dropped, so that the next try has the spool for itself.
             let left = control.copy.take();
             if let Some(left) = left {
                 left.close().await;
             }
+            drop(place);
             tries += 1;
-            let is_final = match kind {
-                // Waiting helps with these, however long it takes.
-                VaultErrorKind::Busy | VaultErrorKind::Full => false,
-                VaultErrorKind::Missing | VaultErrorKind::Corrupt => true,
-                VaultErrorKind::Stale
-                | VaultErrorKind::Lost
-                | VaultErrorKind::Denied
-                | VaultErrorKind::Locked
-                | VaultErrorKind::Other => tries >= TRIES_MAX,
-            };
+            let is_final = trouble.tries_most().is_some_and(|most| tries >= most);
+            let (Trouble::Vault(_, why) | Trouble::Node(NodeError { message: why, .. })) = trouble;
             if is_final {
                 return Err(End::Failed(why));
             }
@@ -367,5 +386,26 @@ impl super::Node {
             .vault_remote()
             .call(move |host| async move { host.start_copy(request) });
         Ok(started.await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A full disk of this machine's own ends no copy, just as a full bucket does not.
+    #[test]
+    fn what_waiting_helps_with_is_waited_for() {
+        let of_node = |kind| Trouble::Node(NodeError::new(kind, "no")).tries_most();
+        let of_vault = |kind| Trouble::Vault(kind, "no".into()).tries_most();
+        for kind in [NodeErrorKind::Busy, NodeErrorKind::Full] {
+            assert_eq!(of_node(kind), None, "{kind:?}");
+        }
+        for kind in [VaultErrorKind::Busy, VaultErrorKind::Full] {
+            assert_eq!(of_vault(kind), None, "{kind:?}");
+        }
+        assert_eq!(of_node(NodeErrorKind::Corrupt), Some(1));
+        assert_eq!(of_vault(VaultErrorKind::Missing), Some(1));
+        assert_eq!(of_vault(VaultErrorKind::Denied), Some(TRIES_MAX));
     }
 }

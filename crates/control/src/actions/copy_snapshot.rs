@@ -9,6 +9,7 @@
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
+use crate::notices;
 use crate::rules::{self, Token};
 use crate::states::{SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::Transaction;
@@ -77,13 +78,14 @@ fn copy(
         return Err(ApiError::new(403, "InvalidRegionId.NotExists", message));
     }
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
-    let source = rules::snapshot(t, caller, &request.snapshot_id)
-        .ok()
-        .filter(|source| source.region == region.id)
-        .ok_or_else(|| {
-            let not_found = ApiError::snapshot_not_found(&request.snapshot_id);
-            ApiError::new(403, not_found.code, not_found.message)
-        })?;
+    let source = match rules::snapshot(t, caller, &request.snapshot_id) {
+        Err(failure) if failure.is_server_fault() => return Err(failure),
+        found => found.ok().filter(|source| source.region == region.id),
+    };
+    let source = source.ok_or_else(|| {
+        let not_found = ApiError::snapshot_not_found(&request.snapshot_id);
+        ApiError::new(403, not_found.code, not_found.message)
+    })?;
     let new = NewCopy {
         region: request.destination_region_id,
         name: request.destination_snapshot_name.unwrap_or_default(),
@@ -165,6 +167,9 @@ pub(crate) fn begin(
     row.insert(t)?;
     tags::set(t, &row.account, ResourceType::Snapshot, &row.id, &new.tags)?;
     jobs::add(t, JobKind::CopySnapshot, &row.id, &row.id, "", now)?;
+    if row.snapshot_type == SnapshotType::User {
+        notices::quota(t, &row, control.limits().manual_snapshots_per_disk, now)?;
+    }
     Ok(row.id)
 }
 

@@ -181,9 +181,7 @@ pub(super) fn insert(
         ..blank(t, &disk, SnapshotCause::CreateSnapshot, (id, link), now)?
     };
     let meta = add(t, &row, &request.tags, &disk)?;
-    let most = control.limits().manual_snapshots_per_disk;
-    let used = snapshots::count(t, &disk.id, &disk.region, SnapshotType::User)?;
-    notices::quota(t, &disk, "manual snapshots of the disk", (used, most), now)?;
+    notices::quota(t, &row, control.limits().manual_snapshots_per_disk, now)?;
     let response = Response {
         snapshot_id: row.id.clone(),
     };
@@ -310,7 +308,7 @@ pub(super) fn note_mark(
         row.expires_ms = rules::expiry(row.created_ms, row.retention_days);
         row.save(t)?;
         if row.snapshot_type == SnapshotType::Timer {
-            scheduler::replace_oldest(t, control, &row.source_disk_id)?;
+            scheduler::replace_oldest(t, control, (&row.source_disk_id, &row.region))?;
         }
     }
     tokens::answered(t, id)

@@ -13,6 +13,7 @@ use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::jobs::LaneGuard;
+use crate::notices;
 use crate::record_meta;
 use crate::rules::{self, Token};
 use crate::states::{SNAPSHOT, SnapshotCause};
@@ -286,6 +287,7 @@ fn member(
     };
     row.insert(t)?;
     groups::join(t, &group.id, &row.id)?;
+    notices::quota(t, &row, control.limits().manual_snapshots_per_disk, now)?;
     jobs::add(t, JobKind::CompleteSnapshot, &row.id, &row.id, "", now)?;
     Ok(row)
 }

@@ -4,7 +4,10 @@
 use super::{describe_disks, describe_snapshots};
 use crate::Caller;
 use crate::catalogue::disks::DiskRow;
-use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::policies;
+use crate::catalogue::snapshots::{self, SnapshotRow};
+use crate::housekeeping;
+use crate::rules;
 use crate::store::{Row, StoreError, Transaction, Value, migrations, sqlite};
 use tidemark_ecs::Params;
 
@@ -184,5 +187,37 @@ fn pages_are_read_in_their_order_and_those_before_are_stepped_over_in_the_index(
             !filter.is_empty() || count.contains("COVERING INDEX"),
             "{list}:\n{count}"
         );
+    }
+}
+
+#[test]
+fn what_is_asked_at_every_snapshot_and_round_does_not_grow_with_all_snapshots() {
+    let explained = |ask: &dyn Fn(&mut Explaining) -> Result<(), StoreError>| {
+        let mut t = Explaining::new();
+        ask(&mut t).expect("explained");
+        t.plans.join("\n")
+    };
+    let of_disk = [
+        explained(&|t| rules::automatic_count(t, "d-1", "r").map(drop)),
+        explained(&|t| rules::oldest_to_give_way(t, "d-1", "r", 0).map(drop)),
+        explained(&|t| snapshots::progressing(t, "d-1").map(drop)),
+    ];
+    for plan in &of_disk {
+        assert!(
+            plan.contains("INDEX snapshots_by_disk (source_disk_id=?"),
+            "{plan}"
+        );
+    }
+    let copying = explained(&|t| snapshots::unfinished_copy(t, "s-1", "r").map(drop));
+    assert!(copying.contains("INDEX snapshots_by_source ("), "{copying}");
+    let of_one = explained(&|t| rules::in_transfer(t, "s-1").map(drop));
+    for index in ["disks_by_source", "jobs_by_arguments", "snapshots_by_source"] {
+        assert!(of_one.contains(&format!("INDEX {index} (")), "{of_one}");
+    }
+    for round in [
+        explained(&|t| housekeeping::ids_over(t, 0).map(drop)),
+        explained(&|t| policies::copies_due(t).map(drop)),
+    ] {
+        assert!(!round.contains("SCAN"), "{round}");
     }
 }

@@ -1,8 +1,9 @@
 //! UndeleteSnapshot: brings a deleted snapshot back.
 
 use super::describe_deleted_snapshots::vault_error;
-use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::usage;
+use crate::config::Limits;
 use crate::notices;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
@@ -16,8 +17,9 @@ use tidemark_units::SnapshotId;
 
 impl Control {
     /// The snapshot is on the lists when this answers, as it was when it was deleted. One whose retention is over is kept for
-    /// ever from then on: whoever wants it back does not want it to go again at once. One that is listed is fine. The vault
-    /// comes first: what was cut off in between is repeated, and finds the snapshot there.
+    /// ever from then on: whoever wants it back does not want it to go again at once. For the same reason an automatic one of a
+    /// disk that has as many as it can is a manual one when it is back: it would give way at the next slot. One that is listed
+    /// is fine. The vault comes first: what was cut off in between is repeated, and finds the snapshot there.
     pub async fn undelete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         // Its row is gone: without a region it may be anywhere. What a user may do was settled for the home region then.
         let regions: Vec<&RegionConfig> = match request.region_id.as_deref() {
@@ -55,9 +57,9 @@ impl Control {
             Err(error) if error.kind == NodeErrorKind::Missing => return Err(gone()),
             Err(error) => return Err(vault_error(error)),
         };
-        let now = self.now_ms();
+        let (now, limits) = (self.now_ms(), self.limits().clone());
         self.store()
-            .write(move |t| restore(t, &region, &found, now))
+            .write(move |t| restore(t, &region, &found, &limits, now))
             .await?;
         self.jobs().wake();
         Ok(Response {})
@@ -81,18 +83,34 @@ fn restore(
     t: &mut dyn Transaction,
     region: &str,
     found: &FoundSnapshot,
+    limits: &Limits,
     now_ms: i64,
 ) -> Result<(), ApiError> {
+    let is_back = SnapshotRow::get(t, found.snapshot.as_str())?.is_none();
     rebuild::restore_one(t, region, found)?;
     usage::reconcile(t, now_ms)?;
-    let row = SnapshotRow::get(t, found.snapshot.as_str())?;
-    if let Some(row) = &row {
-        notices::snapshot_undeleted(t, row, now_ms)?;
+    let Some(mut row) = SnapshotRow::get(t, found.snapshot.as_str())? else {
+        return Ok(());
+    };
+    let is_over = row.expires_ms.is_some_and(|end| end <= now_ms);
+    let gives_way = is_back
+        && row.snapshot_type == SnapshotType::Timer
+        && !row.is_copy()
+        && rules::automatic_count(t, &row.source_disk_id, &row.region)?
+            >= limits.automatic_snapshots_per_disk;
+    if is_over {
+        (row.retention_days, row.expires_ms) = (None, None);
     }
-    if let Some(mut row) = row.filter(|row| row.expires_ms.is_some_and(|end| end <= now_ms)) {
-        (row.retention_days, row.expires_ms, row.modified_ms) = (None, None, now_ms);
+    if gives_way {
+        row.snapshot_type = SnapshotType::User;
+    }
+    if is_over || gives_way {
+        row.modified_ms = now_ms;
         row.save(t)?;
         rules::update_record(t, &row.id, now_ms)?;
     }
-    Ok(())
+    if is_back && row.snapshot_type == SnapshotType::User {
+        notices::quota(t, &row, limits.manual_snapshots_per_disk, now_ms)?;
+    }
+    Ok(notices::snapshot_undeleted(t, &row, now_ms)?)
 }

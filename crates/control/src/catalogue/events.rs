@@ -21,7 +21,7 @@ words! {
         SnapshotExpired = "Snapshot:Expired",
         /// It made room for a newer one of its policy.
         SnapshotReplaced = "Snapshot:Replaced",
-        /// A policy's time came, and no snapshot was made.
+        /// A policy's time came, and no snapshot was made, or none yet: see its reason.
         SnapshotSkipped = "Snapshot:AutoSnapshotSkipped",
         /// A copy was accomplished, or failed: see its result.
         CopyCompleted = "Snapshot:CopySnapshotCompleted",

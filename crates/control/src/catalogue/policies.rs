@@ -1,13 +1,15 @@
 //! Automatic snapshot policies, the disks that they are applied to, and what each run owes.
 
 use super::{next_number, record};
-use crate::catalogue::snapshots::SnapshotRow;
-use crate::clock::MINUTE_MS;
+use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
+use crate::clock::{DAY_MS, MINUTE_MS};
 use crate::store::{StoreError, StoreErrorKind, Transaction};
 use tidemark_ecs::schedule::Schedule;
 
 /// After how long a slot whose snapshot could not be marked is tried again.
-const RETRY_MS: i64 = MINUTE_MS;
+pub(crate) const RETRY_MS: i64 = MINUTE_MS;
+/// For how long from its snapshot on a copy that fails is begun again.
+const TRIED_MS: i64 = 7 * DAY_MS;
 
 record! {
     /// A policy.
@@ -178,10 +180,30 @@ pub(crate) fn slot_of(t: &mut dyn Transaction, snapshot_id: &str) -> Result<Opti
     Ok(RunRow::get(t, snapshot_id)?.map(|run| run.slot_ms))
 }
 
+/// Whether a policy wants a copy of the snapshot that is not begun.
+pub(crate) fn owes_copy(t: &mut dyn Transaction, snapshot_id: &str) -> Result<bool, StoreError> {
+    Ok(RunRow::get(t, snapshot_id)?.is_some_and(|run| !run.copy_region.is_empty()))
+}
+
+/// A copy has failed: if a policy made it, it is owed again while its source is new. Who begins copies pauses in between.
+pub(crate) fn owe_again(t: &mut dyn Transaction, copy: &SnapshotRow) -> Result<(), StoreError> {
+    if !copy.is_copy() || copy.snapshot_type != SnapshotType::Timer {
+        return Ok(());
+    }
+    let is_new = |source: &SnapshotRow| copy.modified_ms < source.created_ms.saturating_add(TRIED_MS);
+    if SnapshotRow::get(t, copy.source_snapshot_id.as_str())?.is_some_and(|source| is_new(&source)) {
+        let sql = "UPDATE policy_runs SET copy_region = $2 WHERE snapshot_id = $1 AND copy_region = ''";
+        t.execute(sql, &[(&copy.source_snapshot_id).into(), (&copy.region).into()])?;
+    }
+    Ok(())
+}
+
 /// What is owed of snapshots that are accomplished, oldest first.
 pub(crate) fn copies_due(t: &mut dyn Transaction) -> Result<Vec<RunRow>, StoreError> {
-    let rest = "JOIN snapshots ON snapshots.id = policy_runs.snapshot_id \
-                WHERE policy_runs.copy_region <> '' AND snapshots.status = 'accomplished' ORDER BY snapshots.ordinal";
+    // As a join it is a walk through all snapshots.
+    let rest = "WHERE copy_region > '' AND EXISTS (SELECT 1 FROM snapshots WHERE snapshots.id = policy_runs.snapshot_id \
+                AND snapshots.status = 'accomplished') \
+                ORDER BY (SELECT ordinal FROM snapshots WHERE snapshots.id = policy_runs.snapshot_id)";
     RunRow::select(t, rest, &[])
 }
 

@@ -75,6 +75,10 @@ impl SnapshotRow {
             groups::leave(t, &self.id)?;
             locks::forget(t, &self.id)?;
         }
+        // What failed has nothing that a lock could keep, and must not stay for its sake.
+        if next == Some(SnapshotStatus::Failed) {
+            locks::forget(t, &self.id)?;
+        }
         match next {
             Some(status) => {
                 self.status = status;
@@ -135,7 +139,7 @@ pub(crate) fn progressing(t: &mut dyn Transaction, disk_id: &str) -> Result<Vec<
     let state = SnapshotStatus::Progressing.word().into();
     SnapshotRow::select(
         t,
-        "WHERE source_disk_id = $1 AND status = $2 AND source_snapshot_id = '' ORDER BY ordinal",
+        "WHERE source_disk_id = $1 AND status = $2 AND source_region_id = '' ORDER BY ordinal",
         &[disk_id.into(), state],
     )
 }
@@ -151,6 +155,20 @@ pub(crate) fn unfinished_copy(
     let state = SnapshotStatus::Progressing.word().into();
     let row = t.query_one(sql, &[source.into(), region.into(), state])?;
     row.map(|row| row.text(0)).transpose()
+}
+
+/// Whether a copy of the snapshot into the region has failed after a time.
+pub(crate) fn copy_failed_after(
+    t: &mut dyn Transaction,
+    source: &str,
+    region: &str,
+    ms: i64,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM snapshots \
+               WHERE source_snapshot_id = $1 AND region = $2 AND status = $3 AND modified_ms > $4 LIMIT 1";
+    let state = SnapshotStatus::Failed.word().into();
+    let row = t.query_one(sql, &[source.into(), region.into(), state, ms.into()])?;
+    Ok(row.is_some())
 }
 
 /// The id of a disk's chain in a region, which begins now if there is none.

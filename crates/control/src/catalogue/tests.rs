@@ -376,6 +376,30 @@ async fn a_chain_lives_as_long_as_one_of_its_snapshots() {
     .await;
 }
 
+/// A disk's snapshots may be in two regions: that of the disk, and one in which a catalogue was made again.
+#[tokio::test]
+async fn automatic_snapshots_give_way_in_their_own_region() {
+    use crate::rules;
+    on_fresh(|t| {
+        for (id, region) in [("s-1", "q"), ("s-2", "r")] {
+            let row = SnapshotRow {
+                snapshot_type: SnapshotType::Timer,
+                status: SnapshotStatus::Accomplished,
+                region: region.into(),
+                ..snapshot(t, id, "d-1")?
+            };
+            row.save(t)?;
+        }
+        assert_eq!(rules::automatic_count(t, "d-1", "r")?, 1);
+        for (region, id) in [("r", "s-2"), ("q", "s-1")] {
+            let oldest = rules::oldest_to_give_way(t, "d-1", region, 0)?;
+            assert_eq!(oldest.map(|row| row.id), Some(id.to_owned()));
+        }
+        Ok(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn jobs_are_listed_oldest_first_until_finished() {
     on_fresh(|t| {
@@ -396,6 +420,64 @@ async fn jobs_are_listed_oldest_first_until_finished() {
             (left[0].lane.as_str(), left[0].arguments.as_str()),
             ("i-1", "s-1")
         );
+        Ok(())
+    })
+    .await;
+}
+
+/// What a snapshot takes over from one that goes counts from the next hour on, however new it is itself.
+#[tokio::test]
+async fn an_hour_is_metered_once_when_a_new_snapshot_takes_over() {
+    use super::usage::{self, UsageRow};
+    use crate::clock::{HOUR_MS, MINUTE_MS};
+    on_fresh(|t| -> Result<(), StoreError> {
+        let at = |minutes: i64| 10 * HOUR_MS + minutes * MINUTE_MS;
+        let mut rows = Vec::new();
+        for (id, bytes, minute) in [("s-1", 20, 10), ("s-2", 7, 30)] {
+            let row = SnapshotRow {
+                status: SnapshotStatus::Accomplished,
+                stored_bytes: bytes,
+                ..snapshot(t, id, "d-1")?
+            };
+            row.save(t)?;
+            usage::begin(t, &row, at(minute))?;
+            rows.push(row);
+        }
+        usage::end(t, &rows[0], at(30) + 1)?;
+        let metered = |t: &mut dyn Transaction, hour: i64| -> Result<i64, StoreError> {
+            let rows = UsageRow::select(t, "ORDER BY id", &[])?;
+            let counted = rows.iter().filter(|row| row.hours(at(150)).contains(&hour));
+            Ok(counted.map(|row| row.bytes).sum())
+        };
+        assert_eq!(metered(t, 10)?, 27, "each for itself");
+        assert_eq!(metered(t, 11)?, 27, "the heir for both");
+        // The vault's word on it corrects what was taken over, and no hour that has begun.
+        let told = [(("r".to_owned(), "s-2".to_owned()), 25)].into();
+        usage::correct(t, &told, true, at(30) + 2)?;
+        assert_eq!((metered(t, 10)?, metered(t, 11)?), (27, 25));
+        Ok(())
+    })
+    .await;
+}
+
+/// Two vaults may know a snapshot by the same id.
+#[tokio::test]
+async fn a_vaults_figures_are_for_its_own_region() {
+    use super::usage;
+    on_fresh(|t| -> Result<(), StoreError> {
+        let row = SnapshotRow {
+            status: SnapshotStatus::Accomplished,
+            stored_bytes: 5,
+            ..snapshot(t, "s-1", "d-1")?
+        };
+        row.save(t)?;
+        usage::begin(t, &row, 0)?;
+        for (region, expected) in [("q", 5), ("r", 9)] {
+            let told = [((region.to_owned(), "s-1".to_owned()), 9)].into();
+            usage::correct(t, &told, true, 1)?;
+            let open = usage::open(t, "s-1")?;
+            assert_eq!(open.map(|row| row.bytes), Some(expected), "{region}");
+        }
         Ok(())
     })
     .await;

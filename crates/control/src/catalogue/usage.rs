@@ -82,9 +82,11 @@ impl UsageRow {
             }
             return Ok(());
         }
-        // An estimate was never true; and what follows within a minute is one change.
+        // An estimate was never true; and what follows within a minute is one change, unless an hour that this row counts
+        // for has begun: what is taken over from another snapshot counts there for that hour already.
         let corrects = exact && !self.exact;
-        if corrects || now_ms < self.from_ms.saturating_add(MINUTE_MS) {
+        let is_one = now_ms < self.from_ms.saturating_add(MINUTE_MS) && self.first_hour > hour_of(now_ms);
+        if corrects || is_one {
             (self.bytes, self.exact) = (bytes, exact);
             return self.save(t);
         }
@@ -169,15 +171,15 @@ pub(crate) fn end(t: &mut dyn Transaction, snapshot: &SnapshotRow, now_ms: i64) 
     want(t)
 }
 
-/// What the vault says that snapshots take. `settled`: nothing has changed since it was asked.
+/// What a vault says that snapshots take, by region and id. `settled`: nothing has changed since it was asked.
 pub(crate) fn correct(
     t: &mut dyn Transaction,
-    bytes: &BTreeMap<String, i64>,
+    bytes: &BTreeMap<(String, String), i64>,
     settled: bool,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     for mut row in UsageRow::select(t, "WHERE until_ms IS NULL", &[])? {
-        if let Some(bytes) = bytes.get(&row.snapshot_id) {
+        if let Some(bytes) = bytes.get(&(row.region.clone(), row.snapshot_id.clone())) {
             row.change(t, *bytes, settled, now_ms)?;
         }
     }

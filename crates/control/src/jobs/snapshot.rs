@@ -52,12 +52,15 @@ pub(super) async fn copy(control: &Control, job: &JobRow) -> Result<Step, JobErr
     let (node, copy) = (control.node_of(&row.region)?, snapshot_id(job, &row.id)?);
     let status = node.snapshot_status(&copy).await?;
     if status == Capture::Unknown {
+        let mut meta = record_meta::fields(&row, &tags);
+        // In no group, and not under its original's lock.
+        meta.extend(record_meta::beside(None, None));
         let request = SnapshotCopyRequest {
             from: control.node_of(&row.source_region_id)?.vault_access(),
             disk: disk_id(job, &row.source_disk_id)?,
             snapshot: snapshot_id(job, &row.source_snapshot_id)?,
             as_snapshot: copy,
-            meta: serde_json::Value::Object(record_meta::fields(&row, &tags)),
+            meta: serde_json::Value::Object(meta),
         };
         node.copy_snapshot(request).await?;
         return Ok(Step::Again(control.poll()));
@@ -144,6 +147,7 @@ pub(crate) async fn settle(
                 row.marked = true;
                 tokens::answered(t, &row.id)?;
                 groups::settled(t, &row.id)?;
+                policies::owe_again(t, &row)?;
                 row.step(t, SnapshotCause::CaptureFailed)?;
                 notices::snapshot_ended(t, &row, now)
             }

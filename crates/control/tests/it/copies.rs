@@ -301,6 +301,49 @@ async fn a_copy_of_what_is_lost_fails() {
     world.snapshot_in_is(FAR, &copy, "").await;
 }
 
+/// A policy's copy is begun again once what it failed for may be over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policys_copy_that_failed_is_made_later() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = std::time::Duration::from_secs(24 * 3600);
+    })
+    .await;
+    let (_, disk) = world.attached_disk().await;
+    write(&world, &disk, 0, &noise(1, 2 * MIB));
+    let source = world.snapshot(&disk).await;
+    world
+        .sql(&format!(
+            "INSERT INTO policy_runs (snapshot_id, policy_id, slot_ms, copy_region, copy_retention_days, copy_encrypted) \
+             VALUES ('{source}', 'sp-1', 0, '{FAR}', -1, 0)"
+        ))
+        .await;
+    let (packs, away) = (
+        world.dir.path().join("vault/packs"),
+        world.dir.path().join("away"),
+    );
+    std::fs::rename(&packs, &away).expect("away");
+    let copies = |status: &str| {
+        let sql =
+            format!("SELECT COUNT(*) FROM snapshots WHERE source_region_id <> '' AND status = '{status}'");
+        world.number(&sql).to_string()
+    };
+    world.control.keep_house().await.expect("done");
+    world
+        .eventually(async || copies("failed"), "copies that failed", "1")
+        .await;
+    let _ = std::fs::remove_dir_all(&packs);
+    std::fs::rename(&away, &packs).expect("back");
+    world.control.keep_house().await.expect("done");
+    assert_eq!(copies("progressing"), "0", "not at once");
+    world.advance_ms(7 * 3600 * 1000);
+    world.control.keep_house().await.expect("done");
+    world
+        .eventually(async || copies("accomplished"), "copies", "1")
+        .await;
+    world.control.keep_house().await.expect("done");
+    assert_eq!(copies("progressing"), "0", "once");
+}
+
 /// What is under a disk's key stays under one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_encrypted_snapshot_is_copied_into_an_encrypted_vault_only() {

@@ -1,6 +1,6 @@
 //! What is written down of what happens.
 
-use crate::world::{World, call, code};
+use crate::world::{FAR, World, call, code};
 use tidemark_ecs::actions::describe_events::Event;
 use tidemark_ecs::ram::keys::{KeysOf, UpdateAccessKey};
 
@@ -99,6 +99,52 @@ async fn a_quota_is_told_once_when_nine_tenths_are_used() {
         (403, "QuotaExceed.Snapshot".into())
     );
     assert_eq!(near().await, 1, "a refusal changes nothing");
+}
+
+/// Members of groups and copies count like any others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quota_is_told_however_it_is_reached() {
+    let world =
+        World::two_regions_with(None, None, |config| config.limits.manual_snapshots_per_disk = 1).await;
+    let (instance, _) = world.attached_disk().await;
+    let told = || world.number("SELECT COUNT(*) FROM events WHERE name = 'Quota:Near'");
+    call!(world, create_snapshot_group, "InstanceId={instance}").expect("begun");
+    assert_eq!(told(), 2, "one for each disk");
+    let mut groups = call!(world, describe_snapshot_groups, "")
+        .expect("listed")
+        .snapshot_groups;
+    let members = groups.remove(0).snapshots;
+    for member in &members {
+        world.snapshot_is(&member.snapshot_id, "accomplished").await;
+    }
+    let asked = format!("SnapshotId={}&DestinationRegionId={FAR}", members[0].snapshot_id);
+    call!(world, copy_snapshot, "{asked}").expect("begun");
+    assert_eq!(told(), 3);
+}
+
+/// A policy's copy that cannot be is not tried again: somebody has to hear of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_a_policy_does_not_get_is_told_once() {
+    let world = World::two_regions().await;
+    let (_, disk) = world.attached_disk().await;
+    let snapshot = world.snapshot(&disk).await;
+    // Encrypted, into a vault that is not.
+    world
+        .sql(&format!(
+            "INSERT INTO policy_runs (snapshot_id, policy_id, slot_ms, copy_region, copy_retention_days, copy_encrypted) \
+             VALUES ('{snapshot}', 'sp-1', 0, '{FAR}', -1, 1)"
+        ))
+        .await;
+    for _ in 0..2 {
+        world.control.keep_house().await.expect("kept");
+    }
+    assert_eq!(
+        names(&world, &format!("ResourceId={snapshot}")).await,
+        [
+            "INFO Snapshot:CreateSnapshotCompleted",
+            "WARN Snapshot:CopySnapshotCompleted"
+        ]
+    );
 }
 
 #[tokio::test]

@@ -196,6 +196,33 @@ async fn a_snapshot_in_creation_can_be_locked_and_not_be_cancelled() {
     call!(world, delete_snapshot, "SnapshotId={id}").expect("it is over");
 }
 
+/// There is nothing to be kept of a snapshot that fails under its lock: it goes as any other that failed.
+#[tokio::test]
+async fn a_lock_ends_with_a_capture_that_fails() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    // The node has never heard of it.
+    let ghost = "s-bp1ghost";
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET id = '{ghost}', status = 'progressing', marked = 0, percent = 3 WHERE id = '{id}'"
+        ))
+        .await;
+    call!(world, lock_snapshot, "{}", lock(ghost, 900, 0)).expect("locked");
+    let world = world
+        .restart_after(&format!(
+            "UPDATE snapshots SET marked = 1 WHERE id = '{ghost}'; \
+             INSERT INTO jobs (id, kind, subject, lane, arguments, attempts, last_error, created_ms) VALUES \
+             (90000, 'complete_snapshot', '{ghost}', '{ghost}', '', 0, '', 0)"
+        ))
+        .await;
+    world.snapshot_is(ghost, "failed").await;
+    assert!(locked(&world, "").await.is_empty());
+    call!(world, delete_snapshot, "SnapshotId={ghost}").expect("deleted");
+    world.snapshot_is(ghost, "").await;
+}
+
 /// Retention and the disk's own end take no snapshot that is locked.
 #[tokio::test]
 async fn nobody_else_deletes_a_locked_snapshot() {

@@ -1,6 +1,6 @@
 //! What the vault's records say of snapshots: kept true after changes, and enough to make a lost catalogue again.
 
-use crate::world::{REGION, World, call, code};
+use crate::world::{FAR, REGION, World, call, call_in, code};
 use serde_json::Value;
 use std::path::Path;
 use tempfile::TempDir;
@@ -9,15 +9,26 @@ use tidemark_ecs::model::Snapshot;
 
 /// What a snapshot's record in the vault says: its first line is JSON.
 fn record(dir: &TempDir, id: &str) -> Value {
-    let text = std::fs::read_to_string(dir.path().join("vault/snapshots").join(id)).expect("a record");
+    record_in(dir, "vault", id)
+}
+
+/// As [`record`], in one of several vaults.
+fn record_in(dir: &TempDir, vault: &str, id: &str) -> Value {
+    let records = dir.path().join(vault).join("snapshots");
+    let text = std::fs::read_to_string(records.join(id)).expect("a record");
     serde_json::from_str(text.lines().next().unwrap_or_default()).expect("JSON")
 }
 
 /// All snapshots, as who reads the vault finds them.
 fn found(dir: &TempDir) -> Vec<FoundSnapshot> {
-    let records = std::fs::read_dir(dir.path().join("vault/snapshots")).expect("records");
+    found_in(dir, "vault")
+}
+
+/// As [`found`], in one of several vaults.
+fn found_in(dir: &TempDir, vault: &str) -> Vec<FoundSnapshot> {
+    let records = std::fs::read_dir(dir.path().join(vault).join("snapshots")).expect("records");
     let one = |name: &str| {
-        let record = record(dir, name);
+        let record = record_in(dir, vault, name);
         let number = |value: &Value| value.as_u64().expect("a number");
         FoundSnapshot {
             snapshot: name.parse().expect("an id"),
@@ -367,6 +378,44 @@ async fn groups_and_locks_come_back_with_their_snapshots() {
     let refused = code(call!(world, delete_snapshot, "SnapshotId={member}"));
     assert_eq!(refused, (403, "InvalidOperation.SnapshotLocked".into()));
     call!(world, delete_snapshot, "SnapshotId={single}").expect("its lock was taken off");
+}
+
+/// A copy's lock is in the copy's record, and is not its original's.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_lock_of_a_copy_comes_back() {
+    let world = World::two_regions().await;
+    let (_, disk) = world.attached_disk().await;
+    let source = world.snapshot(&disk).await;
+    let lock = "LockMode=compliance&LockDuration=9&CoolOffPeriod=0";
+    call!(world, lock_snapshot, "SnapshotId={source}&{lock}").expect("locked");
+    let mut copies = Vec::new();
+    for _ in 0..2 {
+        let asked = format!("SnapshotId={source}&DestinationRegionId={FAR}");
+        let copy = call!(world, copy_snapshot, "{asked}").expect("begun").snapshot_id;
+        world.snapshot_in_is(FAR, &copy, "accomplished").await;
+        copies.push(copy);
+    }
+    let locked = &copies[0];
+    call_in!(world, FAR, lock_snapshot, "SnapshotId={locked}&{lock}").expect("locked");
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    // The vault of the copies is what is left; they come back in the region that it is given to.
+    let world = world
+        .restart_with(|dir| {
+            lose_the_catalogue(dir);
+            let report = rebuild(dir.path(), found_in(dir, "far-vault"), false, false).expect("rebuilt");
+            assert_eq!((report.added.len(), report.problems.len()), (2, 0), "{report:?}");
+        })
+        .await;
+    let locks = call!(world, describe_locked_snapshots, "").expect("listed");
+    let ids: Vec<_> = locks
+        .locked_snapshots_info
+        .iter()
+        .map(|lock| lock.snapshot_id.as_str())
+        .collect();
+    assert_eq!(ids, [locked.as_str()]);
+    let refused = code(call!(world, delete_snapshot, "SnapshotId={locked}"));
+    assert_eq!(refused, (403, "InvalidOperation.SnapshotLocked".into()));
 }
 
 #[tokio::test]

@@ -256,6 +256,22 @@ async fn an_older_catalogue_is_the_home_region_s() {
     assert_eq!(chain(&snapshot).await, chain(&second).await);
 }
 
+/// An empty home region cannot be left out: the other's data lies beside it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_region_with_resources_does_not_become_the_home_region() {
+    let world = World::two_regions().await;
+    world.far_disk("Size=20").await;
+    let mut config = ControlConfig::new(world.dir.path().join("control"));
+    config.regions = vec![RegionConfig::new(FAR)];
+    let node = world.far.clone().expect("a second node");
+    let refused = Control::open_regions(config, vec![node]).await;
+    let error = refused.expect_err("refused").to_string();
+    assert!(error.contains("name cn-hangzhou first"), "{error}");
+    let world = world.restart().await;
+    let disks = call_in!(world, FAR, describe_disks, "").expect("listed").disks;
+    assert_eq!(disks.len(), 1);
+}
+
 /// What would leave rows without a node, or give them another's.
 #[tokio::test(flavor = "multi_thread")]
 async fn regions_that_do_not_go_with_the_catalogue_are_refused() {

@@ -310,6 +310,38 @@ async fn the_oldest_automatic_snapshot_gives_way() {
     assert_eq!(world.names().await, named([4, 6, 7]));
 }
 
+/// Whoever brings a replaced snapshot back wants it for longer than until the next slot.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replaced_snapshot_that_is_brought_back_stays() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+        config.limits.automatic_snapshots_per_disk = 2;
+    })
+    .await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let mut day = at("2027-03-01T19:05:00Z");
+    world.round_at(day).await;
+    let first = world.automatic("").await[0].snapshot_id.clone();
+    for _ in 0..2 {
+        day += 24.hours();
+        world.round_at(day).await;
+    }
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    assert!(world.find_snapshot(&first).await.is_none(), "replaced");
+    call!(world, undelete_snapshot, "SnapshotId={first}").expect("back");
+    for _ in 0..2 {
+        day += 24.hours();
+        world.round_at(day).await;
+        let back = world.find_snapshot(&first).await.expect("it stays");
+        assert_eq!(back.snapshot_type, "user");
+        assert_eq!(world.automatic("").await.len(), 2, "the policy's own");
+    }
+}
+
 /// A quota that was lowered costs two old snapshots for a new one, not all at once; failed ones push nothing out.
 #[tokio::test]
 async fn a_lowered_quota_is_reached_step_by_step() {
@@ -371,6 +403,52 @@ async fn a_disk_takes_its_automatic_snapshots_along_if_it_is_so_marked() {
     world.eventually(runs, "what is known of runs", "1").await;
 }
 
+/// A disk that goes with its automatic snapshots leaves alone what is still needed of them, until it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_takes_no_snapshot_along_that_something_is_made_from() {
+    let world = World::two_regions_with(None, None, |config| {
+        config.housekeeping = Duration::from_secs(24 * 3600);
+    })
+    .await;
+    let (instance, disk) = world.attached_disk().await;
+    let (owed, read, free) = (
+        world.snapshot(&disk).await,
+        world.snapshot(&disk).await,
+        world.snapshot(&disk).await,
+    );
+    let made = world.disk().await;
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET snapshot_type = 'timer'; \
+             INSERT INTO policy_runs (snapshot_id, policy_id, slot_ms, copy_region, copy_retention_days, copy_encrypted) \
+             VALUES ('{owed}', 'sp-gone', 0, '{FAR}', -1, 0); \
+             UPDATE disks SET status = 'Creating', source_snapshot_id = '{read}' WHERE id = '{made}'"
+        ))
+        .await;
+    world.detach(&instance, &disk).await;
+    call!(world, delete_disk, "DiskId={disk}").expect("deleted");
+    world.snapshot_is(&free, "").await;
+    // The round that begins the copy does not remove what it is of.
+    world.control.keep_house().await.expect("done");
+    for id in [&owed, &read] {
+        world.snapshot_is(id, "accomplished").await;
+    }
+    let copies = async || {
+        let found = call_in!(world, FAR, describe_snapshots, "Status=accomplished").expect("listed");
+        found.snapshots.len().to_string()
+    };
+    world.eventually(copies, "copies", "1").await;
+    world
+        .sql(&format!(
+            "UPDATE disks SET status = 'Available' WHERE id = '{made}'"
+        ))
+        .await;
+    world.control.keep_house().await.expect("done");
+    for id in [&owed, &read] {
+        world.snapshot_is(id, "").await;
+    }
+}
+
 /// A crash between the row and the mark: the slot is not lost, and nothing of the row stays.
 #[tokio::test]
 async fn a_slot_without_a_mark_is_served_after_the_crash() {
@@ -423,6 +501,10 @@ async fn a_mark_that_fails_is_tried_again() {
     ));
     let next = due - at("2027-03-01T19:02:00Z").as_millisecond();
     assert!((60_000..90_000).contains(&next), "again in a minute: {next} ms");
+    let told = world.number(&format!(
+        "SELECT COUNT(*) FROM events WHERE name = 'Snapshot:AutoSnapshotSkipped' AND resource_id = '{broken}'"
+    ));
+    assert_eq!(told, 1, "for the slot, not for every try");
 }
 
 #[tokio::test]

@@ -38,6 +38,32 @@ async fn a_failed_snapshot_stays_for_a_week() {
     assert!(world.find_snapshot(&id).await.is_none());
 }
 
+/// More than one transaction removes.
+#[tokio::test]
+async fn many_snapshots_end_in_one_round() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    let mut sql = format!(
+        "BEGIN IMMEDIATE; CREATE TEMP TABLE many AS SELECT * FROM snapshots WHERE id = '{id}'; UPDATE many SET status = 'failed';"
+    );
+    for n in 0..450 {
+        sql += &format!(
+            "UPDATE many SET id = 's-many{n}', ordinal = {}; INSERT INTO snapshots SELECT * FROM many;",
+            100_000 + n
+        );
+    }
+    sql += "COMMIT;";
+    world.sql(&sql).await;
+    world.advance_days(8);
+    world.control.keep_house().await.expect("done");
+    assert_eq!(
+        world.number("SELECT COUNT(*) FROM snapshots WHERE status = 'failed'"),
+        0
+    );
+    assert!(world.find_snapshot(&id).await.is_some());
+}
+
 #[tokio::test]
 async fn an_instance_is_released_at_its_time() {
     let world = World::new().await;

@@ -157,6 +157,21 @@ async fn all_figures_are_the_vaults_and_each_byte_counts_once() {
     );
 }
 
+/// One region is away: the other's figures are the vault's all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vault_that_does_not_answer_costs_no_other_region_its_figures() {
+    let world =
+        World::two_regions_with(None, None, |config| config.accounting = std::time::Duration::ZERO).await;
+    let (_, disk) = world.attached_disk().await;
+    write(&world, &disk, 0, 1);
+    world.snapshot(&disk).await;
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    world.far.as_ref().expect("a second node").shutdown().await;
+    world.control.reckon_space().await.expect_err("one is away");
+    assert_eq!(world.number("SELECT exact FROM snapshot_usage"), 1);
+}
+
 /// A month in a second: two snapshots, one of them for ten days; ten days of the month no service runs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_month_is_metered_with_the_hours_in_which_nobody_was_there() {
