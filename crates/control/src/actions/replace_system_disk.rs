@@ -1,7 +1,7 @@
 //! ReplaceSystemDisk: an instance gets a new system disk, made from an image; then the old one is released.
 //!
-//! The old disk stays until the new one is there, so what cannot be made costs nothing. Its manual snapshots stay, and belong to no
-//! disk of the instance any more.
+//! The old disk stays until the new one is there, so what cannot be made costs nothing; meanwhile it can be neither changed nor taken
+//! off, and the instance not started. Its snapshots stay, automatic ones too, and belong to no disk of the instance any more.
 
 use super::attach_disk::SYSTEM_DEVICE;
 use super::create_snapshot::unfinished;

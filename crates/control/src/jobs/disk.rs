@@ -11,8 +11,7 @@ use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::notices;
-use crate::rules;
-use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
+use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
 use tidemark_node::{NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, GIB, SnapshotId};
@@ -285,34 +284,81 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
     Ok(failure.map_or(Step::Done, Step::Failed))
 }
 
-/// Creating → In_use; the system disk that was there goes. When the new one cannot be made, the old one stays.
+/// Creating → In_use; the system disk that was there goes. When the new one cannot be made, or the old one is on its way
+/// somewhere, the old one stays.
 pub(super) async fn replace(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     if let Some(disk) = subject(control, job, DiskStatus::Creating).await?
         && let Some(error) = make_volume(control, job, &disk).await?
     {
-        conclude(control, job, DiskStatus::Creating, take_back).await?;
-        return Ok(Step::Failed(error));
+        return not_replaced(control, job, error).await;
     }
-    let now = control.now_ms();
-    conclude(control, job, DiskStatus::Creating, move |t, mut disk| {
-        let instance = disk.instance_id.clone().unwrap_or_default();
-        for mut old in disks::of_instance(t, &instance)? {
-            if old.kind == DiskKind::System && old.id != disk.id {
-                rules::remove_automatic_snapshots(t, &old, now)?;
-                old.instance_id = None;
-                old.step(t, DiskCause::Replaced)?;
-                jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now)?;
-            }
-        }
-        if let Some(mut instance) = InstanceRow::get(t, &instance)? {
-            instance.image_id.clone_from(&disk.image_id);
-            instance.save(t)?;
-        }
-        disk.attached_ms = Some(now);
-        disk.ever_attached = true;
-        disk.step(t, DiskCause::CreatedAttached).map(drop)
-    })
-    .await
+    let (id, subject, now) = (job.id, job.subject.clone(), control.now_ms());
+    let place = move |t: &mut dyn Transaction| take_place(t, id, &subject, now);
+    let Some(old) = control.store().write(place).await? else {
+        return Ok(Step::Done);
+    };
+    if let Some(error) = control
+        .node_of(&old.region)?
+        .delete_disk(&disk_id(job, &job.subject)?)
+        .await
+        .err()
+        .filter(|error| error.kind != NodeErrorKind::Missing)
+    {
+        return Err(error.into());
+    }
+    let error = NodeError {
+        kind: NodeErrorKind::Busy,
+        message: format!("the disk {} that was to be replaced is {}", old.id, old.status),
+    };
+    not_replaced(control, job, error).await
+}
+
+/// Takes the new system disk back, whose volume is gone.
+async fn not_replaced(control: &Control, job: &JobRow, error: NodeError) -> Result<Step, JobError> {
+    let (now, why) = (control.now_ms(), error.message.clone());
+    let undo = move |t: &mut dyn Transaction, disk: DiskRow| {
+        notices::disk_not_made(t, &disk, &why, now)?;
+        take_back(t, disk)
+    };
+    conclude(control, job, DiskStatus::Creating, undo).await?;
+    Ok(Step::Failed(error))
+}
+
+/// Lets the new system disk take the old one's place, and finishes the job. Answers an old one that cannot go as it is: then
+/// nothing is changed. The old disk's snapshots stay, automatic ones too.
+fn take_place(
+    t: &mut dyn Transaction,
+    job: i64,
+    disk: &str,
+    now_ms: i64,
+) -> Result<Option<DiskRow>, StoreError> {
+    let Some(mut disk) = DiskRow::get(t, disk)?.filter(|disk| disk.status == DiskStatus::Creating) else {
+        jobs::finish(t, job)?;
+        return Ok(None);
+    };
+    let instance = disk.instance_id.clone().unwrap_or_default();
+    let mut olds = disks::of_instance(t, &instance)?;
+    olds.retain(|old| old.kind == DiskKind::System && old.id != disk.id);
+    if let Some(stuck) = olds
+        .iter()
+        .position(|old| !DISK.allows(old.status, DiskCause::Replaced))
+    {
+        return Ok(Some(olds.swap_remove(stuck)));
+    }
+    for mut old in olds {
+        old.instance_id = None;
+        old.step(t, DiskCause::Replaced)?;
+        jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now_ms)?;
+    }
+    if let Some(mut instance) = InstanceRow::get(t, &instance)? {
+        instance.image_id.clone_from(&disk.image_id);
+        instance.save(t)?;
+    }
+    disk.attached_ms = Some(now_ms);
+    disk.ever_attached = true;
+    disk.step(t, DiskCause::CreatedAttached)?;
+    jobs::finish(t, job)?;
+    Ok(None)
 }
 
 /// ReIniting → the state before.

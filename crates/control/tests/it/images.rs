@@ -20,7 +20,7 @@ impl World {
         self.eventually(seen, id, status).await;
     }
 
-    async fn system_disk(&self, instance: &str) -> String {
+    pub async fn system_disk(&self, instance: &str) -> String {
         let answer = call!(self, describe_disks, "InstanceId={instance}&DiskType=system");
         answer.expect("disks are listed").disks.remove(0).disk_id
     }
@@ -192,6 +192,9 @@ async fn a_system_disk_is_replaced_by_one_of_an_image() {
     let mut guest = Guest::connect(&world, &old).expect("exported");
     guest.write(0, &[1; 4096]);
     drop(guest);
+    let automatic = world.snapshot(&old).await;
+    let by_policy = format!("UPDATE snapshots SET snapshot_type = 'timer' WHERE id = '{automatic}'");
+    world.sql(&by_policy).await;
     let replace = format!("InstanceId={instance}&ImageId");
     let running = code(call!(world, replace_system_disk, "{replace}={image}"));
     assert_eq!(running, (403, "IncorrectInstanceStatus".into()));
@@ -237,6 +240,7 @@ async fn a_system_disk_is_replaced_by_one_of_an_image() {
         [7; 4096]
     );
     // The old disk's snapshots stay, and are no way back for the new disk.
+    assert!(world.find_snapshot(&automatic).await.is_some(), "nor does an automatic one go");
     world.stop(&instance).await;
     let other = code(call!(world, reset_disk, "DiskId={disk}&SnapshotId={snapshot}"));
     assert_eq!(other, (403, "InvalidParameter.Mismatch".into()));
