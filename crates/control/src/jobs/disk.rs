@@ -230,19 +230,39 @@ pub(super) async fn resize(control: &Control, job: &JobRow) -> Result<Step, JobE
         Err(error) => return Err(error.into()),
     }
     let (id, subject, grown) = (job.id, job.subject.clone(), failure.is_none());
+    let (now, why) = (
+        control.now_ms(),
+        failure.as_ref().map(|error| error.message.clone()),
+    );
     let change = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
         // Whatever state it is in by now: its status is not this job's affair.
         if let Some(mut disk) = DiskRow::get(t, &subject)?.filter(|disk| grown && disk.size_gib < gib) {
             disk.size_gib = gib;
             disk.save(t)?;
         }
-        if !grown {
+        if let Some(why) = &why {
             tokens::take_back(t, &growth(&subject, gib))?;
+            not_done(t, &subject, "ResizeDisk", why, now)?;
         }
         jobs::finish(t, id)
     };
     control.store().write(change).await?;
     Ok(failure.map_or(Step::Done, Step::Failed))
+}
+
+/// Tells whoever is not waiting for the answer any more that a disk's operation came to nothing.
+fn not_done(
+    t: &mut dyn Transaction,
+    disk: &str,
+    operation: &str,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let Some(disk) = DiskRow::get(t, disk)? else {
+        return Ok(());
+    };
+    let instance = disk.instance_id.clone().unwrap_or_default();
+    notices::disk_operation(t, &disk, (operation, &instance), Some(why), now_ms)
 }
 
 /// ReIniting → In_use, with the content that the disk was made with.
@@ -268,10 +288,14 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
         }
     }
     let (start, now) = (start && failure.is_none(), control.now_ms());
+    let why = failure.as_ref().map(|error| error.message.clone());
     conclude(control, job, DiskStatus::ReIniting, move |t, mut disk| {
         let instance = InstanceRow::get(t, disk.instance_id.clone().unwrap_or_default())?;
         disk.status_before = String::new();
         disk.step(t, DiskCause::ResetDoneInUse)?;
+        if let Some(why) = &why {
+            not_done(t, &disk.id, "ReInitDisk", why, now)?;
+        }
         match instance {
             Some(mut instance) if start && instance.status == InstanceStatus::Stopped => {
                 instance.step(t, InstanceCause::StartInstance)?;
