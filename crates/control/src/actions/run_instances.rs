@@ -13,10 +13,11 @@ use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::policies::PolicyRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
+use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
 use crate::rules::{self, EXTERNAL_TYPE, Token};
-use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause, InstanceStatus};
+use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
 use crate::store::Transaction;
 use crate::{Caller, Control, RegionConfig};
 use tidemark_ecs::ApiError;
@@ -58,20 +59,22 @@ impl Control {
         if response.instance_id_sets.len() >= least {
             return Ok(response);
         }
-        self.take_back(response.instance_id_sets).await?;
+        let call = jobs.first().map(|(_, first)| first.clone()).unwrap_or_default();
+        self.take_back(call, response.instance_id_sets).await?;
         Err(refusal(error))
     }
 
-    /// Releases instances that cannot stay without the others.
-    async fn take_back(&self, ids: Vec<String>) -> Result<(), ApiError> {
+    /// Releases instances that cannot stay without the others; the call's token may try again. `call`: its first instance.
+    async fn take_back(&self, call: String, ids: Vec<String>) -> Result<(), ApiError> {
         let now = self.now_ms();
         let work = move |t: &mut dyn Transaction| -> Result<(), ApiError> {
+            tokens::take_back(t, &call)?;
             for id in ids {
                 let Some(mut instance) = InstanceRow::get(t, &id)? else {
                     continue;
                 };
-                if instance.status == InstanceStatus::Pending {
-                    // Its job has not got far; released as soon as it has, by the clock.
+                if !INSTANCE.allows(instance.status, InstanceCause::ForceDelete) {
+                    // A job is about to change its state; released as soon as it has, by the clock.
                     instance.auto_release_ms = Some(now);
                     instance.save(t)?;
                     continue;
@@ -154,7 +157,9 @@ pub(super) fn insert_all(
             Then::Run => JobKind::RunInstance,
             Then::Stop => JobKind::CreateInstance,
         };
-        let job = jobs::add(t, kind, &instance.id, &instance.id, "", now)?;
+        // The token is kept with the first, and all find it by that.
+        let first = response.instance_id_sets.first().unwrap_or(&instance.id);
+        let job = jobs::add(t, kind, &instance.id, &instance.id, first, now)?;
         response.instance_id_sets.push(instance.id.clone());
         started.push((job, instance.id));
     }

@@ -61,6 +61,39 @@ async fn other_parameters_under_the_same_token_are_refused() {
 }
 
 #[tokio::test]
+async fn instances_that_are_left_keep_the_token_that_made_them() {
+    let world = World::new().await;
+    let run = "InstanceType=tidemark.external&SystemDisk.Size=20&Amount=2&ClientToken=R";
+    let made = call!(world, run_instances, "{run}")
+        .expect("made")
+        .instance_id_sets;
+    for id in &made {
+        world.instance_is(id, "Running").await;
+    }
+    // As a crash leaves an instance whose disk cannot be made.
+    let first = made[0].clone();
+    let unmade = |id: &str| {
+        format!(
+            "UPDATE instances SET status = 'Pending' WHERE id = '{id}';\
+             UPDATE disks SET id = id || 'x', status = 'Creating', source_snapshot_id = 's-none' \
+             WHERE instance_id = '{id}';\
+             INSERT INTO jobs VALUES (1000001, 'run_instance', '{id}', '{id}', '{first}', 0, '', 0);"
+        )
+    };
+    let world = world.restart_after(&unmade(&made[0])).await;
+    world.instance_is(&made[0], "").await;
+    let again = call!(world, run_instances, "{run}")
+        .expect("again")
+        .instance_id_sets;
+    assert_eq!(again, made[1..], "the one that is there, and no more are made");
+    let world = world.restart_after(&unmade(&made[1])).await;
+    world.instance_is(&made[1], "").await;
+    let anew = call!(world, run_instances, "{run}").expect("anew").instance_id_sets;
+    assert_eq!(anew.len(), 2);
+    assert!(anew.iter().all(|id| !made.contains(id)), "nothing was left");
+}
+
+#[tokio::test]
 async fn a_token_is_forgotten_after_a_day() {
     let world = World::new().await;
     let ask = format!("ZoneId={ZONE}&Size=20&ClientToken=T");
