@@ -48,7 +48,7 @@ impl ImageView {
                 true => tags::of(t, ResourceType::Image, &row.id)?,
                 false => Vec::new(),
             },
-            used: images::instance_of(t, &row.id)?.is_some(),
+            used: images::is_used(t, &row.id)?,
             owner_alias: if own { "self" } else { "others" },
             shared: !images::shares(t, &row.id)?.is_empty(),
             disks,
@@ -82,7 +82,7 @@ impl ImageView {
             created_ms: 0,
         };
         Ok(Self {
-            used: images::instance_of(t, EXTERNAL_IMAGE)?.is_some(),
+            used: images::is_used(t, EXTERNAL_IMAGE)?,
             disks: Vec::new(),
             tags: Vec::new(),
             owner_alias: "system",

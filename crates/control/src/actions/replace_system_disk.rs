@@ -133,7 +133,19 @@ fn size(request: &Request, old: &DiskRow, image: &FromImage) -> Result<u64, ApiE
     });
     let of_image = image.system_gib();
     let Some(wished) = request.size else {
-        return Ok(SYSTEM_GIB.max(least).max(of_image));
+        let size = SYSTEM_GIB.max(least).max(of_image);
+        if size <= most {
+            return Ok(size);
+        }
+        let message = format!(
+            "The image {} needs {of_image} GiB, and a system disk of category {} has at most {most}.",
+            image.id, old.category
+        );
+        return Err(ApiError::new(
+            400,
+            "InvalidSystemDiskSize.ValueNotSupported",
+            message,
+        ));
     };
     let (code, why) = match u64::try_from(wished) {
         Ok(size) if size > most => (

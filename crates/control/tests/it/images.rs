@@ -373,6 +373,29 @@ async fn images_are_counted() {
     call!(world, create_image, "SnapshotId={snapshot}").expect("made");
     let refusal = code(call!(world, create_image, "SnapshotId={snapshot}"));
     assert_eq!(refusal, (403, "QuotaExceed.Image".into()));
+    world.sql("UPDATE images SET region = 'cn-beijing'").await;
+    call!(world, create_image, "SnapshotId={snapshot}").expect("another region's do not count");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_uses_an_image_is_said_of_ones_own_only() {
+    let world = World::new().await;
+    let (instance, snapshot) = world.system_snapshot(1).await;
+    let image = call!(world, create_image, "SnapshotId={snapshot}")
+        .expect("made")
+        .image_id;
+    world.image_is(&image, "Available").await;
+    let delete = format!("ImageId={image}");
+    for (account, named) in [("account", true), ("'42'", false)] {
+        world
+            .sql(&format!(
+                "UPDATE instances SET image_id = '{image}', account = {account} WHERE id = '{instance}'"
+            ))
+            .await;
+        let refusal = call!(world, delete_image, "{delete}").expect_err("in use");
+        assert_eq!(refusal.code, "ImageUsingByInstance");
+        assert_eq!(refusal.message.contains(&instance), named, "{}", refusal.message);
+    }
 }
 
 /// A crash after the rows and before the last mark: nobody was told of the image, and the token works again.
@@ -598,6 +621,24 @@ async fn sizes_that_an_image_forbids() {
     let run = format!("InstanceType=tidemark.external&ImageId={image}");
     let small = code(call!(world, run_instances, "{run}&SystemDisk.Size=50"));
     assert_eq!(small, (404, "InvalidSystemDiskSize.LessThanImageSize".into()));
+    let huge = call!(world, create_image, "{map}.SnapshotId={snapshot}&{map}.Size=600")
+        .expect("made")
+        .image_id;
+    world.image_is(&huge, "Available").await;
+    let old = call!(
+        world,
+        run_instances,
+        "InstanceType=tidemark.external&SystemDisk.Category=cloud"
+    );
+    let old = old.expect("made").instance_id_sets.remove(0);
+    world.instance_is(&old, "Running").await;
+    world.stop(&old).await;
+    let huge = code(call!(
+        world,
+        replace_system_disk,
+        "InstanceId={old}&ImageId={huge}"
+    ));
+    assert_eq!(huge, (400, "InvalidSystemDiskSize.ValueNotSupported".into()));
     let many: Vec<_> = (1..=16)
         .map(|n| format!("DiskDeviceMapping.{}.Size=20", n + 1))
         .collect();
