@@ -113,6 +113,7 @@ impl ImageView {
         let size = disks.iter().find(|disk| disk.row.kind == DiskKind::System);
         let size = size.map_or(0, |disk| disk.row.size_gib.unsigned_abs());
         Image {
+            usable: row.status == ImageStatus::Available,
             image_id: row.id,
             image_name: row.name,
             image_family: row.family,

@@ -446,6 +446,7 @@ async fn a_snapshot_that_fails_fails_its_image() {
         ))
         .await;
     world.image_is(&image, "CreateFailed").await;
+    assert!(row.usable && !world.find_image(&image).await.expect("listed").usable);
     let run = "InstanceType=tidemark.external&ImageId";
     let unusable = code(call!(world, run_instances, "{run}={image}"));
     assert_eq!(unusable, (403, "OperationDenied.ImageNotValid".into()));

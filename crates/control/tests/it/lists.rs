@@ -49,6 +49,8 @@ async fn disks_are_filtered_by_what_they_are() {
         ("Category=cloud_efficiency".into(), 1),
         ("Portable=true".into(), 3),
         ("Portable=false".into(), 0),
+        ("EnableShared=true".into(), 0),
+        ("EnableShared=false".into(), 3),
         ("DeleteWithInstance=true".into(), 1),
         ("Encrypted=false".into(), 3),
         ("Encrypted=true".into(), 0),
