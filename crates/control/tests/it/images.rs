@@ -654,6 +654,26 @@ async fn sizes_that_an_image_forbids() {
     let run = format!("InstanceType=tidemark.external&ImageId={wide}&DataDisk.1.Size=20");
     let crowded = code(call!(world, run_instances, "{run}"));
     assert_eq!(crowded, (400, "InstanceDiskNumber.LimitExceed".into()));
+    // What is asked for a device of the image may leave the size to it; for another device it may not.
+    let run = "InstanceType=tidemark.external";
+    let auto = "DataDisk.1.Category=cloud_auto&DataDisk.1.ProvisionedIops=500&DataDisk.1.BurstingEnabled=true";
+    let made = call!(
+        world,
+        run_instances,
+        "{run}&ImageId={wide}&DataDisk.1.Device=/dev/xvdb&{auto}"
+    );
+    let made = made.expect("made").instance_id_sets.remove(0);
+    world.instance_is(&made, "Running").await;
+    let disks = call!(world, describe_disks, "InstanceId={made}&Category=cloud_auto");
+    let disk = disks.expect("listed").disks.remove(0);
+    assert_eq!((disk.device.as_str(), disk.size), ("/dev/xvdb", 20));
+    assert_eq!((disk.provisioned_iops, disk.bursting_enabled), (Some(500), true));
+    let sizeless = code(call!(
+        world,
+        run_instances,
+        "{run}&ImageId={image}&DataDisk.1.Device=/dev/xvdz"
+    ));
+    assert_eq!(sizeless, (400, "MissingParameter".into()));
     let unknown = code(call!(
         world,
         run_instances,

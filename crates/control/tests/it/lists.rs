@@ -137,6 +137,8 @@ async fn instances_are_filtered_by_what_they_are() {
         ("PrivateIpAddresses=[\"10.0.0.7\"]".into(), 1),
         ("SecurityGroupId=sg-1".into(), 1),
         ("VSwitchId=vsw-1".into(), 1),
+        ("VSwitchId=vsw-default".into(), 1),
+        ("VpcId=vpc-default".into(), 1),
         ("InstanceChargeType=PrePaid".into(), 0),
         ("ImageId=tidemark_external.vhd".into(), 2),
     ] {
