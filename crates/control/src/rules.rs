@@ -256,7 +256,11 @@ pub(crate) fn is_being_replaced(t: &mut dyn Transaction, instance: &str) -> Resu
 
 /// Refuses what must not happen to a system disk while another one is made to take its place.
 pub(crate) fn not_being_replaced(t: &mut dyn Transaction, disk: &DiskRow) -> Result<(), ApiError> {
-    let Some(instance) = disk.instance_id.as_ref().filter(|_| disk.kind == DiskKind::System) else {
+    let Some(instance) = disk
+        .instance_id
+        .as_ref()
+        .filter(|_| disk.kind == DiskKind::System)
+    else {
         return Ok(());
     };
     if !is_being_replaced(t, instance)? {

@@ -36,11 +36,10 @@ const NO_NETWORK: &str =
 const NO_KEY_PAIRS: &str = "key pairs are not managed here; the name of one is a label on an instance";
 const NO_AGENT: &str = "there is no agent in the guests";
 
-const NO_IMAGE_COPIES: &str =
-    "an image is made of snapshots: CopySnapshot brings them into the other region, and CreateImage makes one of them there";
-const NO_METADATA_ROLES: &str =
-    "there is no metadata service that could hand a role's keys to an instance; the name of a role is a label on it";
-const NO_DEFAULT_ENCRYPTION: &str = "a disk is encrypted when its request says so, or what it is made from is";
+const NO_IMAGE_COPIES: &str = "an image is made of snapshots: CopySnapshot brings them into the other region, and CreateImage makes one of them there";
+const NO_METADATA_ROLES: &str = "there is no metadata service that could hand a role's keys to an instance; the name of a role is a label on it";
+const NO_DEFAULT_ENCRYPTION: &str =
+    "a disk is encrypted when its request says so, or what it is made from is";
 
 const ALL: &[NotOffered] = &[
     unsupported(

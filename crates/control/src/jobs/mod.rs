@@ -313,10 +313,24 @@ mod tests {
             message: "a sync failed".into(),
         };
         for kind in [JobKind::ResetDisk, JobKind::ReInitDisk, JobKind::ResizeDisk] {
-            assert!(!is_final(&error(NodeErrorKind::Poisoned), &tried(kind, 1000)), "{kind}");
-            assert!(is_final(&error(NodeErrorKind::Missing), &tried(kind, 0)), "{kind}");
+            assert!(
+                !is_final(&error(NodeErrorKind::Poisoned), &tried(kind, 1000)),
+                "{kind}"
+            );
+            assert!(
+                is_final(&error(NodeErrorKind::Missing), &tried(kind, 0)),
+                "{kind}"
+            );
         }
-        let making = |attempts| is_final(&error(NodeErrorKind::Poisoned), &tried(JobKind::CreateDisk, attempts));
-        assert!(!making(0) && making(ATTEMPTS_MAX), "a disk that is being made can be taken back");
+        let making = |attempts| {
+            is_final(
+                &error(NodeErrorKind::Poisoned),
+                &tried(JobKind::CreateDisk, attempts),
+            )
+        };
+        assert!(
+            !making(0) && making(ATTEMPTS_MAX),
+            "a disk that is being made can be taken back"
+        );
     }
 }

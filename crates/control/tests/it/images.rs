@@ -240,7 +240,10 @@ async fn a_system_disk_is_replaced_by_one_of_an_image() {
         [7; 4096]
     );
     // The old disk's snapshots stay, and are no way back for the new disk.
-    assert!(world.find_snapshot(&automatic).await.is_some(), "nor does an automatic one go");
+    assert!(
+        world.find_snapshot(&automatic).await.is_some(),
+        "nor does an automatic one go"
+    );
     world.stop(&instance).await;
     let other = code(call!(world, reset_disk, "DiskId={disk}&SnapshotId={snapshot}"));
     assert_eq!(other, (403, "InvalidParameter.Mismatch".into()));
@@ -656,7 +659,8 @@ async fn sizes_that_an_image_forbids() {
     assert_eq!(crowded, (400, "InstanceDiskNumber.LimitExceed".into()));
     // What is asked for a device of the image may leave the size to it; for another device it may not.
     let run = "InstanceType=tidemark.external";
-    let auto = "DataDisk.1.Category=cloud_auto&DataDisk.1.ProvisionedIops=500&DataDisk.1.BurstingEnabled=true";
+    let auto =
+        "DataDisk.1.Category=cloud_auto&DataDisk.1.ProvisionedIops=500&DataDisk.1.BurstingEnabled=true";
     let made = call!(
         world,
         run_instances,

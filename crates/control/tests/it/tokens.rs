@@ -88,7 +88,9 @@ async fn instances_that_are_left_keep_the_token_that_made_them() {
     assert_eq!(again, made[1..], "the one that is there, and no more are made");
     let world = world.restart_after(&unmade(&made[1])).await;
     world.instance_is(&made[1], "").await;
-    let anew = call!(world, run_instances, "{run}").expect("anew").instance_id_sets;
+    let anew = call!(world, run_instances, "{run}")
+        .expect("anew")
+        .instance_id_sets;
     assert_eq!(anew.len(), 2);
     assert!(anew.iter().all(|id| !made.contains(id)), "nothing was left");
 }

@@ -247,7 +247,10 @@ mod tests {
         let request = Request::parse(&check::params(&query)).expect("valid");
         assert_eq!(request.data_disks[0].size, None);
         let system = &request.system_disk;
-        assert_eq!((system.provisioned_iops, system.bursting_enabled), (Some(500), true));
+        assert_eq!(
+            (system.provisioned_iops, system.bursting_enabled),
+            (Some(500), true)
+        );
         // What was not known before is not in what tokens were compared by.
         let text = serde_json::to_string(&request.data_disks).expect("json");
         assert!(!text.contains("iops") && !text.contains("bursting"), "{text}");
