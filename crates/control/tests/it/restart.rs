@@ -160,6 +160,9 @@ async fn a_system_disk_that_is_on_its_way_somewhere_is_not_replaced() {
         .await;
     world.disk_is(&new, "").await;
     world.disk_is(&old, "In_use").await;
+    let told = format!("ResourceId={new}&EventName.1=Disk:CreateDiskFailed");
+    let told = call!(world, describe_events, "{told}").expect("listed");
+    assert_eq!(told.events.len(), 1);
     call!(world, start_instance, "InstanceId={instance}").expect("starts");
     world.instance_is(&instance, "Running").await;
 }

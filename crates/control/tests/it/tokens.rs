@@ -96,6 +96,35 @@ async fn instances_that_are_left_keep_the_token_that_made_them() {
 }
 
 #[tokio::test]
+async fn a_call_that_is_left_with_too_few_instances_leaves_neither_them_nor_its_token() {
+    let world = World::with(|config| config.linger = std::time::Duration::from_secs(60)).await;
+    // The second instance's disk cannot be made.
+    world
+        .sql(
+            "CREATE TRIGGER second AFTER INSERT ON disks WHEN (SELECT COUNT(*) FROM disks) = 2 \
+             BEGIN UPDATE disks SET source_snapshot_id = 's-none' WHERE id = NEW.id; END",
+        )
+        .await;
+    let run = "InstanceType=tidemark.external&SystemDisk.Size=20&Amount=2&ClientToken";
+    let few = code(call!(world, run_instances, "{run}=all"));
+    assert_eq!(few, (403, "OperationDenied.SnapshotNotAllowed".into()));
+    for table in ["instances", "disks", "client_tokens"] {
+        let left = async || world.count(table).to_string();
+        world.eventually(left, table, "0").await;
+    }
+    let some = call!(world, run_instances, "{run}=some&MinAmount=1").expect("one is enough");
+    assert_eq!(some.instance_id_sets.len(), 1);
+    let again = call!(world, run_instances, "{run}=some&MinAmount=1").expect("again");
+    assert_eq!(again, some, "no more are made");
+    world.sql("DROP TRIGGER second").await;
+    let all = call!(world, run_instances, "{run}=all").expect("tried again");
+    assert_eq!(all.instance_id_sets.len(), 2);
+    for id in &all.instance_id_sets {
+        world.instance_is(id, "Running").await;
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_forgotten_after_a_day() {
     let world = World::new().await;
     let ask = format!("ZoneId={ZONE}&Size=20&ClientToken=T");
