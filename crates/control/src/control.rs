@@ -170,7 +170,7 @@ impl Control {
                 return false;
             }
         }
-        if let Some((_, bytes)) = node.export_state(&id)
+        if let Some(bytes) = node.open_size(&id)
             && let Err(error) = self.note_size(disk, bytes).await
         {
             tracing::error!(disk, %error, "the size that the disk has cannot be noted");

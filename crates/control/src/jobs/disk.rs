@@ -13,7 +13,7 @@ use crate::catalogue::tokens;
 use crate::notices;
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
-use tidemark_node::{NodeError, NodeErrorKind};
+use tidemark_node::{Node, NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, GIB, SnapshotId};
 
 /// The id as the node takes it. Ids in the catalogue are our own.
@@ -202,6 +202,13 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
     Ok(done)
 }
 
+/// Whether what the job is to do to the disk was not done, and never will be. A disk that stopped serving in the middle of it
+/// and is not open again yet is not one that is missing.
+fn is_refused(node: &Node, disk: &DiskId, error: &NodeError, job: &JobRow) -> bool {
+    let is_down = error.kind == NodeErrorKind::Missing && job.attempts > 0 && node.open_size(disk).is_none();
+    is_final(error, job) && !is_down
+}
+
 /// What a ClientToken of ResizeDisk stands for: not the disk, which has a token of its own from its making.
 pub(crate) fn growth(disk: &str, gib: i64) -> String {
     format!("{disk} to {gib} GiB")
@@ -222,11 +229,12 @@ pub(super) async fn resize(control: &Control, job: &JobRow) -> Result<Step, JobE
         return Ok(Step::Done);
     };
     let node = control.node_of(&disk.region)?;
-    match node.grow_disk(&disk_id(job, &disk.id)?, bytes).await {
+    let id = disk_id(job, &disk.id)?;
+    match node.grow_disk(&id, bytes).await {
         Ok(()) => {}
         // A cancelled capture is still being put away.
         Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-        Err(error) if is_final(&error, job) => failure = Some(error),
+        Err(error) if is_refused(node, &id, &error, job) => failure = Some(error),
         Err(error) => return Err(error.into()),
     }
     let (id, subject, grown) = (job.id, job.subject.clone(), failure.is_none());
@@ -283,7 +291,7 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
         match node.reinit_disk(&disk, source.as_ref()).await {
             Ok(()) => {}
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-            Err(error) if is_final(&error, job) => failure = Some(error),
+            Err(error) if is_refused(node, &disk, &error, job) => failure = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
@@ -392,11 +400,12 @@ pub(super) async fn reset(control: &Control, job: &JobRow) -> Result<Step, JobEr
         withdraw(control, job, &row).await?;
         let disk = disk_id(job, &row.id)?;
         let snapshot = snapshot_id(job, &job.arguments)?;
-        match control.node_of(&row.region)?.rollback(&disk, &snapshot).await {
+        let node = control.node_of(&row.region)?;
+        match node.rollback(&disk, &snapshot).await {
             Ok(()) => {}
             // A cancelled capture is still being put away.
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-            Err(error) if is_final(&error, job) => failure = Some(error),
+            Err(error) if is_refused(node, &disk, &error, job) => failure = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
