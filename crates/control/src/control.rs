@@ -7,15 +7,15 @@ use crate::identity::Identity;
 use crate::jobs::Jobs;
 use crate::secrets::Secrets;
 use crate::states::{DiskStatus, InstanceStatus};
-use crate::store::{Store, Transaction};
+use crate::store::{Store, StoreError, Transaction};
 use crate::webhooks::send::Sender;
-use crate::{ControlError, events, housekeeping, jobs, keys, regions, space};
+use crate::{ControlError, events, housekeeping, jobs, keys, regions, rules, space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tidemark_ecs::id::{self, Kind};
 use tidemark_node::{Node, NodeErrorKind, SnapshotProgress};
-use tidemark_units::DiskId;
+use tidemark_units::{DiskId, GIB};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -164,12 +164,46 @@ impl Control {
             }
         };
         match node.set_exported(&id, export).await {
-            Ok(()) => true,
+            Ok(()) => {}
             Err(error) => {
                 tracing::error!(disk, %error, "the disk cannot be exported");
-                false
+                return false;
             }
         }
+        if let Some(bytes) = node.open_size(&id)
+            && let Err(error) = self.note_size(disk, bytes).await
+        {
+            tracing::error!(disk, %error, "the size that the disk has cannot be noted");
+        }
+        true
+    }
+
+    /// A growth whose job was given up may have been done all the same: a disk never shrinks, so its row follows. One that
+    /// is still to grow has its size noted by its job.
+    async fn note_size(&self, disk: &str, bytes: u64) -> Result<(), StoreError> {
+        let gib = i64::try_from(bytes / GIB).unwrap_or(i64::MAX);
+        let id = disk.to_owned();
+        let behind = move |t: &mut dyn Transaction| {
+            let row = DiskRow::get(t, &id)?.filter(|row| row.size_gib < gib);
+            Ok(row.is_some() && !rules::is_growing(t, &id)?)
+        };
+        if !self.store().read::<_, StoreError, _>(behind).await? {
+            return Ok(());
+        }
+        let id = disk.to_owned();
+        let follow = move |t: &mut dyn Transaction| {
+            let row = DiskRow::get(t, &id)?.filter(|row| row.size_gib < gib);
+            if let Some(mut row) = row
+                && !rules::is_growing(t, &id)?
+            {
+                row.size_gib = gib;
+                row.save(t)?;
+            }
+            Ok(())
+        };
+        self.store().write::<_, StoreError, _>(follow).await?;
+        tracing::warn!(disk, gib, "the disk is larger than the catalogue had it");
+        Ok(())
     }
 
     async fn is_leaving(&self, disk: &str) -> bool {

@@ -48,7 +48,7 @@ impl ImageView {
                 true => tags::of(t, ResourceType::Image, &row.id)?,
                 false => Vec::new(),
             },
-            used: images::instance_of(t, &row.id)?.is_some(),
+            used: images::is_used(t, &row.id)?,
             owner_alias: if own { "self" } else { "others" },
             shared: !images::shares(t, &row.id)?.is_empty(),
             disks,
@@ -82,7 +82,7 @@ impl ImageView {
             created_ms: 0,
         };
         Ok(Self {
-            used: images::instance_of(t, EXTERNAL_IMAGE)?.is_some(),
+            used: images::is_used(t, EXTERNAL_IMAGE)?,
             disks: Vec::new(),
             tags: Vec::new(),
             owner_alias: "system",
@@ -113,6 +113,7 @@ impl ImageView {
         let size = disks.iter().find(|disk| disk.row.kind == DiskKind::System);
         let size = size.map_or(0, |disk| disk.row.size_gib.unsigned_abs());
         Image {
+            usable: row.status == ImageStatus::Available,
             image_id: row.id,
             image_name: row.name,
             image_family: row.family,

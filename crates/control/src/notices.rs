@@ -211,7 +211,7 @@ pub(crate) fn disk_reset(
     of_disk(t, row, (EventKind::DiskReset, level), now_ms, content)
 }
 
-/// A disk is attached or detached, or could not be. `instance`: where.
+/// A disk is attached or detached, or could not be; or it could not be resized or made anew. `instance`: where.
 pub(crate) fn disk_operation(
     t: &mut dyn Transaction,
     row: &DiskRow,

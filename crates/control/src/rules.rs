@@ -3,7 +3,7 @@
 //! All run inside the action's transaction, in the order of ecs-api.md 1.9: ClientToken, region,
 //! existence, lock and state, quota.
 
-use crate::catalogue::disks::DiskRow;
+use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::images;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
@@ -261,6 +261,29 @@ pub(crate) fn is_owed(
 /// Whether the disk is about to get larger: until it has, what its size is depends on the moment.
 pub(crate) fn is_growing(t: &mut dyn Transaction, disk: &str) -> Result<bool, StoreError> {
     Ok(jobs::newest(t, JobKind::ResizeDisk, disk)? > 0)
+}
+
+/// Whether the instance is about to get another system disk: until it has, the one that it has stays as it is.
+pub(crate) fn is_being_replaced(t: &mut dyn Transaction, instance: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM jobs WHERE kind = $1 AND lane = $2 LIMIT 1";
+    let found = t.query_one(sql, &[JobKind::ReplaceSystemDisk.word().into(), instance.into()])?;
+    Ok(found.is_some())
+}
+
+/// Refuses what must not happen to a system disk while another one is made to take its place.
+pub(crate) fn not_being_replaced(t: &mut dyn Transaction, disk: &DiskRow) -> Result<(), ApiError> {
+    let Some(instance) = disk
+        .instance_id
+        .as_ref()
+        .filter(|_| disk.kind == DiskKind::System)
+    else {
+        return Ok(());
+    };
+    if !is_being_replaced(t, instance)? {
+        return Ok(());
+    }
+    let message = format!("The disk {} is being replaced by another system disk.", disk.id);
+    Err(ApiError::new(403, "IncorrectDiskStatus", message))
 }
 
 /// Takes a snapshot off the lists and starts its removal; cancels one in creation.

@@ -1,6 +1,7 @@
 //! Rows of the catalogue as the objects that answers show.
 
 use crate::Control;
+use crate::actions::network;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::groups;
 use crate::catalogue::images::{self, ImageRow};
@@ -174,7 +175,10 @@ impl InstanceView {
         let tags = tags::of(t, ResourceType::Instance, &row.id)?;
         let own = disks::of_instance(t, &row.id)?;
         let data_disks = own.iter().filter(|disk| disk.kind == DiskKind::Data).count() as u64;
-        let attributes = row.read_attributes()?;
+        let mut attributes = row.read_attributes()?;
+        if attributes.vswitch_id.is_empty() {
+            attributes.vswitch_id = network::VSWITCH.into();
+        }
         let os_type = match row.image_id.as_str() {
             EXTERNAL_IMAGE => "linux".to_owned(),
             image => ImageRow::get(t, image)?
@@ -234,6 +238,7 @@ impl InstanceView {
             spot_strategy: "NoSpot".into(),
             instance_network_type: "vpc".into(),
             vpc_attributes: VpcAttributes {
+                vpc_id: network::vpc_of(&attributes.vswitch_id).into(),
                 vswitch_id: attributes.vswitch_id,
                 private_ip_address: Some(attributes.private_ip_address)
                     .into_iter()

@@ -226,6 +226,11 @@ impl Node {
             .await?)
     }
 
+    /// How large a disk is, in bytes, if it is open.
+    pub fn open_size(&self, disk: &DiskId) -> Option<u64> {
+        self.shared.export_state(disk).map(|(_, bytes)| bytes)
+    }
+
     /// What the disk is doing.
     pub async fn disk_status(&self, disk: &DiskId) -> Result<DiskStatus, NodeError> {
         let open = self.shared.disk(disk)?;

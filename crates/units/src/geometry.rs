@@ -41,7 +41,7 @@ impl BlockIndex {
     }
 }
 
-/// Position of a 64 KiB chunk on a disk, counted from 0. 32 bits reach 256 TiB.
+/// Position of a 64 KiB chunk on a disk, counted from 0. 32 bits reach 256 TiB; a disk ends before the last one, so that 32 bits count its chunks too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ChunkIndex(pub u32);
 

@@ -27,8 +27,8 @@ const HEADER_BYTES: usize = 64;
 /// No body comes near this; a larger claim is damage.
 const BODY_BYTES_MAX: u64 = 1 << 30;
 
-/// Largest disk: what 32 bits of chunk index reach.
-pub const SIZE_BYTES_MAX: u64 = (1 << 32) * CHUNK_BYTES;
+/// Largest disk: 32 bits hold its number of chunks, and so what comes after its last one.
+pub const SIZE_BYTES_MAX: u64 = ((1 << 32) - 1) * CHUNK_BYTES;
 /// Sizes that a log segment may have, in bytes.
 const SEGMENT_BYTES: RangeInclusive<u64> = 8 * BLOCK_BYTES..=4 * GIB;
 
@@ -377,6 +377,17 @@ mod tests {
             states,
             ever_connected: true,
         }
+    }
+
+    #[test]
+    fn the_largest_disk_has_no_more_chunks_than_32_bits_can_count() {
+        assert_eq!(u32::try_from(SIZE_BYTES_MAX.div_ceil(CHUNK_BYTES)), Ok(u32::MAX));
+        let of = |size_bytes| Superblock {
+            size_bytes,
+            ..example()
+        };
+        assert_eq!(of(SIZE_BYTES_MAX).check(), Ok(()));
+        assert!(of(SIZE_BYTES_MAX + BLOCK_BYTES).check().is_err());
     }
 
     #[test]

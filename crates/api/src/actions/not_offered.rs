@@ -36,6 +36,11 @@ const NO_NETWORK: &str =
 const NO_KEY_PAIRS: &str = "key pairs are not managed here; the name of one is a label on an instance";
 const NO_AGENT: &str = "there is no agent in the guests";
 
+const NO_IMAGE_COPIES: &str = "an image is made of snapshots: CopySnapshot brings them into the other region, and CreateImage makes one of them there";
+const NO_METADATA_ROLES: &str = "there is no metadata service that could hand a role's keys to an instance; the name of a role is a label on it";
+const NO_DEFAULT_ENCRYPTION: &str =
+    "a disk is encrypted when its request says so, or what it is made from is";
+
 const ALL: &[NotOffered] = &[
     unsupported(
         "CloneDisks",
@@ -56,6 +61,38 @@ const ALL: &[NotOffered] = &[
     ),
     unsupported("CreateSecurityGroup", NO_NETWORK),
     unsupported("AllocatePublicIpAddress", NO_NETWORK),
+    unsupported("CopyImage", NO_IMAGE_COPIES),
+    unsupported("CancelCopyImage", NO_IMAGE_COPIES),
+    unsupported(
+        "ExportSnapshot",
+        "every snapshot is an NBD export, and the vault is a bucket already: copy it from there",
+    ),
+    unsupported(
+        "ModifyInstanceMetadataOptions",
+        "there is no metadata service in front of the instances: its options are what an instance was made with",
+    ),
+    unsupported("JoinResourceGroup", "there is one resource group"),
+    unsupported("AttachInstanceRamRole", NO_METADATA_ROLES),
+    unsupported("DetachInstanceRamRole", NO_METADATA_ROLES),
+    unsupported("DescribeInstanceRamRole", NO_METADATA_ROLES),
+    unsupported("DescribeNetworkInterfaces", NO_NETWORK),
+    unsupported("DescribeInstanceMonitorData", NOT_RUN),
+    unsupported(
+        "DescribeInstancesFullStatus",
+        "DescribeInstanceStatus has the states, DescribeEvents what happened",
+    ),
+    unsupported(
+        "DescribeDiskMonitorData",
+        "reads and writes of a disk are not counted over time; whoever runs the machine sees them",
+    ),
+    unsupported(
+        "DescribeResourcesModification",
+        "there is one instance type; DescribeAvailableResource has the disk categories",
+    ),
+    unsupported("EnableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
+    unsupported("DisableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
+    unsupported("DescribeDiskEncryptionByDefaultStatus", NO_DEFAULT_ENCRYPTION),
+    unsupported("DescribeKeyPairs", NO_KEY_PAIRS),
     unsupported("CreateKeyPair", NO_KEY_PAIRS),
     unsupported("ImportKeyPair", NO_KEY_PAIRS),
     unsupported("AttachKeyPair", NO_KEY_PAIRS),
@@ -66,6 +103,8 @@ const ALL: &[NotOffered] = &[
     billing("ModifyDiskChargeType"),
     billing("ModifyInstanceChargeType"),
     billing("RenewInstance"),
+    billing("DescribePrice"),
+    billing("DescribeRenewalPrice"),
 ];
 
 /// The answer to an action that is known and not offered.
@@ -94,5 +133,11 @@ mod tests {
         let refusal = refusal("ImportImage").expect("known");
         assert_eq!((refusal.status, &*refusal.code), (400, "UnsupportedOperation"));
         assert!(refusal.message.contains("NBD"), "{}", refusal.message);
+        let price = super::refusal("DescribePrice").expect("known");
+        assert_eq!((price.status, &*price.code), (403, "ChargeTypeViolation"));
+        // What the contract itself puts out of scope, and what nobody knows.
+        for name in ["ModifyDiskDeployment", "RedeployInstance", "DescribeNothing"] {
+            assert!(super::refusal(name).is_none(), "{name}");
+        }
     }
 }

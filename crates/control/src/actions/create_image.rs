@@ -171,7 +171,7 @@ fn begin(
         Source::Snapshot(id) => disks.push(of_snapshot(t, caller, id, &ids.image)?),
     }
     let most = control.limits().images;
-    if images::count(t, &caller.account)? >= most {
+    if images::count(t, &caller.account, region)? >= most {
         let message = format!("There are {most} images already.");
         return Err(ApiError::new(403, "QuotaExceed.Image", message));
     }

@@ -37,9 +37,14 @@ fn delete(
         let message = format!("The image {} is shared with the account {account}.", image.id);
         return Err(ApiError::new(403, "ImageUseShared", message));
     }
-    if let Some(instance) = images::instance_of(t, &image.id)?.filter(|_| !request.force) {
+    let user = images::instance_of(t, &image.id, &caller.account)?;
+    if let Some((instance, account)) = user.filter(|_| !request.force) {
+        let which = match account == caller.account {
+            true => format!("The instance {instance}"),
+            false => "An instance of another account".to_owned(),
+        };
         let message = format!(
-            "The instance {instance} was made of the image {}; Force deletes it all the same.",
+            "{which} was made of the image {}; Force deletes it all the same.",
             image.id
         );
         return Err(ApiError::new(403, "ImageUsingByInstance", message));

@@ -80,6 +80,7 @@ pub(super) fn conditions(caller: &Caller, request: &Request) -> Conditions {
     }
     // What holds for every disk here, or for none.
     let nothing_fits = request.portable == Some(false)
+        || request.enable_shared == Some(true)
         || request.kms_key_id.is_some()
         || request.disk_charge_type.as_deref() == Some("PrePaid");
     if nothing_fits {

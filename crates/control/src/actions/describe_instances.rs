@@ -3,6 +3,7 @@
 //! Instances are few beside disks and snapshots, and some filters look into what is only stored;
 //! so the page is cut after reading what the columns let through.
 
+use super::network;
 use crate::catalogue::Conditions;
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::tags::ResourceType;
@@ -86,7 +87,7 @@ fn passes(control: &Control, request: &Request, view: &InstanceView) -> bool {
             .as_ref()
             .is_none_or(|group| own.security_group_ids.contains(group))
         && same(&request.vswitch_id, &own.vswitch_id)
-        && same(&request.vpc_id, "")
+        && same(&request.vpc_id, network::vpc_of(&own.vswitch_id))
         && same(&request.hpc_cluster_id, "")
         && same(&request.rdma_ip_addresses, "")
         && address(&request.private_ip_addresses, &own.private_ip_address)

@@ -71,6 +71,7 @@ fn detach(
         }
         (DiskKind::Data, _) => return Err(rules::wrong_instance_state(403, &instance, "Running or Stopped")),
     }
+    rules::not_being_replaced(t, &disk)?;
     disk.delete_with_instance = request
         .delete_with_instance
         .unwrap_or(disk.kind == DiskKind::System);

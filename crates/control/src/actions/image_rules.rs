@@ -72,6 +72,10 @@ impl FromImage {
             .iter()
             .map(|part| match wished.iter().find(|disk| is_of(disk, part)) {
                 Some(disk) => DataDisk {
+                    size: match (disk.size, &disk.snapshot_id) {
+                        (None, None) => Some(part.gib(&disk.category, disk.performance_level.as_deref())),
+                        (size, _) => size,
+                    },
                     snapshot_id: disk.snapshot_id.clone().or_else(|| part.snapshot_id()),
                     ..disk.clone()
                 },
@@ -105,10 +109,15 @@ impl Part {
         self.snapshot.as_ref().map(|snapshot| snapshot.id.clone())
     }
 
+    /// GiB of a data disk like it, of that category.
+    fn gib(&self, name: &str, level: Option<&str>) -> u64 {
+        let floor = category(name).map_or(0, |category| *category.data_sizes(level).start());
+        self.row.size_gib.unsigned_abs().max(floor)
+    }
+
     fn as_disk(&self) -> DataDisk {
-        let floor = category(DATA_CATEGORY).map_or(0, |category| *category.data_sizes(None).start());
         DataDisk {
-            size: Some(self.row.size_gib.unsigned_abs().max(floor)),
+            size: Some(self.gib(DATA_CATEGORY, None)),
             snapshot_id: self.snapshot_id(),
             category: DATA_CATEGORY.into(),
             performance_level: None,
@@ -118,6 +127,8 @@ impl Part {
             delete_with_instance: true,
             auto_snapshot_policy_id: None,
             encrypted: None,
+            provisioned_iops: None,
+            bursting_enabled: false,
         }
     }
 }

@@ -66,7 +66,7 @@ mod modify_instance_auto_release_time;
 mod modify_snapshot_attribute;
 mod modify_snapshot_category;
 mod modify_snapshot_group;
-mod network;
+pub(crate) mod network;
 mod offer;
 mod old_tags;
 mod open_snapshot_service;

@@ -3,6 +3,7 @@
 use crate::rules;
 use crate::store::Transaction;
 use crate::{Caller, Control};
+use jiff::Timestamp;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::modify_instance_auto_release_time::{Request, Response};
 
@@ -28,10 +29,13 @@ fn modify(
 ) -> Result<(), ApiError> {
     control.check_region(request.region_id.as_deref())?;
     let mut instance = rules::instance(t, caller, &request.instance_id)?;
-    // Stored to the minute.
-    let at = request
-        .auto_release_time
-        .map(|at| at.as_millisecond() / 60_000 * 60_000);
+    instance.auto_release_ms = release_time(control, request.auto_release_time)?;
+    Ok(instance.save(t)?)
+}
+
+/// When an instance is to be released, as it is stored: to the minute. A time that is over is refused.
+pub(super) fn release_time(control: &Control, wished: Option<Timestamp>) -> Result<Option<i64>, ApiError> {
+    let at = wished.map(|at| at.as_millisecond() / 60_000 * 60_000);
     if let Some(past) = at.filter(|at| *at <= control.now_ms()) {
         let message = format!(
             "The parameter \"AutoReleaseTime\" is not valid: {} is over.",
@@ -39,6 +43,5 @@ fn modify(
         );
         return Err(ApiError::new(400, "InvalidAutoReleaseTime.Malformed", message));
     }
-    instance.auto_release_ms = at;
-    Ok(instance.save(t)?)
+    Ok(at)
 }

@@ -19,7 +19,7 @@ impl Control {
             .read(move |t| rules::snapshot(t, &caller, &request.snapshot_id))
             .await?;
         Err(ApiError::new(
-            403,
+            400,
             "UnsupportedOperation",
             "There is no archive: the vault stores all snapshots in the same way, compressed and each content once.",
         ))

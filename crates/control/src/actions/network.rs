@@ -13,10 +13,16 @@ use tidemark_ecs::page::{Cursor, PageInfo, PageRequest};
 use tidemark_ecs::time;
 
 const VPC: &str = "vpc-default";
-const VSWITCH: &str = "vsw-default";
+/// The switch of an instance that names none.
+pub(crate) const VSWITCH: &str = "vsw-default";
 /// Nobody's addresses: there is no network behind it.
 const CIDR: &str = "192.0.2.0/24";
 const ADDRESSES: i64 = 253;
+
+/// The network of an instance's switch; of a switch that is only a name, none is known.
+pub(crate) fn vpc_of(vswitch: &str) -> &'static str {
+    if vswitch == VSWITCH { VPC } else { "" }
+}
 
 impl Control {
     /// The one network.

@@ -130,7 +130,7 @@ fn remove(
     let kind = all_exist(t, caller, &request.resource_type, std::slice::from_ref(id))?;
     note_change(t, control, kind, id)?;
     if request.tags.is_empty() {
-        return Ok(tags::clear(t, kind, id)?);
+        return Ok(tags::unset_all(t, kind, id)?);
     }
     for tag in tags::of(t, kind, id)? {
         if request

@@ -57,6 +57,7 @@ fn reinit(
         let message = format!("The instance {} has never been started.", instance.id);
         return Err(ApiError::new(403, "IncorrectInstanceStatus", message));
     }
+    rules::not_being_replaced(t, &disk)?;
     unfinished(t, &disk.id, "DiskCreatingSnapshot")?;
     let source = birth_content(t, &disk)?;
     if let Some(key_pair) = &request.key_pair_name {

@@ -1,7 +1,7 @@
 //! ReplaceSystemDisk: an instance gets a new system disk, made from an image; then the old one is released.
 //!
-//! The old disk stays until the new one is there, so what cannot be made costs nothing. Its manual snapshots stay, and belong to no
-//! disk of the instance any more.
+//! The old disk stays until the new one is there, so what cannot be made costs nothing; meanwhile it can be neither changed nor taken
+//! off, and the instance not started. Its snapshots stay, automatic ones too, and belong to no disk of the instance any more.
 
 use super::attach_disk::SYSTEM_DEVICE;
 use super::create_snapshot::unfinished;
@@ -133,7 +133,19 @@ fn size(request: &Request, old: &DiskRow, image: &FromImage) -> Result<u64, ApiE
     });
     let of_image = image.system_gib();
     let Some(wished) = request.size else {
-        return Ok(SYSTEM_GIB.max(least).max(of_image));
+        let size = SYSTEM_GIB.max(least).max(of_image);
+        if size <= most {
+            return Ok(size);
+        }
+        let message = format!(
+            "The image {} needs {of_image} GiB, and a system disk of category {} has at most {most}.",
+            image.id, old.category
+        );
+        return Err(ApiError::new(
+            400,
+            "InvalidSystemDiskSize.ValueNotSupported",
+            message,
+        ));
     };
     let (code, why) = match u64::try_from(wished) {
         Ok(size) if size > most => (

@@ -82,6 +82,7 @@ pub(super) fn check(
     if let Some(instance) = instance.as_ref().filter(|i| i.status != InstanceStatus::Stopped) {
         return Err(rules::wrong_instance_state(403, instance, "Stopped"));
     }
+    rules::not_being_replaced(t, &disk)?;
     if snapshot.source_disk_id != disk.id || snapshot.is_copy() || snapshot.region != disk.region {
         let what = if snapshot.is_copy() {
             "is a copy of one that"

@@ -50,6 +50,7 @@ fn resize(
     control.check_region(request.region_id.as_deref())?;
     let disk = rules::disk(t, caller, &request.disk_id)?;
     check_state(t, caller, &disk, request.online)?;
+    rules::not_being_replaced(t, &disk)?;
     if rules::is_growing(t, &disk.id)? {
         let message = format!("The disk {} is being resized already.", disk.id);
         return Err(ApiError::new(403, "Operation.Conflict", message));

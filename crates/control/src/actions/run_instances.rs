@@ -7,16 +7,19 @@
 use super::apply_auto_snapshot_policy::give;
 use super::attach_disk::SYSTEM_DEVICE;
 use super::image_rules::{self, FromImage};
+use super::modify_instance_auto_release_time::release_time;
+use super::network;
 use crate::catalogue::disks::{DiskKind, DiskRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::policies::PolicyRow;
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
+use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
 use crate::rules::{self, EXTERNAL_TYPE, Token};
-use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause, InstanceStatus};
+use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
 use crate::store::Transaction;
 use crate::{Caller, Control, RegionConfig};
 use tidemark_ecs::ApiError;
@@ -58,20 +61,22 @@ impl Control {
         if response.instance_id_sets.len() >= least {
             return Ok(response);
         }
-        self.take_back(response.instance_id_sets).await?;
+        let call = jobs.first().map(|(_, first)| first.clone()).unwrap_or_default();
+        self.take_back(call, response.instance_id_sets).await?;
         Err(refusal(error))
     }
 
-    /// Releases instances that cannot stay without the others.
-    async fn take_back(&self, ids: Vec<String>) -> Result<(), ApiError> {
+    /// Releases instances that cannot stay without the others; the call's token may try again. `call`: its first instance.
+    async fn take_back(&self, call: String, ids: Vec<String>) -> Result<(), ApiError> {
         let now = self.now_ms();
         let work = move |t: &mut dyn Transaction| -> Result<(), ApiError> {
+            tokens::take_back(t, &call)?;
             for id in ids {
                 let Some(mut instance) = InstanceRow::get(t, &id)? else {
                     continue;
                 };
-                if instance.status == InstanceStatus::Pending {
-                    // Its job has not got far; released as soon as it has, by the clock.
+                if !INSTANCE.allows(instance.status, InstanceCause::ForceDelete) {
+                    // A job is about to change its state; released as soon as it has, by the clock.
                     instance.auto_release_ms = Some(now);
                     instance.save(t)?;
                     continue;
@@ -154,7 +159,9 @@ pub(super) fn insert_all(
             Then::Run => JobKind::RunInstance,
             Then::Stop => JobKind::CreateInstance,
         };
-        let job = jobs::add(t, kind, &instance.id, &instance.id, "", now)?;
+        // The token is kept with the first, and all find it by that.
+        let first = response.instance_id_sets.first().unwrap_or(&instance.id);
+        let job = jobs::add(t, kind, &instance.id, &instance.id, first, now)?;
         response.instance_id_sets.push(instance.id.clone());
         started.push((job, instance.id));
     }
@@ -167,6 +174,7 @@ pub(super) fn insert_all(
 fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<String, ApiError> {
     control.check_zone(region, request.zone_id.as_deref(), 404)?;
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
+    release_time(control, request.auto_release_time)?;
     if request.instance_type != EXTERNAL_TYPE {
         let message = format!(
             "The instance type {:?} is not offered; {EXTERNAL_TYPE} is.",
@@ -293,19 +301,24 @@ fn decide(
 }
 
 fn data_disk_size(disk: &DataDisk, source: Option<&SnapshotRow>) -> Result<u64, ApiError> {
-    let Some(snapshot) = source else {
-        return disk
-            .size
-            .ok_or_else(|| ApiError::missing_parameter("DataDisk.N.Size"));
-    };
-    let least = snapshot.source_disk_size_gib.unsigned_abs();
     let allowed = category(&disk.category).map(|c| c.data_sizes(disk.performance_level.as_deref()));
-    let (floor, ceiling) = allowed.map_or((1, least), |sizes| (*sizes.start(), *sizes.end()));
-    let size = disk.size.unwrap_or(0).max(least).max(floor);
+    let (floor, ceiling) = allowed.map_or((1, u64::MAX), |sizes| (*sizes.start(), *sizes.end()));
+    let (size, why) = match source {
+        Some(snapshot) => {
+            let least = snapshot.source_disk_size_gib.unsigned_abs();
+            let why = format!("The snapshot {} needs {least} GiB", snapshot.id);
+            (disk.size.unwrap_or(0).max(least).max(floor), why)
+        }
+        // The image has no disk for the device either.
+        None => match disk.size {
+            Some(size) => (size, format!("A data disk would have {size} GiB")),
+            None => return Err(ApiError::missing_parameter("DataDisk.N.Size")),
+        },
+    };
     if size > ceiling {
         let message = format!(
-            "The snapshot {} needs {least} GiB, more than the {ceiling} GiB of category {}.",
-            snapshot.id, disk.category
+            "{why}, more than the {ceiling} GiB of category {}.",
+            disk.category
         );
         return Err(ApiError::new(
             400,
@@ -345,7 +358,10 @@ fn instance_row(
         user_data: request.user_data.clone().unwrap_or_default(),
         ram_role_name: request.ram_role_name.clone().unwrap_or_default(),
         security_group_ids: groups,
-        vswitch_id: request.vswitch_id.clone().unwrap_or_default(),
+        vswitch_id: request
+            .vswitch_id
+            .clone()
+            .unwrap_or_else(|| network::VSWITCH.into()),
         private_ip_address: request
             .private_ip_address
             .map(|ip| ip.to_string())
@@ -378,10 +394,7 @@ fn instance_row(
         key_pair: request.key_pair_name.clone().unwrap_or_default(),
         security_lock: false,
         deletion_protection: request.deletion_protection,
-        // Stored to the minute.
-        auto_release_ms: request
-            .auto_release_time
-            .map(|at| at.as_millisecond() / 60_000 * 60_000),
+        auto_release_ms: release_time(control, request.auto_release_time)?,
         created_ms: control.now_ms(),
         started_ms: None,
         attributes,
@@ -418,6 +431,8 @@ fn insert_disks(
         image_id: instance.image_id.clone(),
         origin_instance_id: instance.id.clone(),
         encrypted: decided_system.encrypted,
+        provisioned_iops: system.provisioned_iops.unwrap_or(0),
+        bursting_enabled: system.bursting_enabled,
         ..blank(t, control, instance)?
     };
     insert_disk(t, control, request, &row, system.auto_snapshot_policy_id.as_ref())?;
@@ -439,6 +454,8 @@ fn insert_disks(
             performance_level: disk.performance_level.clone().unwrap_or_default(),
             size_gib: gib(decided.size),
             encrypted: decided.encrypted,
+            provisioned_iops: disk.provisioned_iops.unwrap_or(0),
+            bursting_enabled: disk.bursting_enabled,
             device: device.ok_or_else(none_free)?,
             delete_with_instance: disk.delete_with_instance,
             source_snapshot_id: disk.snapshot_id.clone().unwrap_or_default(),

@@ -47,6 +47,13 @@ pub(super) fn start(
     if !INSTANCE.allows(instance.status, InstanceCause::StartInstance) {
         return Err(rules::wrong_instance_state(403, &instance, "Stopped"));
     }
+    if rules::is_being_replaced(t, &instance.id)? {
+        let message = format!(
+            "The system disk of the instance {} is being replaced.",
+            instance.id
+        );
+        return Err(ApiError::new(403, "IncorrectInstanceStatus", message));
+    }
     if !disks::of_instance(t, &instance.id)?
         .iter()
         .any(|disk| disk.kind == DiskKind::System)

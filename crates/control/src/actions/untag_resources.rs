@@ -8,7 +8,7 @@ use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::untag_resources::{Keys, Request, Response};
 
 impl Control {
-    /// A key that a resource does not have is fine.
+    /// A key that a resource does not have is fine. Tags of the service itself stay.
     pub async fn untag_resources(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| untag(t, &control, &caller, &request);
@@ -29,7 +29,7 @@ fn untag(
     for id in &request.resource_ids {
         note_change(t, control, kind, id)?;
         match &request.keys {
-            Keys::All => tags::clear(t, kind, id)?,
+            Keys::All => tags::unset_all(t, kind, id)?,
             Keys::Named(keys) => keys.iter().try_for_each(|key| tags::unset(t, kind, id, key))?,
         }
     }

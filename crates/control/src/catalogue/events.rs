@@ -29,7 +29,7 @@ words! {
         SnapshotUndeleted = "Snapshot:Undeleted",
         /// A disk was rolled back, or could not be: see its result.
         DiskReset = "Disk:ResetDiskCompleted",
-        /// A disk was attached or detached.
+        /// A disk was attached or detached, or something could not be done to it: see its operation and result.
         DiskOperation = "Disk:DiskOperationCompleted",
         /// A disk that was promised could not be made.
         DiskCreateFailed = "Disk:CreateDiskFailed",

@@ -109,18 +109,28 @@ pub(crate) fn feeds(t: &mut dyn Transaction, snapshot: &str) -> Result<Option<St
     row.map(|row| row.text(0)).transpose()
 }
 
-/// An instance that was made of the image and exists, if there is one.
-pub(crate) fn instance_of(t: &mut dyn Transaction, image: &str) -> Result<Option<String>, StoreError> {
-    let sql = "SELECT id FROM instances WHERE image_id = $1 LIMIT 1";
-    let row = t.query_one(sql, &[image.into()])?;
-    row.map(|row| row.text(0)).transpose()
+/// An instance that was made of the image and exists, with its account, if there is one; of `account`'s, if it has one.
+pub(crate) fn instance_of(
+    t: &mut dyn Transaction,
+    image: &str,
+    account: &str,
+) -> Result<Option<(String, String)>, StoreError> {
+    let sql = "SELECT id, account FROM instances WHERE image_id = $1 ORDER BY account <> $2 LIMIT 1";
+    let row = t.query_one(sql, &[image.into(), account.into()])?;
+    row.map(|row| Ok((row.text(0)?, row.text(1)?))).transpose()
 }
 
-/// How many images an account has.
-pub(crate) fn count(t: &mut dyn Transaction, account: &str) -> Result<u64, StoreError> {
+/// Whether an instance that was made of the image exists.
+pub(crate) fn is_used(t: &mut dyn Transaction, image: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT 1 FROM instances WHERE image_id = $1 LIMIT 1";
+    Ok(t.query_one(sql, &[image.into()])?.is_some())
+}
+
+/// How many images an account has in a region.
+pub(crate) fn count(t: &mut dyn Transaction, account: &str, region: &str) -> Result<u64, StoreError> {
     let row = t.query_one(
-        "SELECT COUNT(*) FROM images WHERE account = $1",
-        &[account.into()],
+        "SELECT COUNT(*) FROM images WHERE account = $1 AND region = $2",
+        &[account.into(), region.into()],
     )?;
     Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
 }

@@ -9,7 +9,7 @@ words! {
     JobKind {
         /// Make a disk's volume.
         CreateDisk = "create_disk",
-        /// Make a new instance's disks and export them.
+        /// Make a new instance's disks and export them; the argument is the first instance that was asked for with it.
         RunInstance = "run_instance",
         /// Export a stopped instance's disks.
         StartInstance = "start_instance",
@@ -29,7 +29,7 @@ words! {
         ReInitDisk = "reinit_disk",
         /// Make the disk that takes the place of an instance's system disk.
         ReplaceSystemDisk = "replace_system_disk",
-        /// Make a new instance's disks and leave it stopped.
+        /// Make a new instance's disks and leave it stopped; the argument is the instance.
         CreateInstance = "create_instance",
         /// Follow the snapshots of an image to their ends.
         CompleteImage = "complete_image",

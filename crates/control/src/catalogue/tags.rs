@@ -72,19 +72,30 @@ pub(crate) fn set(
     Ok(())
 }
 
-/// Removes one key.
+/// Removes one key, unless the service set it.
 pub(crate) fn unset(
     t: &mut dyn Transaction,
     kind: ResourceType,
     id: &str,
     key: &str,
 ) -> Result<(), StoreError> {
+    if key.starts_with(SYSTEM) {
+        return Ok(());
+    }
     let sql = "DELETE FROM tags WHERE resource_type = $1 AND resource_id = $2 AND tag_key = $3";
     t.execute(sql, &[kind.word().into(), id.into(), key.into()])
         .map(drop)
 }
 
-/// Removes all tags of a resource.
+/// Removes all tags of a resource but those that the service set.
+pub(crate) fn unset_all(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<(), StoreError> {
+    for tag in of(t, kind, id)? {
+        unset(t, kind, id, &tag.key)?;
+    }
+    Ok(())
+}
+
+/// Removes all tags of a resource, which goes.
 pub(crate) fn clear(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Result<(), StoreError> {
     let sql = "DELETE FROM tags WHERE resource_type = $1 AND resource_id = $2";
     t.execute(sql, &[kind.word().into(), id.into()]).map(drop)

@@ -99,6 +99,24 @@ pub(crate) fn take_back(t: &mut dyn Transaction, resource: &str) -> Result<(), S
     .map(drop)
 }
 
+/// One of the resources that were made together for a token was taken back. `without` takes it out of the answer; `None`: it was
+/// the last one, and the token goes with it.
+pub(crate) fn take_back_one(
+    t: &mut dyn Transaction,
+    resource: &str,
+    without: impl Fn(&str) -> Option<String>,
+) -> Result<(), StoreError> {
+    let sql = "SELECT response FROM client_tokens WHERE resource = $1";
+    let Some(row) = t.query_one(sql, &[resource.into()])? else {
+        return Ok(());
+    };
+    let Some(rest) = without(&row.text(0)?) else {
+        return take_back(t, resource);
+    };
+    let sql = "UPDATE client_tokens SET response = $2 WHERE resource = $1";
+    t.execute(sql, &[resource.into(), rest.into()]).map(drop)
+}
+
 /// Forgets what has expired.
 pub(crate) fn sweep(t: &mut dyn Transaction, now_ms: i64) -> Result<u64, StoreError> {
     t.execute(

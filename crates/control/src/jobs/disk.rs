@@ -11,10 +11,9 @@ use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::notices;
-use crate::rules;
-use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
+use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
-use tidemark_node::{NodeError, NodeErrorKind};
+use tidemark_node::{Node, NodeError, NodeErrorKind};
 use tidemark_units::{DiskId, GIB, SnapshotId};
 
 /// The id as the node takes it. Ids in the catalogue are our own.
@@ -203,6 +202,13 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
     Ok(done)
 }
 
+/// Whether what the job is to do to the disk was not done, and never will be. A disk that stopped serving in the middle of it
+/// and is not open again yet is not one that is missing.
+fn is_refused(node: &Node, disk: &DiskId, error: &NodeError, job: &JobRow) -> bool {
+    let is_down = error.kind == NodeErrorKind::Missing && job.attempts > 0 && node.open_size(disk).is_none();
+    is_final(error, job) && !is_down
+}
+
 /// What a ClientToken of ResizeDisk stands for: not the disk, which has a token of its own from its making.
 pub(crate) fn growth(disk: &str, gib: i64) -> String {
     format!("{disk} to {gib} GiB")
@@ -223,27 +229,48 @@ pub(super) async fn resize(control: &Control, job: &JobRow) -> Result<Step, JobE
         return Ok(Step::Done);
     };
     let node = control.node_of(&disk.region)?;
-    match node.grow_disk(&disk_id(job, &disk.id)?, bytes).await {
+    let id = disk_id(job, &disk.id)?;
+    match node.grow_disk(&id, bytes).await {
         Ok(()) => {}
         // A cancelled capture is still being put away.
         Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-        Err(error) if is_final(&error, job) => failure = Some(error),
+        Err(error) if is_refused(node, &id, &error, job) => failure = Some(error),
         Err(error) => return Err(error.into()),
     }
     let (id, subject, grown) = (job.id, job.subject.clone(), failure.is_none());
+    let (now, why) = (
+        control.now_ms(),
+        failure.as_ref().map(|error| error.message.clone()),
+    );
     let change = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
         // Whatever state it is in by now: its status is not this job's affair.
         if let Some(mut disk) = DiskRow::get(t, &subject)?.filter(|disk| grown && disk.size_gib < gib) {
             disk.size_gib = gib;
             disk.save(t)?;
         }
-        if !grown {
+        if let Some(why) = &why {
             tokens::take_back(t, &growth(&subject, gib))?;
+            not_done(t, &subject, "ResizeDisk", why, now)?;
         }
         jobs::finish(t, id)
     };
     control.store().write(change).await?;
     Ok(failure.map_or(Step::Done, Step::Failed))
+}
+
+/// Tells whoever is not waiting for the answer any more that a disk's operation came to nothing.
+fn not_done(
+    t: &mut dyn Transaction,
+    disk: &str,
+    operation: &str,
+    why: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let Some(disk) = DiskRow::get(t, disk)? else {
+        return Ok(());
+    };
+    let instance = disk.instance_id.clone().unwrap_or_default();
+    notices::disk_operation(t, &disk, (operation, &instance), Some(why), now_ms)
 }
 
 /// ReIniting → In_use, with the content that the disk was made with.
@@ -264,15 +291,19 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
         match node.reinit_disk(&disk, source.as_ref()).await {
             Ok(()) => {}
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-            Err(error) if is_final(&error, job) => failure = Some(error),
+            Err(error) if is_refused(node, &disk, &error, job) => failure = Some(error),
             Err(error) => return Err(error.into()),
         }
     }
     let (start, now) = (start && failure.is_none(), control.now_ms());
+    let why = failure.as_ref().map(|error| error.message.clone());
     conclude(control, job, DiskStatus::ReIniting, move |t, mut disk| {
         let instance = InstanceRow::get(t, disk.instance_id.clone().unwrap_or_default())?;
         disk.status_before = String::new();
         disk.step(t, DiskCause::ResetDoneInUse)?;
+        if let Some(why) = &why {
+            not_done(t, &disk.id, "ReInitDisk", why, now)?;
+        }
         match instance {
             Some(mut instance) if start && instance.status == InstanceStatus::Stopped => {
                 instance.step(t, InstanceCause::StartInstance)?;
@@ -285,34 +316,81 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
     Ok(failure.map_or(Step::Done, Step::Failed))
 }
 
-/// Creating → In_use; the system disk that was there goes. When the new one cannot be made, the old one stays.
+/// Creating → In_use; the system disk that was there goes. When the new one cannot be made, or the old one is on its way
+/// somewhere, the old one stays.
 pub(super) async fn replace(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     if let Some(disk) = subject(control, job, DiskStatus::Creating).await?
         && let Some(error) = make_volume(control, job, &disk).await?
     {
-        conclude(control, job, DiskStatus::Creating, take_back).await?;
-        return Ok(Step::Failed(error));
+        return not_replaced(control, job, error).await;
     }
-    let now = control.now_ms();
-    conclude(control, job, DiskStatus::Creating, move |t, mut disk| {
-        let instance = disk.instance_id.clone().unwrap_or_default();
-        for mut old in disks::of_instance(t, &instance)? {
-            if old.kind == DiskKind::System && old.id != disk.id {
-                rules::remove_automatic_snapshots(t, &old, now)?;
-                old.instance_id = None;
-                old.step(t, DiskCause::Replaced)?;
-                jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now)?;
-            }
-        }
-        if let Some(mut instance) = InstanceRow::get(t, &instance)? {
-            instance.image_id.clone_from(&disk.image_id);
-            instance.save(t)?;
-        }
-        disk.attached_ms = Some(now);
-        disk.ever_attached = true;
-        disk.step(t, DiskCause::CreatedAttached).map(drop)
-    })
-    .await
+    let (id, subject, now) = (job.id, job.subject.clone(), control.now_ms());
+    let place = move |t: &mut dyn Transaction| take_place(t, id, &subject, now);
+    let Some(old) = control.store().write(place).await? else {
+        return Ok(Step::Done);
+    };
+    if let Some(error) = control
+        .node_of(&old.region)?
+        .delete_disk(&disk_id(job, &job.subject)?)
+        .await
+        .err()
+        .filter(|error| error.kind != NodeErrorKind::Missing)
+    {
+        return Err(error.into());
+    }
+    let error = NodeError {
+        kind: NodeErrorKind::Busy,
+        message: format!("the disk {} that was to be replaced is {}", old.id, old.status),
+    };
+    not_replaced(control, job, error).await
+}
+
+/// Takes the new system disk back, whose volume is gone.
+async fn not_replaced(control: &Control, job: &JobRow, error: NodeError) -> Result<Step, JobError> {
+    let (now, why) = (control.now_ms(), error.message.clone());
+    let undo = move |t: &mut dyn Transaction, disk: DiskRow| {
+        notices::disk_not_made(t, &disk, &why, now)?;
+        take_back(t, disk)
+    };
+    conclude(control, job, DiskStatus::Creating, undo).await?;
+    Ok(Step::Failed(error))
+}
+
+/// Lets the new system disk take the old one's place, and finishes the job. Answers an old one that cannot go as it is: then
+/// nothing is changed. The old disk's snapshots stay, automatic ones too.
+fn take_place(
+    t: &mut dyn Transaction,
+    job: i64,
+    disk: &str,
+    now_ms: i64,
+) -> Result<Option<DiskRow>, StoreError> {
+    let Some(mut disk) = DiskRow::get(t, disk)?.filter(|disk| disk.status == DiskStatus::Creating) else {
+        jobs::finish(t, job)?;
+        return Ok(None);
+    };
+    let instance = disk.instance_id.clone().unwrap_or_default();
+    let mut olds = disks::of_instance(t, &instance)?;
+    olds.retain(|old| old.kind == DiskKind::System && old.id != disk.id);
+    if let Some(stuck) = olds
+        .iter()
+        .position(|old| !DISK.allows(old.status, DiskCause::Replaced))
+    {
+        return Ok(Some(olds.swap_remove(stuck)));
+    }
+    for mut old in olds {
+        old.instance_id = None;
+        old.step(t, DiskCause::Replaced)?;
+        jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now_ms)?;
+    }
+    if let Some(mut instance) = InstanceRow::get(t, &instance)? {
+        instance.image_id.clone_from(&disk.image_id);
+        instance.save(t)?;
+    }
+    disk.attached_ms = Some(now_ms);
+    disk.ever_attached = true;
+    disk.step(t, DiskCause::CreatedAttached)?;
+    jobs::finish(t, job)?;
+    Ok(None)
 }
 
 /// ReIniting → the state before.
@@ -322,11 +400,12 @@ pub(super) async fn reset(control: &Control, job: &JobRow) -> Result<Step, JobEr
         withdraw(control, job, &row).await?;
         let disk = disk_id(job, &row.id)?;
         let snapshot = snapshot_id(job, &job.arguments)?;
-        match control.node_of(&row.region)?.rollback(&disk, &snapshot).await {
+        let node = control.node_of(&row.region)?;
+        match node.rollback(&disk, &snapshot).await {
             Ok(()) => {}
             // A cancelled capture is still being put away.
             Err(error) if error.kind == NodeErrorKind::Busy => return Ok(Step::Again(control.poll())),
-            Err(error) if is_final(&error, job) => failure = Some(error),
+            Err(error) if is_refused(node, &disk, &error, job) => failure = Some(error),
             Err(error) => return Err(error.into()),
         }
     }

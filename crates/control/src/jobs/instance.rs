@@ -11,6 +11,7 @@ use crate::catalogue::tokens;
 use crate::notices;
 use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
+use tidemark_ecs::actions::run_instances::Response;
 use tidemark_node::NodeError;
 
 /// The job's instance and its disks, if it is still in the state that the job is for.
@@ -94,6 +95,16 @@ async fn make_disks(control: &Control, job: &JobRow, ready: InstanceCause) -> Re
     Ok(None)
 }
 
+/// An answer of RunInstances without one of its instances; `None`: there is no other in it.
+fn without(answer: &str, instance: &str) -> Option<String> {
+    let mut answer: Response = serde_json::from_str(answer).ok()?;
+    answer.instance_id_sets.retain(|id| id != instance);
+    if answer.instance_id_sets.is_empty() {
+        return None;
+    }
+    serde_json::to_string(&answer).ok()
+}
+
 async fn give_up(
     control: &Control,
     job: &JobRow,
@@ -108,6 +119,11 @@ async fn give_up(
         }
     }
     let (now, why) = (control.now_ms(), error.message.clone());
+    // What the call's ClientToken is kept with: its first instance.
+    let call = match job.arguments.as_str() {
+        "" => job.subject.clone(),
+        first => first.to_owned(),
+    };
     change(
         control,
         job,
@@ -119,7 +135,7 @@ async fn give_up(
                 take_back(t, disk)?;
             }
             tags::clear(t, ResourceType::Instance, &instance.id)?;
-            tokens::take_back(t, &instance.id)?;
+            tokens::take_back_one(t, &call, |answer| without(answer, &instance.id))?;
             instance.step(t, InstanceCause::RunFailed).map(drop)
         },
     )

@@ -274,6 +274,63 @@ fn is_final(error: &NodeError, job: &JobRow) -> bool {
         }
         // A client or a capture goes away some time.
         NodeErrorKind::Busy => false,
+        // What such a job has done by then is not known: it may be all of it, so "as it was" would be a lie. The disk is
+        // opened again soon, and the job can be repeated.
+        NodeErrorKind::Poisoned if changes_content(job.kind) => false,
         NodeErrorKind::Poisoned | NodeErrorKind::Other => job.attempts + 1 >= ATTEMPTS_MAX,
+    }
+}
+
+/// Whether the job changes what is on a disk that was there before it, or how large that is.
+fn changes_content(kind: JobKind) -> bool {
+    matches!(
+        kind,
+        JobKind::ResetDisk | JobKind::ReInitDisk | JobKind::ResizeDisk
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(kind: JobKind, attempts: i64) -> JobRow {
+        JobRow {
+            id: 1,
+            kind,
+            subject: "d-1".into(),
+            lane: "d-1".into(),
+            arguments: String::new(),
+            attempts,
+            last_error: String::new(),
+            created_ms: 0,
+        }
+    }
+
+    #[test]
+    fn what_may_have_changed_a_disk_is_never_said_to_have_left_it() {
+        let error = |kind| NodeError {
+            kind,
+            message: "a sync failed".into(),
+        };
+        for kind in [JobKind::ResetDisk, JobKind::ReInitDisk, JobKind::ResizeDisk] {
+            assert!(
+                !is_final(&error(NodeErrorKind::Poisoned), &tried(kind, 1000)),
+                "{kind}"
+            );
+            assert!(
+                is_final(&error(NodeErrorKind::Missing), &tried(kind, 0)),
+                "{kind}"
+            );
+        }
+        let making = |attempts| {
+            is_final(
+                &error(NodeErrorKind::Poisoned),
+                &tried(JobKind::CreateDisk, attempts),
+            )
+        };
+        assert!(
+            !making(0) && making(ATTEMPTS_MAX),
+            "a disk that is being made can be taken back"
+        );
     }
 }

@@ -48,6 +48,39 @@ async fn a_disk_grows_while_it_is_used_and_after_a_restart_it_is_as_large() {
     assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
 }
 
+#[tokio::test]
+async fn a_disk_that_grew_unseen_is_listed_with_the_size_that_it_has() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = tidemark_units::DiskId::new(disk.as_str()).expect("an id");
+    // As when a job was given up after the volume had grown.
+    world.node.grow_disk(&id, 30 * GIB).await.expect("grows");
+    assert_eq!(world.find_disk(&disk).await.expect("listed").size, 20);
+    let world = world.restart().await;
+    assert_eq!(world.find_disk(&disk).await.expect("listed").size, 30);
+}
+
+#[tokio::test]
+async fn a_growth_that_cannot_be_is_told() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let far_too_large = 1_i64 << 40;
+    world
+        .sql(&format!(
+            "INSERT INTO jobs VALUES (9001, 'resize_disk', '{disk}', '{instance}', '{far_too_large}', 0, '', 0)"
+        ))
+        .await;
+    let world = world.restart().await;
+    let told = async || {
+        let answer = call!(world, describe_events, "ResourceId={disk}").expect("listed");
+        let mut failed = answer.events.into_iter().filter(|event| event.level == "WARN");
+        failed.next().map(|event| event.content["operation"].to_string())
+    };
+    let look = async || told().await.unwrap_or_default();
+    world.eventually(look, "the event", "\"ResizeDisk\"").await;
+    assert_eq!(world.find_disk(&disk).await.expect("listed").size, 20);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rollback_keeps_the_size_that_the_disk_has() {
     let world = World::new().await;

@@ -20,7 +20,7 @@ impl World {
         self.eventually(seen, id, status).await;
     }
 
-    async fn system_disk(&self, instance: &str) -> String {
+    pub async fn system_disk(&self, instance: &str) -> String {
         let answer = call!(self, describe_disks, "InstanceId={instance}&DiskType=system");
         answer.expect("disks are listed").disks.remove(0).disk_id
     }
@@ -192,6 +192,9 @@ async fn a_system_disk_is_replaced_by_one_of_an_image() {
     let mut guest = Guest::connect(&world, &old).expect("exported");
     guest.write(0, &[1; 4096]);
     drop(guest);
+    let automatic = world.snapshot(&old).await;
+    let by_policy = format!("UPDATE snapshots SET snapshot_type = 'timer' WHERE id = '{automatic}'");
+    world.sql(&by_policy).await;
     let replace = format!("InstanceId={instance}&ImageId");
     let running = code(call!(world, replace_system_disk, "{replace}={image}"));
     assert_eq!(running, (403, "IncorrectInstanceStatus".into()));
@@ -237,6 +240,10 @@ async fn a_system_disk_is_replaced_by_one_of_an_image() {
         [7; 4096]
     );
     // The old disk's snapshots stay, and are no way back for the new disk.
+    assert!(
+        world.find_snapshot(&automatic).await.is_some(),
+        "nor does an automatic one go"
+    );
     world.stop(&instance).await;
     let other = code(call!(world, reset_disk, "DiskId={disk}&SnapshotId={snapshot}"));
     assert_eq!(other, (403, "InvalidParameter.Mismatch".into()));
@@ -369,6 +376,29 @@ async fn images_are_counted() {
     call!(world, create_image, "SnapshotId={snapshot}").expect("made");
     let refusal = code(call!(world, create_image, "SnapshotId={snapshot}"));
     assert_eq!(refusal, (403, "QuotaExceed.Image".into()));
+    world.sql("UPDATE images SET region = 'cn-beijing'").await;
+    call!(world, create_image, "SnapshotId={snapshot}").expect("another region's do not count");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_uses_an_image_is_said_of_ones_own_only() {
+    let world = World::new().await;
+    let (instance, snapshot) = world.system_snapshot(1).await;
+    let image = call!(world, create_image, "SnapshotId={snapshot}")
+        .expect("made")
+        .image_id;
+    world.image_is(&image, "Available").await;
+    let delete = format!("ImageId={image}");
+    for (account, named) in [("account", true), ("'42'", false)] {
+        world
+            .sql(&format!(
+                "UPDATE instances SET image_id = '{image}', account = {account} WHERE id = '{instance}'"
+            ))
+            .await;
+        let refusal = call!(world, delete_image, "{delete}").expect_err("in use");
+        assert_eq!(refusal.code, "ImageUsingByInstance");
+        assert_eq!(refusal.message.contains(&instance), named, "{}", refusal.message);
+    }
 }
 
 /// A crash after the rows and before the last mark: nobody was told of the image, and the token works again.
@@ -419,6 +449,7 @@ async fn a_snapshot_that_fails_fails_its_image() {
         ))
         .await;
     world.image_is(&image, "CreateFailed").await;
+    assert!(row.usable && !world.find_image(&image).await.expect("listed").usable);
     let run = "InstanceType=tidemark.external&ImageId";
     let unusable = code(call!(world, run_instances, "{run}={image}"));
     assert_eq!(unusable, (403, "OperationDenied.ImageNotValid".into()));
@@ -594,6 +625,24 @@ async fn sizes_that_an_image_forbids() {
     let run = format!("InstanceType=tidemark.external&ImageId={image}");
     let small = code(call!(world, run_instances, "{run}&SystemDisk.Size=50"));
     assert_eq!(small, (404, "InvalidSystemDiskSize.LessThanImageSize".into()));
+    let huge = call!(world, create_image, "{map}.SnapshotId={snapshot}&{map}.Size=600")
+        .expect("made")
+        .image_id;
+    world.image_is(&huge, "Available").await;
+    let old = call!(
+        world,
+        run_instances,
+        "InstanceType=tidemark.external&SystemDisk.Category=cloud"
+    );
+    let old = old.expect("made").instance_id_sets.remove(0);
+    world.instance_is(&old, "Running").await;
+    world.stop(&old).await;
+    let huge = code(call!(
+        world,
+        replace_system_disk,
+        "InstanceId={old}&ImageId={huge}"
+    ));
+    assert_eq!(huge, (400, "InvalidSystemDiskSize.ValueNotSupported".into()));
     let many: Vec<_> = (1..=16)
         .map(|n| format!("DiskDeviceMapping.{}.Size=20", n + 1))
         .collect();
@@ -608,6 +657,27 @@ async fn sizes_that_an_image_forbids() {
     let run = format!("InstanceType=tidemark.external&ImageId={wide}&DataDisk.1.Size=20");
     let crowded = code(call!(world, run_instances, "{run}"));
     assert_eq!(crowded, (400, "InstanceDiskNumber.LimitExceed".into()));
+    // What is asked for a device of the image may leave the size to it; for another device it may not.
+    let run = "InstanceType=tidemark.external";
+    let auto =
+        "DataDisk.1.Category=cloud_auto&DataDisk.1.ProvisionedIops=500&DataDisk.1.BurstingEnabled=true";
+    let made = call!(
+        world,
+        run_instances,
+        "{run}&ImageId={wide}&DataDisk.1.Device=/dev/xvdb&{auto}"
+    );
+    let made = made.expect("made").instance_id_sets.remove(0);
+    world.instance_is(&made, "Running").await;
+    let disks = call!(world, describe_disks, "InstanceId={made}&Category=cloud_auto");
+    let disk = disks.expect("listed").disks.remove(0);
+    assert_eq!((disk.device.as_str(), disk.size), ("/dev/xvdb", 20));
+    assert_eq!((disk.provisioned_iops, disk.bursting_enabled), (Some(500), true));
+    let sizeless = code(call!(
+        world,
+        run_instances,
+        "{run}&ImageId={image}&DataDisk.1.Device=/dev/xvdz"
+    ));
+    assert_eq!(sizeless, (400, "MissingParameter".into()));
     let unknown = code(call!(
         world,
         run_instances,

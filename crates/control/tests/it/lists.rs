@@ -49,6 +49,8 @@ async fn disks_are_filtered_by_what_they_are() {
         ("Category=cloud_efficiency".into(), 1),
         ("Portable=true".into(), 3),
         ("Portable=false".into(), 0),
+        ("EnableShared=true".into(), 0),
+        ("EnableShared=false".into(), 3),
         ("DeleteWithInstance=true".into(), 1),
         ("Encrypted=false".into(), 3),
         ("Encrypted=true".into(), 0),
@@ -135,6 +137,8 @@ async fn instances_are_filtered_by_what_they_are() {
         ("PrivateIpAddresses=[\"10.0.0.7\"]".into(), 1),
         ("SecurityGroupId=sg-1".into(), 1),
         ("VSwitchId=vsw-1".into(), 1),
+        ("VSwitchId=vsw-default".into(), 1),
+        ("VpcId=vpc-default".into(), 1),
         ("InstanceChargeType=PrePaid".into(), 0),
         ("ImageId=tidemark_external.vhd".into(), 2),
     ] {

@@ -151,7 +151,7 @@ async fn refusals_of_a_lock() {
     .expect("extended");
     call!(world, lock_snapshot, "{}", lock(&short, 5, 0)).expect("locked");
     let answer = code(call!(world, modify_snapshot_category, "SnapshotId={short}"));
-    assert_eq!(answer, (403, "UnsupportedOperation".into()));
+    assert_eq!(answer, (400, "UnsupportedOperation".into()));
     assert_eq!(
         code(call!(world, modify_snapshot_category, "SnapshotId=s-none")),
         (404, "InvalidSnapshotId.NotFound".into())

@@ -150,6 +150,17 @@ async fn attributes_user_data_and_release_of_an_instance() {
     assert_eq!(shown().await, "2999-01-01T00:00Z");
     release("").await.expect("never");
     assert_eq!(shown().await, "");
+    let over = "InstanceType=tidemark.external&AutoReleaseTime=2020-01-01T00:00:00Z";
+    assert_eq!(
+        code(call!(world, run_instances, "{over}")),
+        (400, "InvalidAutoReleaseTime.Malformed".into())
+    );
+    // One that names no switch is in the network that the lists show.
+    let network = world.find_instance(&id).await.expect("listed").vpc_attributes;
+    assert_eq!(
+        (network.vpc_id.as_str(), network.vswitch_id.as_str()),
+        ("vpc-default", "vsw-default")
+    );
 }
 
 #[tokio::test]

@@ -95,6 +95,78 @@ async fn transitions_of_a_disk_are_finished() {
     assert!(world.find_snapshot(&snapshot).await.is_some());
 }
 
+/// A job that never ends keeps those behind it in its lane from running.
+fn never_ending(lane: &str) -> String {
+    let blocker = job("resize_disk", "d-none", lane, "never");
+    format!("{blocker}UPDATE jobs SET id = 0 WHERE arguments = 'never';")
+}
+
+#[tokio::test]
+async fn a_system_disk_stays_as_it_is_while_it_is_being_replaced() {
+    let world = World::with(|config| config.linger = std::time::Duration::ZERO).await;
+    let instance = world.instance().await;
+    let old = world.system_disk(&instance).await;
+    let snapshot = world.snapshot(&old).await;
+    world.stop(&instance).await;
+    world.sql(&never_ending(&instance)).await;
+    let new = call!(
+        world,
+        replace_system_disk,
+        "InstanceId={instance}&ImageId=tidemark_external.vhd"
+    )
+    .expect("promised")
+    .disk_id;
+    let disk = (403, "IncorrectDiskStatus".to_owned());
+    assert_eq!(code(call!(world, re_init_disk, "DiskId={old}")), disk);
+    let reset = format!("DiskId={old}&SnapshotId={snapshot}");
+    assert_eq!(code(call!(world, reset_disk, "{reset}")), disk);
+    let reset = format!("Disk.1.DiskId={old}&Disk.1.SnapshotId={snapshot}");
+    assert_eq!(code(call!(world, reset_disks, "{reset}")), disk);
+    let detach = format!("InstanceId={instance}&DiskId={old}");
+    assert_eq!(code(call!(world, detach_disk, "{detach}")), disk);
+    assert_eq!(code(call!(world, resize_disk, "DiskId={old}&NewSize=50")), disk);
+    let start = code(call!(world, start_instance, "InstanceId={instance}"));
+    assert_eq!(start, (403, "IncorrectInstanceStatus".into()));
+
+    let world = world.restart_after("DELETE FROM jobs WHERE id = 0").await;
+    world.disk_is(&new, "In_use").await;
+    world.disk_is(&old, "").await;
+    call!(world, start_instance, "InstanceId={instance}").expect("starts");
+    world.instance_is(&instance, "Running").await;
+}
+
+/// What was begun on the old disk before it was refused there ends, and the instance keeps that disk.
+#[tokio::test]
+async fn a_system_disk_that_is_on_its_way_somewhere_is_not_replaced() {
+    let world = World::with(|config| config.linger = std::time::Duration::ZERO).await;
+    let instance = world.instance().await;
+    let old = world.system_disk(&instance).await;
+    let snapshot = world.snapshot(&old).await;
+    world.stop(&instance).await;
+    world.sql(&never_ending(&instance)).await;
+    let new = call!(
+        world,
+        replace_system_disk,
+        "InstanceId={instance}&ImageId=tidemark_external.vhd"
+    )
+    .expect("promised")
+    .disk_id;
+    let world = world
+        .restart_after(&format!(
+            "DELETE FROM jobs WHERE id = 0;\
+             UPDATE disks SET status = 'ReIniting', status_before = 'In_use' WHERE id = '{old}';{}",
+            job("reset_disk", &old, &instance, &snapshot)
+        ))
+        .await;
+    world.disk_is(&new, "").await;
+    world.disk_is(&old, "In_use").await;
+    let told = format!("ResourceId={new}&EventName.1=Disk:CreateDiskFailed");
+    let told = call!(world, describe_events, "{told}").expect("listed");
+    assert_eq!(told.events.len(), 1);
+    call!(world, start_instance, "InstanceId={instance}").expect("starts");
+    world.instance_is(&instance, "Running").await;
+}
+
 #[tokio::test]
 async fn transitions_of_an_instance_are_finished() {
     let world = World::new().await;

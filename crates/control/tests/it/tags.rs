@@ -56,6 +56,27 @@ async fn tags_are_set_listed_and_removed() {
 }
 
 #[tokio::test]
+async fn what_the_service_tagged_itself_stays() {
+    let world = World::new().await;
+    let disk = world.disk_from("Size=20&Tag.1.Key=k&Tag.1.Value=v").await;
+    world
+        .sql(&format!(
+            "INSERT INTO tags (account, resource_type, resource_id, tag_key, tag_value) \
+             SELECT account, 'disk', id, 'acs:ecs:createFrom', 'i-1' FROM disks WHERE id = '{disk}'"
+        ))
+        .await;
+    let of = format!("ResourceType=disk&ResourceId.1={disk}");
+    call!(world, untag_resources, "{of}&TagKey.1=acs:ecs:createFrom").expect("untagged");
+    assert_eq!(world.find_disk(&disk).await.expect("listed").tags.len(), 2);
+    call!(world, untag_resources, "{of}&All=true").expect("untagged");
+    let left = world.find_disk(&disk).await.expect("listed").tags;
+    assert_eq!(
+        left.iter().map(|tag| tag.key.as_str()).collect::<Vec<_>>(),
+        ["acs:ecs:createFrom"]
+    );
+}
+
+#[tokio::test]
 async fn one_missing_resource_means_nothing_changes() {
     let world = World::new().await;
     let disk = world.disk().await;

@@ -61,6 +61,70 @@ async fn other_parameters_under_the_same_token_are_refused() {
 }
 
 #[tokio::test]
+async fn instances_that_are_left_keep_the_token_that_made_them() {
+    let world = World::new().await;
+    let run = "InstanceType=tidemark.external&SystemDisk.Size=20&Amount=2&ClientToken=R";
+    let made = call!(world, run_instances, "{run}")
+        .expect("made")
+        .instance_id_sets;
+    for id in &made {
+        world.instance_is(id, "Running").await;
+    }
+    // As a crash leaves an instance whose disk cannot be made.
+    let first = made[0].clone();
+    let unmade = |id: &str| {
+        format!(
+            "UPDATE instances SET status = 'Pending' WHERE id = '{id}';\
+             UPDATE disks SET id = id || 'x', status = 'Creating', source_snapshot_id = 's-none' \
+             WHERE instance_id = '{id}';\
+             INSERT INTO jobs VALUES (1000001, 'run_instance', '{id}', '{id}', '{first}', 0, '', 0);"
+        )
+    };
+    let world = world.restart_after(&unmade(&made[0])).await;
+    world.instance_is(&made[0], "").await;
+    let again = call!(world, run_instances, "{run}")
+        .expect("again")
+        .instance_id_sets;
+    assert_eq!(again, made[1..], "the one that is there, and no more are made");
+    let world = world.restart_after(&unmade(&made[1])).await;
+    world.instance_is(&made[1], "").await;
+    let anew = call!(world, run_instances, "{run}")
+        .expect("anew")
+        .instance_id_sets;
+    assert_eq!(anew.len(), 2);
+    assert!(anew.iter().all(|id| !made.contains(id)), "nothing was left");
+}
+
+#[tokio::test]
+async fn a_call_that_is_left_with_too_few_instances_leaves_neither_them_nor_its_token() {
+    let world = World::with(|config| config.linger = std::time::Duration::from_secs(60)).await;
+    // The second instance's disk cannot be made.
+    world
+        .sql(
+            "CREATE TRIGGER second AFTER INSERT ON disks WHEN (SELECT COUNT(*) FROM disks) = 2 \
+             BEGIN UPDATE disks SET source_snapshot_id = 's-none' WHERE id = NEW.id; END",
+        )
+        .await;
+    let run = "InstanceType=tidemark.external&SystemDisk.Size=20&Amount=2&ClientToken";
+    let few = code(call!(world, run_instances, "{run}=all"));
+    assert_eq!(few, (403, "OperationDenied.SnapshotNotAllowed".into()));
+    for table in ["instances", "disks", "client_tokens"] {
+        let left = async || world.count(table).to_string();
+        world.eventually(left, table, "0").await;
+    }
+    let some = call!(world, run_instances, "{run}=some&MinAmount=1").expect("one is enough");
+    assert_eq!(some.instance_id_sets.len(), 1);
+    let again = call!(world, run_instances, "{run}=some&MinAmount=1").expect("again");
+    assert_eq!(again, some, "no more are made");
+    world.sql("DROP TRIGGER second").await;
+    let all = call!(world, run_instances, "{run}=all").expect("tried again");
+    assert_eq!(all.instance_id_sets.len(), 2);
+    for id in &all.instance_id_sets {
+        world.instance_is(id, "Running").await;
+    }
+}
+
+#[tokio::test]
 async fn a_token_is_forgotten_after_a_day() {
     let world = World::new().await;
     let ask = format!("ZoneId={ZONE}&Size=20&ClientToken=T");

@@ -170,7 +170,7 @@ fn wanted_category(params: &Params) -> Result<Category, ApiError> {
     })
 }
 
-fn provisioned_iops(params: &Params, category: &Category) -> Result<Option<i64>, ApiError> {
+pub(super) fn provisioned_iops(params: &Params, category: &Category) -> Result<Option<i64>, ApiError> {
     let iops = params.integer_in(
         "ProvisionedIops",
         0..=50_000,
@@ -187,7 +187,7 @@ fn provisioned_iops(params: &Params, category: &Category) -> Result<Option<i64>,
     Ok(iops)
 }
 
-fn bursting(params: &Params, category: &Category) -> Result<bool, ApiError> {
+pub(super) fn bursting(params: &Params, category: &Category) -> Result<bool, ApiError> {
     let bursting = params.flag("BurstingEnabled")?;
     if bursting && !category.is_auto() {
         return Err(ApiError::new(

@@ -32,6 +32,7 @@ pub struct Request {
     pub delete_auto_snapshot: Option<bool>,
     pub enable_auto_snapshot: Option<bool>,
     pub enable_automated_snapshot_policy: Option<bool>,
+    pub enable_shared: Option<bool>,
     pub encrypted: Option<bool>,
     /// `PostPaid` or `PrePaid`.
     pub disk_charge_type: Option<String>,
@@ -117,6 +118,7 @@ impl Request {
             delete_auto_snapshot: params.boolean("DeleteAutoSnapshot")?,
             enable_auto_snapshot: params.boolean("EnableAutoSnapshot")?,
             enable_automated_snapshot_policy: params.boolean("EnableAutomatedSnapshotPolicy")?,
+            enable_shared: params.boolean("EnableShared")?,
             encrypted: params.boolean("Encrypted")?,
             disk_charge_type: params.word(
                 "DiskChargeType",

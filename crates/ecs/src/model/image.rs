@@ -49,6 +49,10 @@ pub struct Image {
     pub login_as_non_root_supported: bool,
     pub features: ImageFeatures,
     pub product_code: String,
+    /// An instance can be made of it now.
+    pub usable: bool,
+    pub license_type: String,
+    pub supplier_name: String,
     /// Seconds format.
     pub creation_time: String,
     #[serde(with = "list::tag")]

@@ -156,17 +156,31 @@ pub fn host_name(params: &Params, field: &str, refusal: Refusal) -> Result<Optio
     let Some(name) = params.get(field) else {
         return Ok(None);
     };
-    let separator = |c: char| c == '.' || c == '-';
-    let good = (2..=64).contains(&name.len())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || separator(c))
-        && name.split(separator).all(|part| !part.is_empty());
-    let why =
-        "it must be 2 to 64 letters, digits, dots and dashes, with no dot or dash first, last or doubled";
-    if good {
+    if is_host_name(name) {
         Ok(Some(name.to_owned()))
     } else {
-        Err(refuse(params, field, refusal, why))
+        Err(refuse(params, field, refusal, HOST_NAME))
     }
+}
+
+/// A list of host names, each as [`host_name`] has them.
+pub fn host_names(params: &Params, field: &str, refusal: Refusal) -> Result<Vec<String>, ApiError> {
+    let names = params.list(field)?;
+    if names.iter().all(|name| is_host_name(name)) {
+        Ok(names)
+    } else {
+        Err(refuse(params, &format!("{field}.N"), refusal, HOST_NAME))
+    }
+}
+
+const HOST_NAME: &str =
+    "it must be 2 to 64 letters, digits, dots and dashes, with no dot or dash first, last or doubled";
+
+fn is_host_name(name: &str) -> bool {
+    let separator = |c: char| c == '.' || c == '-';
+    (2..=64).contains(&name.len())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || separator(c))
+        && name.split(separator).all(|part| !part.is_empty())
 }
 
 /// A password: 8 to 30 characters, three of upper, lower, digit, special. Never echoed.

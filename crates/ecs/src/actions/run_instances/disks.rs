@@ -1,6 +1,6 @@
 //! The disks of new instances: `SystemDisk.*` and `DataDisk.N.*`, with RunInstances' own codes.
 
-use crate::actions::attach_disk;
+use crate::actions::{attach_disk, create_disk};
 use crate::rules::{Category, category, disk, text};
 use crate::{ApiError, Params};
 use serde::Serialize;
@@ -19,13 +19,18 @@ pub struct SystemDisk {
     /// `None`: as the snapshot is, if there is one. Left out then, so that a token from before there was a choice fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
+    /// Of cloud_auto only. Left out when absent, so that an older token fits, as the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioned_iops: Option<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bursting_enabled: bool,
 }
 
 /// A further disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[allow(missing_docs, reason = "the field names are the contract's own")]
 pub struct DataDisk {
-    /// GiB; may only be absent when there is a snapshot.
+    /// GiB; may only be absent when there is a snapshot, or a device that the image may have a disk for.
     pub size: Option<u64>,
     pub snapshot_id: Option<String>,
     pub category: String,
@@ -39,6 +44,11 @@ pub struct DataDisk {
     /// `None`: as the snapshot is, if there is one. Left out then, so that a token from before there was a choice fits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub encrypted: Option<bool>,
+    /// Of cloud_auto only. Left out when absent, so that an older token fits, as the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub provisioned_iops: Option<i64>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub bursting_enabled: bool,
 }
 
 /// Most data disks of one instance.
@@ -75,6 +85,8 @@ impl SystemDisk {
             description: text::description(params, "Description", (400, "InvalidDiskDescription.Malformed"))?,
             auto_snapshot_policy_id: params.text("AutoSnapshotPolicyId"),
             encrypted: disk::encrypted(params)?,
+            provisioned_iops: create_disk::provisioned_iops(params, &category)?,
+            bursting_enabled: create_disk::bursting(params, &category)?,
         })
     }
 }
@@ -111,6 +123,7 @@ impl DataDisk {
         let category = wanted(params, "InvalidDataDiskCategory.ValueNotSupported")?;
         let performance_level = level(params, &category)?;
         let snapshot_id = params.text("SnapshotId");
+        let device = attach_disk::device(params, "Device", "InvalidDataDevice.Malformed")?;
         let code = "InvalidDataDiskSize.ValueNotSupported";
         let sizes = category.data_sizes(performance_level.as_deref());
         // With a snapshot the size may still grow, so only the ceiling is certain here.
@@ -120,7 +133,7 @@ impl DataDisk {
             sizes
         };
         let size = match params.integer_or("Size", 400, code)? {
-            None if snapshot_id.is_none() => {
+            None if snapshot_id.is_none() && device.is_none() => {
                 return Err(ApiError::missing_parameter(&params.full_name("Size")));
             }
             None => None,
@@ -136,10 +149,12 @@ impl DataDisk {
             performance_level,
             disk_name: text::name(params, "DiskName", (400, "InvalidDiskName.Malformed"))?,
             description: text::description(params, "Description", (400, "InvalidDiskDescription.Malformed"))?,
-            device: attach_disk::device(params, "Device", "InvalidDataDevice.Malformed")?,
+            device,
             delete_with_instance: params.boolean("DeleteWithInstance")?.unwrap_or(true),
             auto_snapshot_policy_id: params.text("AutoSnapshotPolicyId"),
             encrypted: disk::encrypted(params)?,
+            provisioned_iops: create_disk::provisioned_iops(params, &category)?,
+            bursting_enabled: create_disk::bursting(params, &category)?,
         })
     }
 }
@@ -225,6 +240,23 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_that_the_image_may_have_needs_no_size() {
+        let query = format!(
+            "{BASE}&DataDisk.1.Device=/dev/xvdb&SystemDisk.Category=cloud_auto&SystemDisk.ProvisionedIops=500&SystemDisk.BurstingEnabled=true"
+        );
+        let request = Request::parse(&check::params(&query)).expect("valid");
+        assert_eq!(request.data_disks[0].size, None);
+        let system = &request.system_disk;
+        assert_eq!(
+            (system.provisioned_iops, system.bursting_enabled),
+            (Some(500), true)
+        );
+        // What was not known before is not in what tokens were compared by.
+        let text = serde_json::to_string(&request.data_disks).expect("json");
+        assert!(!text.contains("iops") && !text.contains("bursting"), "{text}");
+    }
+
+    #[test]
     fn refusals() {
         let many: Vec<_> = (1..=17).map(|n| format!("DataDisk.{n}.Size=20")).collect();
         check::refusals(
@@ -259,6 +291,16 @@ mod tests {
                     "DataDisk.1.Size=20&DataDisk.1.Encrypted=true&DataDisk.1.KMSKeyId=k",
                     404,
                     "InvalidParameter.KMSKeyId.NotFound",
+                ),
+                (
+                    "SystemDisk.ProvisionedIops=500",
+                    400,
+                    "ProvisionedIopsForDiskCategoryUnsupported",
+                ),
+                (
+                    "DataDisk.1.Size=20&DataDisk.1.BurstingEnabled=true",
+                    400,
+                    "BurstingEnabledForDiskCategoryUnsupported",
                 ),
                 ("DataDisk.1.Category=cloud", 400, "MissingParameter"),
                 ("DataDisk.1.Size=19", 400, "InvalidDataDiskSize.ValueNotSupported"),

@@ -119,7 +119,7 @@ impl Request {
             min_amount,
             instance_name: text::name(params, "InstanceName", (400, "InvalidInstanceName.Malformed"))?,
             host_name: text::host_name(params, "HostName", (400, "InvalidHostName.Malformed"))?,
-            host_names: params.list("HostNames")?,
+            host_names: text::host_names(params, "HostNames", (400, "InvalidHostName.Malformed"))?,
             description: text::description(params, "Description", (400, "InvalidDescription.Malformed"))?,
             unique_suffix: params.flag("UniqueSuffix")?,
             password,
@@ -327,6 +327,11 @@ mod tests {
                 ("Amount=2&MinAmount=3", 400, "InvalidMinAmount.Malformed"),
                 ("InstanceName=1a", 400, "InvalidInstanceName.Malformed"),
                 ("HostName=.a", 400, "InvalidHostName.Malformed"),
+                (
+                    "HostNames.1=web-1&HostNames.2=a_b",
+                    400,
+                    "InvalidHostName.Malformed",
+                ),
                 ("Description=x", 400, "InvalidDescription.Malformed"),
                 ("Password=short", 400, "InvalidPassword.Malformed"),
                 (
