@@ -51,6 +51,13 @@ impl Params {
         })
     }
 
+    /// The same without what has one of these names, the first letter as it is there.
+    pub(crate) fn without(&self, names: &[&str]) -> Self {
+        let mut rest = self.clone();
+        rest.values.retain(|name, _| !names.contains(&name.as_str()));
+        rest
+    }
+
     /// The same, and every read of it is told to `watcher`.
     pub(crate) fn watched(self, watcher: Watcher) -> Self {
         Self { watcher, ..self }

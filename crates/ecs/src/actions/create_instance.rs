@@ -11,10 +11,8 @@ pub struct Request(pub run_instances::Request);
 impl Request {
     /// Reads and checks the parameters. Numbers of instances are none of this action's.
     pub fn parse(params: &Params) -> Result<Self, ApiError> {
-        let own = params
-            .iter()
-            .filter(|(name, _)| !["Amount", "MinAmount", "amount", "minAmount"].contains(name));
-        run_instances::Request::parse(&Params::from_pairs(own)?).map(Self)
+        let own = params.without(&["Amount", "MinAmount", "amount", "minAmount"]);
+        run_instances::Request::parse(&own).map(Self)
     }
 }
 

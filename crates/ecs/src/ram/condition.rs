@@ -193,7 +193,7 @@ fn network(text: &str) -> Option<Network> {
     };
     let address: IpAddr = address.parse().ok()?;
     let most = if address.is_ipv4() { 32 } else { 128 };
-    let bits = bits.unwrap_or(most);
+    let bits: u32 = bits.unwrap_or(most);
     // Callers' addresses are compared in their shortest form: a network of IPv4 addresses written as IPv6 would hold none.
     let mapped = match address {
         IpAddr::V6(v6) => v6.to_ipv4_mapped(),
