@@ -19,6 +19,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
 
 /// "TMRK" in the file's header, so that a foreign database is not mistaken for a catalogue.
 const APPLICATION_ID: i64 = 0x544d_524b;
@@ -46,20 +47,24 @@ pub(super) fn start(
         .map_err(|e| failed("open for reading", e))?;
     let commits = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&commits);
-    let writes = spawn("catalogue-write", writer, move |connection, queue| {
+    let (reads, reading) = spawn("catalogue-read", reader, move |connection, queue| {
+        let mut counts = Counts::default();
+        while let Ok(work) = queue.recv() {
+            // Before the transaction: what is committed later is not in these counts.
+            counts.forget_before(seen.load(Ordering::SeqCst));
+            read(connection, work, &mut counts);
+        }
+    })?;
+    let (writes, _) = spawn("catalogue-write", writer, move |connection, queue| {
         let mut syncing = true;
         while let Ok(first) = queue.recv() {
             let more = queue.try_iter().take(COMMIT_REQUESTS_MAX - 1);
             let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
             commit(connection, batch, &mut syncing, &commits);
         }
-    })?;
-    let reads = spawn("catalogue-read", reader, move |connection, queue| {
-        let mut counts = Counts::default();
-        while let Ok(work) = queue.recv() {
-            // Before the transaction: what is committed later is not in these counts.
-            counts.forget_before(seen.load(Ordering::SeqCst));
-            read(connection, work, &mut counts);
+        // Whoever closes last tidies the log up. Of two that close at once neither does.
+        if reading.join().is_err() {
+            tracing::error!("the thread that reads the catalogue ended early");
         }
     })?;
     Ok((writes, reads))
@@ -82,13 +87,13 @@ fn spawn(
     name: &str,
     mut connection: Connection,
     serve: impl FnOnce(&mut Connection, mpsc::Receiver<Work>) + Send + 'static,
-) -> Result<mpsc::Sender<Work>, StoreError> {
+) -> Result<(mpsc::Sender<Work>, JoinHandle<()>), StoreError> {
     let (queue, requests) = mpsc::channel();
-    std::thread::Builder::new()
+    let thread = std::thread::Builder::new()
         .name(name.into())
         .spawn(move || serve(&mut connection, requests))
         .map_err(|e| StoreError::new(StoreErrorKind::Io, format!("start thread {name}"), e))?;
-    Ok(queue)
+    Ok((queue, thread))
 }
 
 fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

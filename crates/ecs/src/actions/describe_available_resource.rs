@@ -34,8 +34,9 @@ impl Request {
     /// Reads and checks the parameters.
     pub fn parse(params: &Params) -> Result<Self, ApiError> {
         let region_id = params.required("RegionId")?;
-        let destination_resource = params.required("DestinationResource")?;
-        params.word("DestinationResource", KINDS, 400, "Invalid.DestinationResource")?;
+        let destination_resource = params
+            .word("DestinationResource", KINDS, 400, "Invalid.DestinationResource")?
+            .ok_or_else(|| ApiError::missing_parameter("DestinationResource"))?;
         let charge = params.word(
             "InstanceChargeType",
             &["PostPaid", "PrePaid"],

@@ -37,6 +37,17 @@ const TELLING: &[(&str, &str)] = &[
     ("timePoints", "[\"3\"]"),
     ("repeatWeekdays", "[\"1\"]"),
     ("retentionDays", "30"),
+    ("LockMode", "compliance"),
+    ("LockDuration", "7"),
+    ("CoolOffPeriod", "24"),
+    ("NewSize", "40"),
+    ("PolicyType", "Custom"),
+    ("Status", "Active"),
+    ("RoleArn", "acs:ram::1000000000000001:role/example"),
+    (
+        "AssumeRolePolicyDocument",
+        r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::1000000000000001:root"}}}"#,
+    ),
 ];
 
 /// Values to try, the one to show first.
