@@ -81,7 +81,8 @@ def test_both_formats_are_one_tree(wire, every):
         assert xml.text.startswith(f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}>'), xml.text
         for answer in (json, xml):
             answer.body.pop("RequestId")
-        assert texts(json.body) == xml.body, operation
+        # An answer of nothing but its id is no element's text.
+        assert (texts(json.body) or {}) == xml.body, operation
         compared += json.status == 200
     assert compared > 5
 
