@@ -219,11 +219,6 @@ pub const MUTANTS: &[Mutant] = &[
         &[Snapshots, Bucket],
     ),
     mutant(
-        "node-resumes-new-marks",
-        "a mark that was just made is taken for one that a crash left",
-        &[Groups, Lazy],
-    ),
-    mutant(
         "vault-ignores-owner",
         "a node commits snapshots of a disk that another has taken over",
         &[Nodes],

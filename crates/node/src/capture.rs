@@ -17,7 +17,6 @@ use crate::remote::{Gone, Remote};
 use crate::types::{Event, NodeError, SnapshotSummary};
 use crate::vault::VaultHost;
 use futures_util::future::{self, Either};
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use roaring::RoaringBitmap;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,13 +29,11 @@ use tidemark_vault::{
     CaptureOptions, CaptureSpec, Chunk, Committed, RecordDraft, Root, SnapshotWriter, VaultError,
     VaultErrorKind,
 };
-use tidemark_volume::{FrozenChunk, PendingMark, VolumeError, VolumeErrorKind};
+use tidemark_volume::{FrozenChunk, PendingMark, VolumeErrorKind};
 use tokio::sync::Notify;
 
 /// Chunks asked of the volume at once: 2 MiB.
 const BATCH: usize = 32;
-/// Of these, read at the same time: a medium answers several requests sooner than one after the other.
-const READS: usize = 8;
 /// Log fill in percent at which a capture that makes no progress is given up: above it the guest waits.
 const PRESSURE_PERCENT: u64 = 90;
 /// Tries before trouble that waiting does not help is final.
@@ -138,7 +135,7 @@ impl VaultHost {
                     return;
                 };
                 let mark = oldest.mark.clone();
-                if !found.contains(&mark.snapshot) && !mutant::on("node-resumes-new-marks") {
+                if !found.contains(&mark.snapshot) {
                     return;
                 }
                 // Begun before the volume stopped: it ends by itself, and what it has is in the spool.
@@ -547,19 +544,19 @@ impl VaultHost {
     ) -> Result<Batch, Trouble> {
         let id = snapshot.clone();
         let read = remote.call(move |host| async move {
-            let (volume, id) = (&host.volume, &id);
-            let frozen = |chunk| async move {
-                Ok(match volume.read_frozen(id, ChunkIndex(chunk)).await? {
-                    FrozenChunk::Zero => (chunk, Chunk::Zero),
-                    FrozenChunk::Data(bytes) => (chunk, Chunk::Data(bytes)),
-                })
-            };
-            let reads = stream::iter(chunks).map(frozen).buffered(READS);
-            let out: Vec<(u32, Chunk)> = reads.try_collect().await?;
+            let mut out = Vec::with_capacity(chunks.len());
+            for chunk in chunks {
+                let frozen = match host.volume.read_frozen(&id, ChunkIndex(chunk)).await {
+                    Ok(FrozenChunk::Zero) => Chunk::Zero,
+                    Ok(FrozenChunk::Data(bytes)) => Chunk::Data(bytes),
+                    Err(e) => return Err(e),
+                };
+                out.push((chunk, frozen));
+            }
             let wanted = futures_util::FutureExt::now_or_never(host.volume.wanted()).unwrap_or_default();
             Ok(Batch { chunks: out, wanted })
         });
-        read.await?.map_err(|e: VolumeError| match e.kind {
+        read.await?.map_err(|e| match e.kind {
             // The volume has stopped; what it holds is found again when it is opened again.
             VolumeErrorKind::Poisoned => Trouble::End(End::Paused),
             // A chunk that has to come from the vault first: as if the vault had failed us.
