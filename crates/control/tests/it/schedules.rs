@@ -1,13 +1,12 @@
 //! Policies that run, on a clock that the test sets: which snapshots exist, and which do not.
 
 use crate::world::{FAR, World, call, call_in};
-use jiff::tz::{self, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use std::time::Duration;
 use tidemark_ecs::model::Snapshot;
 
 /// Rounds are the test's own.
-async fn quiet(change: impl FnOnce(&mut tidemark_control::Limits)) -> World {
+pub async fn quiet(change: impl FnOnce(&mut tidemark_control::Limits)) -> World {
     World::with(|config| {
         config.housekeeping = Duration::from_secs(24 * 3600);
         change(&mut config.limits);
@@ -15,13 +14,13 @@ async fn quiet(change: impl FnOnce(&mut tidemark_control::Limits)) -> World {
     .await
 }
 
-fn at(text: &str) -> Timestamp {
+pub fn at(text: &str) -> Timestamp {
     text.parse().expect("a test's own time")
 }
 
 impl World {
     /// Sets the clock and does one round; afterwards nothing is in creation that can end.
-    async fn round_at(&self, now: Timestamp) {
+    pub async fn round_at(&self, now: Timestamp) {
         self.set_clock(now);
         self.control.keep_house().await.expect("done");
         let unfinished = async || {
@@ -35,7 +34,7 @@ impl World {
     }
 
     /// All automatic snapshots, oldest first.
-    async fn automatic(&self, filter: &str) -> Vec<Snapshot> {
+    pub async fn automatic(&self, filter: &str) -> Vec<Snapshot> {
         let (mut rows, mut token) = (Vec::new(), String::new());
         loop {
             let query = format!("SnapshotType=auto&MaxResults=100&NextToken={token}&{filter}");
@@ -49,7 +48,7 @@ impl World {
         }
     }
 
-    async fn names(&self) -> Vec<String> {
+    pub async fn names(&self) -> Vec<String> {
         self.automatic("")
             .await
             .into_iter()
@@ -59,7 +58,7 @@ impl World {
 }
 
 /// Every day at 03:00 in UTC+8.
-const AT_THREE: &str = "timePoints=[3]&repeatWeekdays=[1,2,3,4,5,6,7]";
+pub const AT_THREE: &str = "timePoints=[3]&repeatWeekdays=[1,2,3,4,5,6,7]";
 
 #[tokio::test]
 async fn a_slot_gives_one_snapshot_with_the_policys_name_tags_and_retention() {
@@ -270,185 +269,6 @@ async fn policies_that_meet_at_a_slot_each_get_their_snapshot() {
     assert_eq!(world.names().await, names);
 }
 
-#[tokio::test]
-async fn the_oldest_automatic_snapshot_gives_way() {
-    let world = quiet(|limits| limits.automatic_snapshots_per_disk = 3).await;
-    let (_, disk) = world.attached_disk().await;
-    let manual = world.snapshot(&disk).await;
-    world.set_clock(at("2027-03-01T00:00:00Z"));
-    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
-    world.apply(&policy, &disk).await;
-    let mut day = at("2027-03-01T19:05:00Z");
-    for _ in 0..5 {
-        world.round_at(day).await;
-        day += 24.hours();
-    }
-    let named = |days: [u32; 3]| days.map(|day| format!("auto2.0_202703{day:02}_{policy}"));
-    assert_eq!(world.names().await, named([4, 5, 6]), "the newest three");
-    assert!(
-        world.find_snapshot(&manual).await.is_some(),
-        "manual ones are not counted and not touched"
-    );
-
-    // A disk is being made from the oldest: the one after it goes.
-    let oldest = world.automatic("").await[0].snapshot_id.clone();
-    let made = world.disk().await;
-    let sql =
-        format!("UPDATE disks SET status = 'Creating', source_snapshot_id = '{oldest}' WHERE id = '{made}'");
-    world.sql(&sql).await;
-    world.round_at(day).await;
-    assert_eq!(world.names().await, named([4, 6, 7]));
-    // None can go: no new one.
-    for row in &world.automatic("").await[1..] {
-        let other = world.disk().await;
-        let id = &row.snapshot_id;
-        let sql =
-            format!("UPDATE disks SET status = 'Creating', source_snapshot_id = '{id}' WHERE id = '{other}'");
-        world.sql(&sql).await;
-    }
-    world.round_at(day + 24.hours()).await;
-    assert_eq!(world.names().await, named([4, 6, 7]));
-}
-
-/// Whoever brings a replaced snapshot back wants it for longer than until the next slot.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replaced_snapshot_that_is_brought_back_stays() {
-    let world = World::two_regions_with(None, None, |config| {
-        config.housekeeping = Duration::from_secs(24 * 3600);
-        config.limits.automatic_snapshots_per_disk = 2;
-    })
-    .await;
-    let (_, disk) = world.attached_disk().await;
-    world.set_clock(at("2027-03-01T00:00:00Z"));
-    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
-    world.apply(&policy, &disk).await;
-    let mut day = at("2027-03-01T19:05:00Z");
-    world.round_at(day).await;
-    let first = world.automatic("").await[0].snapshot_id.clone();
-    for _ in 0..2 {
-        day += 24.hours();
-        world.round_at(day).await;
-    }
-    let left = async || world.count("jobs").to_string();
-    world.eventually(left, "jobs left", "0").await;
-    assert!(world.find_snapshot(&first).await.is_none(), "replaced");
-    call!(world, undelete_snapshot, "SnapshotId={first}").expect("back");
-    for _ in 0..2 {
-        day += 24.hours();
-        world.round_at(day).await;
-        let back = world.find_snapshot(&first).await.expect("it stays");
-        assert_eq!(back.snapshot_type, "user");
-        assert_eq!(world.automatic("").await.len(), 2, "the policy's own");
-    }
-}
-
-/// A quota that was lowered costs two old snapshots for a new one, not all at once; failed ones push nothing out.
-#[tokio::test]
-async fn a_lowered_quota_is_reached_step_by_step() {
-    let world = quiet(|limits| limits.automatic_snapshots_per_disk = 2).await;
-    let (_, disk) = world.attached_disk().await;
-    for n in 0..5 {
-        world.snapshot(&disk).await;
-        world
-            .sql(&format!(
-                "UPDATE snapshots SET snapshot_type = 'timer', name = 'auto{n}' WHERE name = ''"
-            ))
-            .await;
-    }
-    world.set_clock(at("2027-03-01T00:00:00Z"));
-    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
-    world.apply(&policy, &disk).await;
-    let mut day = at("2027-03-01T19:05:00Z");
-    for left in [4, 3, 2, 2] {
-        world.round_at(day).await;
-        assert_eq!(world.automatic("").await.len(), left);
-        day += 24.hours();
-    }
-    world
-        .sql("UPDATE snapshots SET status = 'failed' WHERE name LIKE 'auto2.0_20270304%'")
-        .await;
-    world.round_at(day).await;
-    let rows = world.automatic("").await;
-    let status: Vec<_> = rows.iter().map(|row| row.status.as_str()).collect();
-    assert_eq!(status, ["failed", "accomplished", "accomplished"]);
-}
-
-#[tokio::test]
-async fn a_disk_takes_its_automatic_snapshots_along_if_it_is_so_marked() {
-    let world = quiet(|_| {}).await;
-    let (instance, disk) = world.attached_disk().await;
-    world.set_clock(at("2027-03-01T00:00:00Z"));
-    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
-    let other = world.disk().await;
-    world.attach(&instance, &other).await;
-    world.apply(&policy, &disk).await;
-    world.apply(&policy, &other).await;
-    world.round_at(at("2027-03-01T19:05:00Z")).await;
-    assert_eq!(world.automatic("").await.len(), 2);
-    world
-        .sql(&format!(
-            "UPDATE disks SET delete_auto_snapshot = 0 WHERE id = '{other}'"
-        ))
-        .await;
-    for id in [&disk, &other] {
-        world.detach(&instance, id).await;
-        call!(world, delete_disk, "DiskId={id}").expect("deleted");
-    }
-    let left = world.automatic("").await;
-    assert_eq!(
-        left.iter().map(|row| &row.source_disk_id).collect::<Vec<_>>(),
-        [&other]
-    );
-    let runs = async || world.count("policy_runs").to_string();
-    world.eventually(runs, "what is known of runs", "1").await;
-}
-
-/// A disk that goes with its automatic snapshots leaves alone what is still needed of them, until it is not.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_disk_takes_no_snapshot_along_that_something_is_made_from() {
-    let world = World::two_regions_with(None, None, |config| {
-        config.housekeeping = Duration::from_secs(24 * 3600);
-    })
-    .await;
-    let (instance, disk) = world.attached_disk().await;
-    let (owed, read, free) = (
-        world.snapshot(&disk).await,
-        world.snapshot(&disk).await,
-        world.snapshot(&disk).await,
-    );
-    let made = world.disk().await;
-    world
-        .sql(&format!(
-            "UPDATE snapshots SET snapshot_type = 'timer'; \
-             INSERT INTO policy_runs (snapshot_id, policy_id, slot_ms, copy_region, copy_retention_days, copy_encrypted) \
-             VALUES ('{owed}', 'sp-gone', 0, '{FAR}', -1, 0); \
-             UPDATE disks SET status = 'Creating', source_snapshot_id = '{read}' WHERE id = '{made}'"
-        ))
-        .await;
-    world.detach(&instance, &disk).await;
-    call!(world, delete_disk, "DiskId={disk}").expect("deleted");
-    world.snapshot_is(&free, "").await;
-    // The round that begins the copy does not remove what it is of.
-    world.control.keep_house().await.expect("done");
-    for id in [&owed, &read] {
-        world.snapshot_is(id, "accomplished").await;
-    }
-    let copies = async || {
-        let found = call_in!(world, FAR, describe_snapshots, "Status=accomplished").expect("listed");
-        found.snapshots.len().to_string()
-    };
-    world.eventually(copies, "copies", "1").await;
-    world
-        .sql(&format!(
-            "UPDATE disks SET status = 'Available' WHERE id = '{made}'"
-        ))
-        .await;
-    world.control.keep_house().await.expect("done");
-    for id in [&owed, &read] {
-        world.snapshot_is(id, "").await;
-    }
-}
-
 /// A crash between the row and the mark: the slot is not lost, and nothing of the row stays.
 #[tokio::test]
 async fn a_slot_without_a_mark_is_served_after_the_crash() {
@@ -571,152 +391,4 @@ async fn copies_are_made_as_the_policy_said_when_it_ran() {
     world.round_at(at("2027-03-12T19:00:00Z")).await;
     let left: Vec<_> = copies().await.into_iter().map(|(source, ..)| source).collect();
     assert_eq!(left, [rows[1].snapshot_id.clone()]);
-}
-
-/// What a calendar says about a policy on a disk; shares no arithmetic with the service.
-struct Model {
-    disk: String,
-    policy: String,
-    hours: &'static [i8],
-    weekdays: &'static [i8],
-    retention: Option<i64>,
-    /// Slots after this count, and when that was decided.
-    decided: Timestamp,
-    /// Whether the disk can be snapshotted.
-    ready: bool,
-    /// Name and instant of every snapshot that exists.
-    there: Vec<(String, Timestamp)>,
-}
-
-impl Model {
-    fn round(&mut self, now: Timestamp) {
-        let kept = |made: Timestamp| self.retention.is_none_or(|days| made + (days * 24).hours() > now);
-        self.there.retain(|(_, made)| kept(*made));
-        if self.decided > now + 1.hour() {
-            self.decided = now;
-        }
-        let mut hour = self.decided.round(jiff::Unit::Hour).expect("rounds") - 2.hours();
-        let mut due = false;
-        while hour <= now {
-            due |= hour > self.decided && self.has(hour);
-            hour += 1.hour();
-        }
-        if due {
-            self.decided = now;
-            if self.ready {
-                let day = now.to_zoned(beijing()).strftime("%Y%m%d").to_string();
-                self.there.push((format!("auto2.0_{day}_{}", self.policy), now));
-            }
-        }
-    }
-
-    fn has(&self, hour: Timestamp) -> bool {
-        let there = hour.to_zoned(beijing());
-        let weekday = there.weekday().to_monday_one_offset();
-        self.hours.contains(&there.hour()) && self.weekdays.contains(&weekday)
-    }
-}
-
-fn beijing() -> TimeZone {
-    TimeZone::fixed(tz::offset(8))
-}
-
-/// A leap year: four snapshots a week that are kept for a week, one that is kept for ever; nights when the service is down,
-/// a disk that is detached, a clock that goes back, by a little and by days, and one that was wrong by a year.
-#[tokio::test]
-async fn a_year_of_schedules() {
-    let mut world = quiet(|_| {}).await;
-    let ((instance, a), (_, b)) = (world.attached_disk().await, world.attached_disk().await);
-    let start = at("2027-12-31T00:20:00Z");
-    world.set_clock(start);
-    let often = world
-        .policy("timePoints=[0,12]&repeatWeekdays=[2,5]&retentionDays=7")
-        .await;
-    let weekly = world
-        .policy("timePoints=[23]&repeatWeekdays=[7]&retentionDays=-1")
-        .await;
-    world.apply(&often, &a).await;
-    world.apply(&weekly, &b).await;
-    let model = |disk: &str, policy: &str, hours, weekdays, retention| Model {
-        disk: disk.into(),
-        policy: policy.into(),
-        hours,
-        weekdays,
-        retention,
-        decided: start,
-        ready: true,
-        there: Vec::new(),
-    };
-    let mut models = [
-        model(&a, &often, &[0, 12], &[2, 5], Some(7)),
-        model(&b, &weekly, &[23], &[7], None),
-    ];
-    let (mut now, mut steps) = (start, 0);
-    let end = at("2029-01-01T01:00:00Z");
-    while now < end {
-        // Drifting over the hour, so that no retention ends on the very instant of a round.
-        now += 6.hours().minutes(1);
-        steps += 1;
-        match steps {
-            // Down for a night, for ten days, and for an hour that has no slot.
-            100 | 300 | 500 => {
-                now += [12, 240, 1][steps / 200].hours();
-                world = world.restart().await;
-            }
-            // Back by forty minutes, just after a slot or not; and again when the time comes again.
-            150..=170 => {
-                check(&world, now, &mut models).await;
-                check(&world, now - 40.minutes(), &mut models).await;
-            }
-            // Three days ahead by mistake, a year ahead by mistake, and put right.
-            700 => check(&world, now + 72.hours(), &mut models).await,
-            900 => check(&world, now + 8760.hours(), &mut models).await,
-            1000 => {
-                world.detach(&instance, &a).await;
-                models[0].ready = false;
-            }
-            1060 => {
-                world.attach(&instance, &a).await;
-                models[0].ready = true;
-            }
-            _ => {}
-        }
-        check(&world, now, &mut models).await;
-        if steps == 240 {
-            let leap_day = format!("auto2.0_20280229_{often}");
-            let names = world.names().await;
-            assert_eq!(
-                names.iter().filter(|name| **name == leap_day).count(),
-                2,
-                "{names:?}"
-            );
-        }
-    }
-    assert!(models[1].there.len() > 45, "a year of Sundays");
-}
-
-/// One round of the service and of the model; then exactly the same snapshots exist.
-async fn check(world: &World, now: Timestamp, models: &mut [Model]) {
-    world.round_at(now).await;
-    let rows = world.automatic("").await;
-    for model in models {
-        model.round(now);
-        let seen: Vec<_> = rows
-            .iter()
-            .filter(|row| row.source_disk_id == model.disk)
-            .map(|row| (row.snapshot_name.clone(), row.creation_time.clone()))
-            .collect();
-        // The clock runs on while a round is under way: an instant is right to the minute.
-        let minute = |at: &Timestamp| at.strftime("%Y-%m-%dT%H:%M").to_string();
-        let expected: Vec<_> = model
-            .there
-            .iter()
-            .map(|(name, made)| (name.clone(), minute(made)))
-            .collect();
-        let seen: Vec<_> = seen
-            .iter()
-            .map(|(name, made)| (name.clone(), made[..16].to_owned()))
-            .collect();
-        assert_eq!(seen, expected, "{} at {now}", model.disk);
-    }
 }
