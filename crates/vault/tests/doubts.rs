@@ -10,7 +10,7 @@ use std::path::Path;
 use std::rc::Rc;
 use tidemark_env::sim::{Sim, SimBucket};
 use tidemark_env::{Bucket, BucketError, BucketErrorKind, LocalFuture, ObjectInfo, Precondition};
-use tidemark_vault::{CollectOptions, Donor, FullSpeed, Sample, Vault, VaultErrorKind};
+use tidemark_vault::{CollectOptions, Donor, FullSpeed, Root, Sample, Vault, VaultErrorKind};
 
 struct Hook {
     inner: Rc<dyn Bucket>,
@@ -96,6 +96,15 @@ fn forty() -> Model {
     (0..40).map(|at| (at * 7, u64::from(at) + 11)).collect()
 }
 
+/// Commits forty chunks as s-1 of disk d-1.
+async fn first_of_d1(vault: &Vault) -> (Model, Root) {
+    let model = forty();
+    let all: Vec<u32> = model.keys().copied().collect();
+    let spec = spec("s-1", "d-1", 300, None, &all);
+    let made = capture(vault, Path::new("spool/1"), spec, &model).await;
+    (model, made.unwrap().root)
+}
+
 async fn lost(vault: &Vault) -> u64 {
     let found = vault.inventory().await.unwrap();
     let report = vault
@@ -113,17 +122,7 @@ fn a_repair_never_writes_zeros_over_what_could_not_be_read_for_a_moment() {
     sim.run(|env| async move {
         let hook = Hook::new(bucket.client_of_run());
         let vault = Vault::create(&env, hook.clone()).await.unwrap();
-        let model = forty();
-        let all: Vec<u32> = model.keys().copied().collect();
-        let root = capture(
-            &vault,
-            Path::new("spool"),
-            spec("s-1", "d-1", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap()
-        .root;
+        let (model, root) = first_of_d1(&vault).await;
         hook.eio.set(true);
         let found = vault.inventory().await.unwrap();
         let report = vault
@@ -147,17 +146,7 @@ fn adopting_does_not_bring_garbage_back() {
     let bucket = SimBucket::new(&sim);
     sim.run(|env| async move {
         let vault = Vault::create(&env, bucket.client_of_run()).await.unwrap();
-        let model = forty();
-        let all: Vec<u32> = model.keys().copied().collect();
-        let one = capture(
-            &vault,
-            Path::new("spool/1"),
-            spec("s-1", "d-1", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap()
-        .root;
+        let (model, one) = first_of_d1(&vault).await;
         let other: Model = [(3, 1001)].into();
         capture(
             &vault,
@@ -228,18 +217,8 @@ fn a_damaged_forward_is_told_of() {
     sim.run(|env| async move {
         let client = bucket.client_of_run();
         let vault = Vault::create(&env, client.clone()).await.unwrap();
-        let model = forty();
-        let all: Vec<u32> = model.keys().copied().collect();
-        let root = capture(
-            &vault,
-            Path::new("spool/1"),
-            spec("s-1", "d-1", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap()
-        .root;
-        let changed: Vec<u32> = all[1..].to_vec();
+        let (model, root) = first_of_d1(&vault).await;
+        let changed: Vec<u32> = model.keys().copied().skip(1).collect();
         let next: Model = model
             .iter()
             .map(|(at, seed)| (*at, if *at == 0 { *seed } else { seed + 1000 }))
@@ -288,17 +267,7 @@ fn a_listing_that_lacks_known_logs_frees_nothing() {
     sim.run(|env| async move {
         let hook = Hook::new(bucket.client_of_run());
         let vault = Vault::create(&env, hook.clone()).await.unwrap();
-        let model = forty();
-        let all: Vec<u32> = model.keys().copied().collect();
-        let root = capture(
-            &vault,
-            Path::new("spool/1"),
-            spec("s-1", "d-1", 300, None, &all),
-            &model,
-        )
-        .await
-        .unwrap()
-        .root;
+        let (_, root) = first_of_d1(&vault).await;
         hook.blind.set(true);
         let swept = vault.collect(&CollectOptions::default()).await;
         assert_eq!(swept.unwrap_err().kind, VaultErrorKind::Corrupt);
