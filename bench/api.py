@@ -81,7 +81,7 @@ def seed(path, snapshots, disks):
             for n in range(snapshots)
         ),
     )  # fmt: skip
-    catalogue.executemany("INSERT INTO links (id, source_disk_id) VALUES (?, ?)", ((f"sl-{n:020}", disk_id(n)) for n in range(disks)))
+    catalogue.executemany("INSERT INTO links (id, source_disk_id, region) VALUES (?, ?, ?)", ((f"sl-{n:020}", disk_id(n), REGION) for n in range(disks)))
     tags = ((account, "snapshot", snapshot_id(n), "team", f"team-{n % 10}") for n in range(snapshots))
     catalogue.executemany("INSERT INTO tags (account, resource_type, resource_id, tag_key, tag_value) VALUES (?, ?, ?, ?, ?)", tags)
     catalogue.execute("UPDATE counters SET value = 1000000 WHERE name IN ('snapshot', 'disk')")

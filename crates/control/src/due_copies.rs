@@ -22,7 +22,7 @@ const PAUSE_MS: i64 = 6 * HOUR_MS;
 impl Control {
     /// Begins the copies that are due, oldest snapshot first. A part of every round of housekeeping.
     pub(crate) async fn begin_due_copies(&self) -> Result<(), ApiError> {
-        let due = self.store().read(policies::copies_due).await?;
+        let due = self.store().read_in_background(policies::copies_due).await?;
         // A region that is not served now may be again.
         let served = |run: &RunRow| self.find_region(&run.copy_region).is_some();
         for run in due.into_iter().filter(served) {

@@ -63,7 +63,7 @@ impl Control {
 
     /// Removes the snapshots whose time is over.
     async fn expire_snapshots(&self, now: i64) -> Result<(), StoreError> {
-        let over = self.store().read(move |t| ids_over(t, now)).await?;
+        let over = self.store().read_in_background(move |t| ids_over(t, now)).await?;
         for some in over.chunks(EXPIRED_AT_ONCE) {
             let some = some.to_vec();
             self.store()
@@ -77,7 +77,7 @@ impl Control {
     async fn revive_disks(&self) -> Result<(), StoreError> {
         let rows = self
             .store()
-            .read(|t| DiskRow::select(t, "WHERE status <> 'Creating'", &[]))
+            .read_in_background(|t| DiskRow::select(t, "WHERE status <> 'Creating'", &[]))
             .await?;
         for disk in rows {
             let Ok(id) = DiskId::new(disk.id.as_str()) else {

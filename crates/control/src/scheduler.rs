@@ -72,7 +72,10 @@ impl Control {
     pub async fn run_policies(&self) -> Result<(), ApiError> {
         self.notice_set_back().await?;
         let now = self.now_ms();
-        let due = self.store().read(move |t| policies::due(t, now)).await?;
+        let due = self
+            .store()
+            .read_in_background(move |t| policies::due(t, now))
+            .await?;
         let mut disks: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         for applied in due {
             disks.entry(applied.disk_id).or_default().push(applied.ordinal);
@@ -110,7 +113,7 @@ impl Control {
         let latest = now.saturating_add(SET_BACK_MS);
         let stale = self
             .store()
-            .read(move |t| policies::decided_after(t, latest))
+            .read_in_background(move |t| policies::decided_after(t, latest))
             .await?;
         if stale.is_empty() {
             return Ok(());

@@ -26,6 +26,8 @@ const LONG: Duration = Duration::from_secs(60);
 const AFTER_A_LONG_ONE: Duration = Duration::from_secs(24 * 3600);
 /// When a walk that failed is tried again, at the earliest; later if it read for long before it did.
 const RETRY: Duration = Duration::from_secs(60);
+/// Most snapshots whose rows are brought in line in one transaction, so that callers have their turns in between.
+const RECONCILED_AT_ONCE: usize = 200;
 
 /// Keeps the figures right until the control plane is shut down.
 pub(crate) async fn account(control: Control) {
@@ -65,7 +67,7 @@ impl Control {
     /// Asks the vaults, if they have to be asked; also runs by itself. `false`: there was no need, or snapshots were going away
     /// meanwhile and the next try will tell. A vault that cannot be asked keeps no other's answer from being noted.
     pub async fn reckon_space(&self) -> Result<bool, ApiError> {
-        let Some(Question { wanted, first }) = self.store().read(question).await? else {
+        let Some(Question { wanted, first }) = self.store().read_in_background(question).await? else {
             return Ok(false);
         };
         let (mut is_noted, mut failure) = (true, None);
@@ -110,7 +112,16 @@ impl Control {
     /// Brings what is metered in line with the snapshots that there are.
     pub(crate) async fn reconcile_usage(&self) -> Result<(), StoreError> {
         let now = self.now_ms();
-        self.store().write(move |t| usage::reconcile(t, now)).await
+        let astray = self.store().read_in_background(usage::astray).await?;
+        for some in astray.chunks(RECONCILED_AT_ONCE) {
+            let some = some.to_vec();
+            self.store()
+                .write::<_, StoreError, _>(move |t| {
+                    some.iter().try_for_each(|id| usage::reconcile(t, id, now))
+                })
+                .await?;
+        }
+        Ok(())
     }
 }
 

@@ -88,7 +88,7 @@ fn restore(
 ) -> Result<(), ApiError> {
     let is_back = SnapshotRow::get(t, found.snapshot.as_str())?.is_none();
     rebuild::restore_one(t, region, found)?;
-    usage::reconcile(t, now_ms)?;
+    usage::reconcile(t, found.snapshot.as_str(), now_ms)?;
     let Some(mut row) = SnapshotRow::get(t, found.snapshot.as_str())? else {
         return Ok(());
     };

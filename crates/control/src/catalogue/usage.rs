@@ -186,21 +186,30 @@ pub(crate) fn correct(
     Ok(())
 }
 
-/// Brings the rows in line with the snapshots that there are: those that came or went by another way.
-pub(crate) fn reconcile(t: &mut dyn Transaction, now_ms: i64) -> Result<(), StoreError> {
+/// Ids of the snapshots that came or went by another way: where rows and snapshots do not agree, in the order in which
+/// they came.
+pub(crate) fn astray(t: &mut dyn Transaction) -> Result<Vec<String>, StoreError> {
     let accomplished: Value = SnapshotStatus::Accomplished.word().into();
-    let new = "WHERE status = $1 AND NOT EXISTS (SELECT 1 FROM snapshot_usage \
+    let new = "SELECT id FROM snapshots WHERE status = $1 AND NOT EXISTS (SELECT 1 FROM snapshot_usage \
                WHERE snapshot_usage.snapshot_id = snapshots.id AND snapshot_usage.until_ms IS NULL) ORDER BY ordinal";
-    for snapshot in SnapshotRow::select(t, new, std::slice::from_ref(&accomplished))? {
-        begin(t, &snapshot, now_ms)?;
-    }
-    let gone = "WHERE until_ms IS NULL AND NOT EXISTS (SELECT 1 FROM snapshots \
+    let gone = "SELECT snapshot_id FROM snapshot_usage WHERE until_ms IS NULL AND NOT EXISTS (SELECT 1 FROM snapshots \
                 WHERE snapshots.id = snapshot_usage.snapshot_id AND snapshots.status = $1)";
-    for mut row in UsageRow::select(t, gone, &[accomplished])? {
-        row.end(t, now_ms)?;
-        want(t)?;
+    let mut rows = t.query(new, std::slice::from_ref(&accomplished))?;
+    rows.extend(t.query(gone, &[accomplished])?);
+    rows.iter().map(|row| row.text(0)).collect()
+}
+
+/// Brings the row of a snapshot in line with whether there is the snapshot.
+pub(crate) fn reconcile(t: &mut dyn Transaction, snapshot: &str, now_ms: i64) -> Result<(), StoreError> {
+    let there = SnapshotRow::get(t, snapshot)?.filter(|row| row.status == SnapshotStatus::Accomplished);
+    match (there, open(t, snapshot)?) {
+        (Some(snapshot), None) => begin(t, &snapshot, now_ms),
+        (None, Some(mut row)) => {
+            row.end(t, now_ms)?;
+            want(t)
+        }
+        (Some(_), Some(_)) | (None, None) => Ok(()),
     }
-    Ok(())
 }
 
 /// Forgets stretches that ended before a time.

@@ -149,16 +149,18 @@ pub fn contents(path: &Path) -> Result<Contents, StoreError> {
 pub struct Store {
     writes: Arc<mpsc::Sender<Work>>,
     reads: Arc<mpsc::Sender<Work>>,
+    rounds: Arc<mpsc::Sender<Work>>,
 }
 
 impl Store {
     /// Opens the catalogue file, making it on first use, and brings its schema up to date. Refuses a
     /// schema that is newer than this program (`TooNew`), and anything that is no catalogue.
     pub fn open(path: &Path) -> Result<Store, StoreError> {
-        let (writes, reads) = sqlite::start(path, migrations::ALL)?;
+        let queues = sqlite::start(path, migrations::ALL)?;
         Ok(Store {
-            writes: Arc::new(writes),
-            reads: Arc::new(reads),
+            writes: Arc::new(queues.writes),
+            reads: Arc::new(queues.reads),
+            rounds: Arc::new(queues.rounds),
         })
     }
 
@@ -191,6 +193,17 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         Self::submit(&self.reads, work, true).await
+    }
+
+    /// As [`read`](Self::read), for what looks through whole tables and nobody waits for: callers' reads do not queue
+    /// behind it.
+    pub(crate) async fn read_in_background<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        F: FnOnce(&mut dyn Transaction) -> Result<T, E> + Send + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        Self::submit(&self.rounds, work, true).await
     }
 
     async fn submit<T, E, F>(queue: &mpsc::Sender<Work>, work: F, synced: bool) -> Result<T, E>

@@ -3,7 +3,12 @@
 //! WAL with `synchronous=FULL`: a commit is on the medium when it returns. One thread writes; what
 //! has queued up while a commit was syncing becomes one commit, each request in its own savepoint,
 //! so a hundred callers pay for one sync and still fail alone. A commit of nothing but unsynced requests is
-//! written (`synchronous=NORMAL`) and not waited for. One more thread reads.
+//! written (`synchronous=NORMAL`) and not waited for. Another reads for callers, and a third for the service's own rounds,
+//! which look through whole tables while callers go on.
+//!
+//! A fourth moves what is committed from the log into the database file: SQLite itself would do that within some commit,
+//! which then waits for two syncs of a disk that is busy with guests. Only a log that grows faster than it is moved
+//! makes the writer wait, so that it stays bounded.
 //!
 //! Counts: a list says how many rows it has, and counting takes longer than reading a page of them. So the reader keeps
 //! counts until something is committed: the writer raises a number after each commit and before it
@@ -11,8 +16,10 @@
 
 use super::migrations::Migration;
 use super::{Contents, Finish, Row, StoreError, StoreErrorKind, Transaction, Value, Work};
+use rusqlite::config::DbConfig;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags, ToSql};
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
@@ -25,49 +32,97 @@ use std::thread::JoinHandle;
 const APPLICATION_ID: i64 = 0x544d_524b;
 /// Most requests that share one commit: bounds how long the first of them waits.
 const COMMIT_REQUESTS_MAX: usize = 64;
+/// Pages in the log from which on they are moved: 8 MiB.
+const LOG_MOVED_PAGES: i32 = 2_048;
+/// Pages in the log at which the writer waits until they are moved: 64 MiB.
+pub(crate) const LOG_PAGES_MAX: i32 = 16_384;
 /// Most counts that are kept.
 const COUNTS_MAX: usize = 256;
 /// How large the planner is to take tables for.
 pub(crate) const SIZES: &str = include_str!("../../migrations/sqlite_sizes.sql");
 
-/// Opens, migrates, and starts the writing and the reading thread.
-pub(super) fn start(
-    path: &Path,
-    migrations: &[Migration],
-) -> Result<(mpsc::Sender<Work>, mpsc::Sender<Work>), StoreError> {
+/// Where requests go.
+pub(super) struct Queues {
+    pub(super) writes: mpsc::Sender<Work>,
+    pub(super) reads: mpsc::Sender<Work>,
+    pub(super) rounds: mpsc::Sender<Work>,
+}
+
+/// Opens, migrates, and starts the threads.
+pub(super) fn start(path: &Path, migrations: &[Migration]) -> Result<Queues, StoreError> {
     make_private(path)?;
     let mut writer = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     migrate(&mut writer, migrations)?;
     writer
         .execute_batch(&format!("BEGIN; {SIZES} COMMIT"))
         .map_err(|e| failed("sizes of tables", e))?;
-    let reader = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-    reader
-        .execute_batch("PRAGMA query_only = ON")
-        .map_err(|e| failed("open for reading", e))?;
     let commits = Arc::new(AtomicU64::new(0));
     let seen = Arc::clone(&commits);
-    let (reads, reading) = spawn("catalogue-read", reader, move |connection, queue| {
+    let (reads, reading) = spawn("catalogue-read", open_to_read(path)?, move |connection, queue| {
         let mut counts = Counts::default();
         while let Ok(work) = queue.recv() {
             // Before the transaction: what is committed later is not in these counts.
             counts.forget_before(seen.load(Ordering::SeqCst));
-            read(connection, work, &mut counts);
+            read(connection, work, Some(&mut counts));
+        }
+    })?;
+    let (rounds, looking) = spawn("catalogue-rounds", open_to_read(path)?, |connection, queue| {
+        while let Ok(work) = queue.recv() {
+            read(connection, work, None);
+        }
+    })?;
+    let mover = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let (moves, moving) = spawn("catalogue-move", mover, move |connection, queue| {
+        while let Ok(()) = queue.recv() {
+            // What was asked for meanwhile is done by this one, too.
+            queue.try_iter().for_each(drop);
+            move_log(connection);
         }
     })?;
     let (writes, _) = spawn("catalogue-write", writer, move |connection, queue| {
+        // In the place of SQLite's own, which moves the log within a commit.
+        connection.wal_hook(Some(|_, pages| {
+            LOG_PAGES.set(pages);
+            Ok(())
+        }));
         let mut syncing = true;
         while let Ok(first) = queue.recv() {
             let more = queue.try_iter().take(COMMIT_REQUESTS_MAX - 1);
             let batch: Vec<Work> = std::iter::once(first).chain(more).collect();
             commit(connection, batch, &mut syncing, &commits);
+            let pages = LOG_PAGES.get();
+            if pages >= LOG_PAGES_MAX {
+                move_log(connection);
+            } else if pages >= LOG_MOVED_PAGES && moves.send(()).is_err() {
+                tracing::error!("the thread that moves the catalogue's log ended early");
+            }
         }
         // Whoever closes last tidies the log up. Of two that close at once neither does.
-        if reading.join().is_err() {
-            tracing::error!("the thread that reads the catalogue ended early");
+        drop(moves);
+        for thread in [reading, looking, moving] {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the catalogue ended early");
+            }
         }
     })?;
-    Ok((writes, reads))
+    Ok(Queues {
+        writes,
+        reads,
+        rounds,
+    })
+}
+
+thread_local! {
+    /// Pages in the log after the last commit of this thread.
+    static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
+}
+
+/// Moves what the log holds into the database, as far as nobody reads what was there before; nobody waits for it but
+/// who calls it. The log begins anew with the next commit when all of it has been moved.
+fn move_log(connection: &Connection) {
+    if let Err(error) = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())) {
+        tracing::error!(%error, "the catalogue's log is not moved into its file");
+    }
 }
 
 /// Makes the file if there is none. It holds the keys' secrets, so only its owner may read it; SQLite
@@ -83,11 +138,11 @@ fn make_private(path: &Path) -> Result<(), StoreError> {
         .map_err(|e| StoreError::new(StoreErrorKind::Io, format!("open {}", path.display()), e))
 }
 
-fn spawn(
+fn spawn<W: Send + 'static>(
     name: &str,
     mut connection: Connection,
-    serve: impl FnOnce(&mut Connection, mpsc::Receiver<Work>) + Send + 'static,
-) -> Result<(mpsc::Sender<Work>, JoinHandle<()>), StoreError> {
+    serve: impl FnOnce(&mut Connection, mpsc::Receiver<W>) + Send + 'static,
+) -> Result<(mpsc::Sender<W>, JoinHandle<()>), StoreError> {
     let (queue, requests) = mpsc::channel();
     let thread = std::thread::Builder::new()
         .name(name.into())
@@ -106,7 +161,20 @@ fn open(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
              PRAGMA busy_timeout = 5000; PRAGMA trusted_schema = OFF",
         )
         .map_err(|e| failed(subject(), e))?;
-    connection.set_prepared_statement_cache_capacity(128);
+    // Plans do not depend on what is bound (there is nothing in the statistics to look a value up in), so a statement is
+    // not prepared again because another value is.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(|e| failed(subject(), e))?;
+    connection.set_prepared_statement_cache_capacity(256);
+    Ok(connection)
+}
+
+fn open_to_read(path: &Path) -> Result<Connection, StoreError> {
+    let connection = open(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    connection
+        .execute_batch("PRAGMA query_only = ON")
+        .map_err(|e| failed("open for reading", e))?;
     Ok(connection)
 }
 
@@ -216,6 +284,7 @@ fn migrate(connection: &mut Connection, migrations: &[Migration]) -> Result<(), 
 /// `syncing` is whether the connection waits for the medium; `commits` tells the reader.
 fn commit(connection: &mut Connection, requests: Vec<Work>, syncing: &mut bool, commits: &AtomicU64) {
     let synced = requests.iter().any(|work| work.synced);
+    let before = connection.total_changes();
     let begun = sync_as(connection, synced, syncing).and_then(|()| {
         connection
             .execute_batch("BEGIN IMMEDIATE")
@@ -266,7 +335,7 @@ fn commit(connection: &mut Connection, requests: Vec<Work>, syncing: &mut bool, 
     {
         tracing::error!(%error, "the catalogue cannot even roll back");
     }
-    if synced {
+    if synced && connection.total_changes() != before {
         commits.fetch_add(1, Ordering::SeqCst);
     }
     for finish in finishes {
@@ -287,12 +356,12 @@ fn sync_as(connection: &Connection, wanted: bool, syncing: &mut bool) -> Result<
 }
 
 /// Runs one reading request on a snapshot of the database.
-fn read(connection: &mut Connection, work: Work, counts: &mut Counts) {
+fn read(connection: &mut Connection, work: Work, counts: Option<&mut Counts>) {
     let begun = connection.execute_batch("BEGIN").map_err(|e| failed("begin", e));
     let mut transaction = Sqlite {
         connection,
         refuse: begun.err(),
-        counts: Some(counts),
+        counts,
     };
     let (_, finish) = (work.run)(&mut transaction);
     if !connection.is_autocommit()

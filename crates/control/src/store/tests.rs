@@ -258,3 +258,50 @@ async fn what_is_written_without_syncing_is_there_and_fails_alone() {
     drop(store);
     assert_eq!(value(&open(dir.path()), "shared").await, Some(66));
 }
+
+#[tokio::test]
+async fn the_log_is_moved_beside_the_writer_and_stays_bounded() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    let log = dir.path().join("catalogue.db-wal");
+    let page = 4096 + 24;
+    let most = u64::try_from(sqlite::LOG_PAGES_MAX).expect("positive") * page;
+    let mebibyte = "x".repeat(1 << 20);
+    let sql =
+        "INSERT INTO counters (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = $2";
+    // Four times what the log may hold.
+    for n in 0..256 {
+        let name = format!("{}{mebibyte}", n % 4);
+        let write = move |t: &mut dyn Transaction| t.execute(sql, &[name.as_str().into(), n.into()]);
+        store.write_unsynced(write).await.expect("written");
+        let size = std::fs::metadata(&log).expect("there is a log").len();
+        assert!(size <= most + 16 * (1 << 20), "{size} after {n}");
+    }
+    drop(store);
+    assert_eq!(value(&open(dir.path()), "absent").await, None);
+}
+
+#[tokio::test]
+async fn callers_do_not_wait_for_what_is_read_in_the_background() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let store = open(dir.path());
+    store.write(|t| bump(t, "a", 1)).await.expect("written");
+    let (go_on, wait) = mpsc::channel::<()>();
+    let looking = tokio::spawn({
+        let store = store.clone();
+        async move {
+            let look = move |t: &mut dyn Transaction| -> Result<i64, StoreError> {
+                let _ = wait.recv();
+                t.count("SELECT value FROM counters WHERE name = 'a'", &[])
+            };
+            store.read_in_background(look).await
+        }
+    });
+    // It is at it, or will be: the read and the write end before it either way.
+    assert_eq!(value(&store, "a").await, Some(1));
+    store.write(|t| bump(t, "a", 1)).await.expect("written");
+    assert_eq!(value(&store, "a").await, Some(2));
+    go_on.send(()).expect("it waits");
+    let seen = looking.await.expect("no panic").expect("read");
+    assert!((1..=2).contains(&seen), "{seen}");
+}
