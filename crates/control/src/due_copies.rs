@@ -11,13 +11,14 @@ use crate::Control;
 use crate::actions::copy_snapshot::{NewCopy, begin};
 use crate::catalogue::policies::{self, RunRow};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
-use crate::clock::HOUR_MS;
+use crate::clock::{HOUR_MS, MINUTE_MS};
 use crate::notices;
 use crate::store::{StoreError, Transaction};
 use tidemark_ecs::ApiError;
 
-/// The pause after a copy that failed.
-const PAUSE_MS: i64 = 6 * HOUR_MS;
+/// The pause after the first copy that failed; each further one doubles it.
+const PAUSE_FIRST_MS: i64 = 10 * MINUTE_MS;
+const PAUSE_LONGEST_MS: i64 = 6 * HOUR_MS;
 
 impl Control {
     /// Begins the copies that are due, oldest snapshot first. A part of every round of housekeeping.
@@ -53,8 +54,8 @@ fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<
     if snapshots::unfinished_copy(t, &source.id, &run.copy_region)?.is_some() {
         return Ok(());
     }
-    let since = control.now_ms().saturating_sub(PAUSE_MS);
-    if snapshots::copy_failed_after(t, &source.id, &run.copy_region, since)? {
+    let (failed, last_ms) = snapshots::failed_copies(t, &source.id, &run.copy_region)?;
+    if failed > 0 && control.now_ms() < last_ms.saturating_add(pause_ms(failed)) {
         return Ok(());
     }
     let new = NewCopy {
@@ -69,6 +70,12 @@ fn begin_one(t: &mut dyn Transaction, control: &Control, run: RunRow) -> Result<
     };
     begin(t, control, &source, new)?;
     Ok(settle(t, run)?)
+}
+
+/// How long to wait when so many copies have failed.
+fn pause_ms(failed: i64) -> i64 {
+    let doublings = u32::try_from(failed - 1).unwrap_or(0).min(16);
+    PAUSE_LONGEST_MS.min(PAUSE_FIRST_MS << doublings)
 }
 
 /// There will be no copy.

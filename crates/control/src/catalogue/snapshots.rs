@@ -157,18 +157,17 @@ pub(crate) fn unfinished_copy(
     row.map(|row| row.text(0)).transpose()
 }
 
-/// Whether a copy of the snapshot into the region has failed after a time.
-pub(crate) fn copy_failed_after(
+/// How many copies of the snapshot into the region have failed, as far as they are still listed, and when the last one did.
+pub(crate) fn failed_copies(
     t: &mut dyn Transaction,
     source: &str,
     region: &str,
-    ms: i64,
-) -> Result<bool, StoreError> {
-    let sql = "SELECT 1 FROM snapshots \
-               WHERE source_snapshot_id = $1 AND region = $2 AND status = $3 AND modified_ms > $4 LIMIT 1";
+) -> Result<(i64, i64), StoreError> {
+    let sql = "SELECT COUNT(*), COALESCE(MAX(modified_ms), 0) FROM snapshots \
+               WHERE source_snapshot_id = $1 AND region = $2 AND status = $3";
     let state = SnapshotStatus::Failed.word().into();
-    let row = t.query_one(sql, &[source.into(), region.into(), state, ms.into()])?;
-    Ok(row.is_some())
+    let row = t.query_one(sql, &[source.into(), region.into(), state])?;
+    row.map_or(Ok((0, 0)), |row| Ok((row.integer(0)?, row.integer(1)?)))
 }
 
 /// The id of a disk's chain in a region, which begins now if there is none.

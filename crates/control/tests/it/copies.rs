@@ -331,11 +331,19 @@ async fn a_policys_copy_that_failed_is_made_later() {
     world
         .eventually(async || copies("failed"), "copies that failed", "1")
         .await;
-    let _ = std::fs::remove_dir_all(&packs);
-    std::fs::rename(&away, &packs).expect("back");
     world.control.keep_house().await.expect("done");
     assert_eq!(copies("progressing"), "0", "not at once");
-    world.advance_ms(7 * 3600 * 1000);
+    world.advance_ms(11 * 60_000);
+    world.control.keep_house().await.expect("done");
+    world
+        .eventually(async || copies("failed"), "copies that failed", "2")
+        .await;
+    let _ = std::fs::remove_dir_all(&packs);
+    std::fs::rename(&away, &packs).expect("back");
+    world.advance_ms(11 * 60_000);
+    world.control.keep_house().await.expect("done");
+    assert_eq!(copies("progressing"), "0", "twice as long now");
+    world.advance_ms(10 * 60_000);
     world.control.keep_house().await.expect("done");
     world
         .eventually(async || copies("accomplished"), "copies", "1")
