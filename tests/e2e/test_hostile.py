@@ -168,6 +168,11 @@ def test_v3_covers_what_it_must(wire):
     for change in ({"x-acs-action": "DescribeRegions"}, {"x-acs-version": "2015-04-01"}, {"host": "elsewhere"}):
         text, headers = signed.v3("DescribeZones", {"RegionId": REGION}, host=wire.service.endpoint)
         refused(wire.send("POST", f"/?{text}", b"", {**headers, **change}), 400, "SignatureDoesNotMatch")
+    # A form that is signed without its type: nobody on the way may say that it is none, nor that it is one.
+    text, headers = signed.v3("DescribeZones", body=body, host=wire.service.endpoint)
+    for kind in ("text/plain", form["content-type"]):
+        refused(wire.send("POST", f"/?{text}", body, {**headers, "content-type": kind}), 400, "IncompleteSignature")
+    assert wire.send("POST", f"/?{text}", body, headers).status == 200
     text, headers = signed.v3("DescribeZones", {"RegionId": REGION}, host=wire.service.endpoint)
     for authorization in (
         "ACS3-HMAC-SHA256",

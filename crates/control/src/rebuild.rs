@@ -136,8 +136,8 @@ pub async fn rebuild(what: &Rebuild, found: Vec<FoundSnapshot>) -> Result<Rebuil
     Ok(plan.report)
 }
 
-/// Makes the row of one snapshot, with its tags, number and chain, in a catalogue that is in use. One that it has stays
-/// as it is.
+/// Makes the row of one snapshot that was deleted, with its tags, number and chain, in a catalogue that is in use. One that
+/// it has stays as it is. No lock comes back: one that binds would have kept it from being deleted.
 pub(crate) fn restore_one(
     t: &mut dyn Transaction,
     region: &str,
@@ -152,7 +152,7 @@ pub(crate) fn restore_one(
         ordinal: meta.ordinal(),
         tags: meta.tags(),
         group: meta.snapshot_group(),
-        lock: meta.lock(),
+        lock: None,
     };
     for problem in meta.problems {
         tracing::warn!(snapshot = %found.snapshot, %problem, "a snapshot comes back without a part of what was said of it");

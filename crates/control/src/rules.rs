@@ -286,6 +286,9 @@ pub(crate) fn not_being_replaced(t: &mut dyn Transaction, disk: &DiskRow) -> Res
     Err(ApiError::new(403, "IncorrectDiskStatus", message))
 }
 
+/// Of a job that deletes a snapshot: its record is to be written first.
+pub(crate) const RECORD_FIRST: &str = "record first";
+
 /// Takes a snapshot off the lists and starts its removal; cancels one in creation.
 pub(crate) fn remove_snapshot(
     t: &mut dyn Transaction,
@@ -297,8 +300,13 @@ pub(crate) fn remove_snapshot(
     row.step(t, by)?;
     jobs::drop_kind(t, JobKind::CompleteSnapshot, &row.id)?;
     jobs::drop_kind(t, JobKind::CopySnapshot, &row.id)?;
+    // What its record does not say yet is written before it goes: it may be brought back.
+    let arguments = match jobs::newest(t, JobKind::UpdateRecord, &row.id)? {
+        0 => "",
+        _ => RECORD_FIRST,
+    };
     jobs::drop_kind(t, JobKind::UpdateRecord, &row.id)?;
-    jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, "", now_ms)
+    jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, arguments, now_ms)
 }
 
 /// Has a change of a snapshot written into its record in the vault, after its capture if that still runs.

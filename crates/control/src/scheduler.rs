@@ -258,8 +258,10 @@ fn obstacle(
     let in_creation = snapshots::progressing(t, &disk.id)?;
     if in_creation.len() as u64 >= limits.concurrent_snapshots_per_disk {
         for other in &in_creation {
-            // What another policy began for the same slot, or what somebody asked for, is only quicker.
-            let earlier = policies::slot_of(t, &other.id)?.is_some_and(|slot| slot < slot_ms);
+            // What ran already when the slot came is in its way. What began since then is only quicker: another policy's
+            // for the same slot, or for an earlier one that was missed as this one was; and what somebody asked for.
+            let is_automatic = policies::slot_of(t, &other.id)?.is_some();
+            let earlier = is_automatic && other.created_ms < slot_ms;
             if earlier || limits.concurrent_snapshots_per_disk > 1 {
                 return skip(format!("the snapshot {} is still being created", other.id));
             }

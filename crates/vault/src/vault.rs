@@ -312,8 +312,8 @@ impl Vault {
             .collect()
     }
 
-    /// Fails unless the bucket still has the vault's format object.
-    pub(crate) async fn check_format(&self) -> Result<()> {
+    /// Fails unless the bucket still has the vault's format object: a directory that is not mounted has nothing of it.
+    pub async fn check_format(&self) -> Result<()> {
         self.store()
             .size("look for the vault", key::FORMAT)
             .await

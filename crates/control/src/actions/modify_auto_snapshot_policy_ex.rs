@@ -7,7 +7,7 @@ use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::modify_auto_snapshot_policy_ex::{Request, Response};
-use tidemark_ecs::rules::policy;
+use tidemark_ecs::rules::policy::{self, CopySettings};
 use tidemark_ecs::schedule::Schedule;
 
 impl Control {
@@ -42,7 +42,12 @@ fn modify(
     (row.hours, row.weekdays) = schedule.masks();
     row.retention_days = request.retention_days.unwrap_or(row.retention_days);
     row.name = request.name.unwrap_or(row.name);
+    let is_about_copies = request.copy != CopySettings::default();
     set_copy(control, &mut row, request.copy)?;
+    if is_about_copies && row.copy_enabled {
+        // The request need not name where they go.
+        control.may_make(caller, "ModifyAutoSnapshotPolicyEx", "snapshot", &row.copy_region)?;
+    }
     row.save(t)?;
     if schedule != before {
         let now = control.now_ms();

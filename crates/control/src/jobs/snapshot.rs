@@ -105,16 +105,22 @@ pub(crate) async fn settle(
     let now = control.now_ms();
     if let Capture::Progressing(progress) = &capture {
         let percent = control.percent(&row.id, row.percent, progress);
-        if percent > row.percent {
+        // What is being captured was marked and noted, whatever a crash kept from being written here.
+        let is_news = !row.marked && percent > 0;
+        if is_news || percent > row.percent {
             let id = row.id.clone();
             let note = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
-                match SnapshotRow::get(t, id)? {
-                    Some(mut row) if row.percent < percent => {
-                        row.percent = percent;
-                        row.save(t)
-                    }
-                    _ => Ok(()),
+                let found = SnapshotRow::get(t, id)?;
+                let Some(mut row) = found.filter(|row| row.status == SnapshotStatus::Progressing) else {
+                    return Ok(());
+                };
+                row.percent = row.percent.max(percent);
+                if is_news {
+                    row.marked = true;
+                    tokens::answered(t, &row.id)?;
+                    groups::settled(t, &row.id)?;
                 }
+                row.save(t)
             };
             control.store().write(note).await?;
         }
@@ -179,35 +185,44 @@ pub(crate) fn forget(t: &mut dyn Transaction, mut row: SnapshotRow) -> Result<()
 /// several changes the last one counts, whatever was tried in between, and one write is enough for all of them. It is tried
 /// until it is done, or the snapshot is deleted.
 pub(super) async fn update_record(control: &Control, job: &JobRow) -> Result<Step, JobError> {
-    let id = job.subject.clone();
-    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
-        let last = jobs::newest(t, JobKind::UpdateRecord, &id)?;
-        let row = SnapshotRow::get(t, &id)?.filter(|row| row.status == SnapshotStatus::Accomplished);
-        let tags = tags::of(t, ResourceType::Snapshot, &id)?;
-        let (group, lock) = (groups::of_snapshot(t, &id)?, LockRow::get(t, id.as_str())?);
-        let beside = record_meta::beside(group.as_ref(), lock.as_ref());
-        Ok((last, row.map(|row| (row, tags, beside))))
-    };
-    let (last, found) = control.store().read(read).await?;
-    if let Some((row, tags, beside)) = found {
-        let snapshot = snapshot_id(job, &row.id)?;
-        let mut fields = record_meta::fields(&row, &tags);
-        fields.extend(beside);
-        let node = control.node_of(&row.region)?;
-        if !node.update_record_meta(&snapshot, fields).await? {
-            // A directory that is not mounted looks like this, too.
-            return Err(JobError::Node(NodeError {
-                kind: NodeErrorKind::Missing,
-                message: format!(
-                    "snapshot {snapshot} is in the catalogue, and the vault does not have it now"
-                ),
-            }));
-        }
+    let subject = job.subject.clone();
+    let newest = move |t: &mut dyn Transaction| jobs::newest(t, JobKind::UpdateRecord, &subject);
+    let last = control.store().read::<_, StoreError, _>(newest).await?;
+    if !write_record(control, job, SnapshotStatus::Accomplished).await? {
+        // A directory that is not mounted looks like this, too.
+        return Err(JobError::Node(NodeError {
+            kind: NodeErrorKind::Missing,
+            message: format!(
+                "snapshot {} is in the catalogue, and the vault does not have it now",
+                job.subject
+            ),
+        }));
     }
     let subject = job.subject.clone();
     let done = move |t: &mut dyn Transaction| jobs::finish_up_to(t, JobKind::UpdateRecord, &subject, last);
     control.store().write::<_, StoreError, _>(done).await?;
     Ok(Step::Done)
+}
+
+/// Writes what the catalogue says of the job's snapshot, if it is in that state. `false`: the vault has no record of it.
+async fn write_record(control: &Control, job: &JobRow, status: SnapshotStatus) -> Result<bool, JobError> {
+    let id = job.subject.clone();
+    let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
+        let Some(row) = SnapshotRow::get(t, &id)?.filter(|row| row.status == status) else {
+            return Ok(None);
+        };
+        let mut fields = record_meta::fields(&row, &tags::of(t, ResourceType::Snapshot, &id)?);
+        let (group, lock) = (groups::of_snapshot(t, &id)?, LockRow::get(t, id.as_str())?);
+        fields.extend(record_meta::beside(group.as_ref(), lock.as_ref()));
+        Ok(Some((row, fields)))
+    };
+    let Some((row, fields)) = control.store().read::<_, StoreError, _>(read).await? else {
+        return Ok(true);
+    };
+    let node = control.node_of(&row.region)?;
+    Ok(node
+        .update_record_meta(&snapshot_id(job, &row.id)?, fields)
+        .await?)
 }
 
 /// deleting → gone. Disks that are still being filled from it keep what they need: the node frees no
@@ -222,6 +237,14 @@ pub(super) async fn delete(control: &Control, job: &JobRow) -> Result<Step, JobE
         }
         let (disk, snapshot) = (disk_id(job, &row.source_disk_id)?, snapshot_id(job, &row.id)?);
         let node = control.node_of(&row.region)?;
+        if row.percent == 100 {
+            // A vault that is not mounted now has no such snapshot, and has it again tomorrow.
+            node.check_vault().await?;
+            // A second run finds no record any more.
+            if job.arguments == rules::RECORD_FIRST {
+                write_record(control, job, SnapshotStatus::Deleting).await?;
+            }
+        }
         node.delete_snapshot(&disk, &snapshot).await?;
     }
     let (id, subject) = (job.id, job.subject.clone());

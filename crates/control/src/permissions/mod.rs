@@ -199,6 +199,37 @@ impl Control {
         Ok(())
     }
 
+    /// Whether the caller may make something of that type in a region, by an action of ECS whose request does not name
+    /// it: 403 `Forbidden.RAM`.
+    pub(crate) fn may_make(
+        &self,
+        caller: &Caller,
+        action: &str,
+        kind: &str,
+        region: &str,
+    ) -> Result<(), ApiError> {
+        let (name, account) = (format!("ecs:{action}"), &caller.account);
+        let resource = format!("acs:ecs:{region}:{account}:{kind}/*");
+        let none = || Tags {
+            known: BTreeMap::new(),
+            complete: true,
+        };
+        let facts = Facts {
+            source: caller.source,
+            resource_tags: none(),
+            request_tags: none(),
+        };
+        let question = Question {
+            action: &name,
+            resource: &resource,
+            facts: &facts,
+        };
+        match caller.identity.judge(&question) {
+            Verdict::Allowed => Ok(()),
+            Verdict::NotAllowed | Verdict::Denied => Err(refusal("ecs", &name, &resource)),
+        }
+    }
+
     /// Where one of the caller's resources is: a request that names no region means it wherever that is.
     async fn region_of(&self, caller: &Caller, kind: &str, id: &str) -> Result<Option<String>, ApiError> {
         let Ok(kind) = kind.parse::<ResourceType>() else {

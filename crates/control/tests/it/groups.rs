@@ -390,6 +390,51 @@ async fn a_group_that_ended_unseen_is_accomplished_and_its_token_answers() {
     assert_eq!(create(&world, &ask).await, id);
 }
 
+/// A stop came between the marks and what the catalogue says of them: whoever asks again does not wait for the captures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_answers_while_what_it_made_is_still_being_captured() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let mut seed = 1_u64;
+    let mut guest = Guest::connect(&world, &disk).expect("exported");
+    for at in 0..24 {
+        let words = std::iter::repeat_with(|| {
+            seed = seed
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            seed.to_be_bytes()
+        });
+        let noise: Vec<u8> = words.take((4 << 20) / 8).flatten().collect();
+        guest.write(at * (4 << 20), &noise);
+    }
+    let ask = format!("InstanceId={instance}&ClientToken=T");
+    let id = create(&world, &ask).await;
+    let percents = async || {
+        let rows = call!(world, describe_snapshots, "Status=progressing").expect("listed");
+        let percent = |row: &tidemark_ecs::model::Snapshot| row.progress.trim_end_matches('%').parse::<u8>();
+        let begun = rows.snapshots.iter().any(|row| percent(row).unwrap_or(0) > 0);
+        begun.to_string()
+    };
+    world.eventually(percents, "a capture under way", "true").await;
+    // It can go no further.
+    let (vault, away) = (world.dir.path().join("vault"), world.dir.path().join("away"));
+    std::fs::rename(&vault, &away).expect("away");
+    let file = rusqlite::Connection::open(world.dir.path().join("control/catalogue.db")).expect("opens");
+    file.execute_batch(
+        "UPDATE snapshot_groups SET made = 0; UPDATE client_tokens SET processing = 1; \
+         UPDATE snapshots SET marked = 0 WHERE status = 'progressing'",
+    )
+    .expect("as a crash would leave it");
+    let again = async || match call!(world, create_snapshot_group, "{ask}") {
+        Ok(answer) => answer.snapshot_group_id,
+        Err(error) => error.code.to_string(),
+    };
+    world.eventually(again, "the answer", &id).await;
+    assert_eq!(find(&world, &id).await.expect("listed").status, "progressing");
+    let _ = std::fs::remove_dir_all(&vault);
+    std::fs::rename(&away, &vault).expect("back");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_disk_that_cannot_be_marked_is_no_group_at_all() {
     let world = World::new().await;

@@ -2,6 +2,7 @@
 
 use crate::world::{FAR, REGION, World, call, code, params};
 use tidemark_control::Caller;
+use tidemark_ecs::actions::modify_auto_snapshot_policy_ex;
 use tidemark_ecs::{ApiError, Params};
 
 /// `ok`, or status and code.
@@ -413,6 +414,34 @@ async fn the_region_that_is_checked_is_the_one_that_is_worked_in() {
         refused.expect_err(disk).message.replace(disk, "DISK")
     };
     assert_eq!(tell(&far).await, tell("d-none").await);
+}
+
+/// A policy's copies go to the region that was named when it was made.
+#[tokio::test]
+async fn who_may_not_copy_into_a_region_does_not_switch_copies_into_it_on() {
+    let world = World::two_regions().await;
+    let statement = format!(r#"{{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:{REGION}:*:*"}}"#);
+    let user = world.user("near", &statement).await;
+    let daily = "timePoints=[3]&repeatWeekdays=[1]&retentionDays=-1&TargetCopyRegions=[\"cn-beijing\"]";
+    let policy = world
+        .policy(&format!("{daily}&EnableCrossRegionCopy=false"))
+        .await;
+    let change = async |caller: &Caller, what: &str| {
+        let query = params(&format!("autoSnapshotPolicyId={policy}&{what}"));
+        let request = modify_auto_snapshot_policy_ex::Request::parse(&query).expect("valid");
+        let changed = world.control.modify_auto_snapshot_policy_ex(caller, request);
+        changed.await.map_err(|error| error.code.to_string()).map(drop)
+    };
+    let no = Err("Forbidden.RAM".to_owned());
+    assert_eq!(change(&user, "EnableCrossRegionCopy=true").await, no);
+    assert_eq!(
+        change(&user, "CopiedSnapshotsRetentionDays=9").await,
+        Ok(()),
+        "nothing is copied"
+    );
+    assert_eq!(change(&world.caller, "EnableCrossRegionCopy=true").await, Ok(()));
+    assert_eq!(change(&user, "CopiedSnapshotsRetentionDays=99").await, no);
+    assert_eq!(change(&user, "autoSnapshotPolicyName=other").await, Ok(()));
 }
 
 /// An id in a spelling that the action passes over opens no list, and white space closes no deny.

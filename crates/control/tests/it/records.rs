@@ -247,6 +247,37 @@ async fn a_change_waits_for_the_vault() {
     assert_eq!(record(&world.dir, &id)["meta"]["name"], "last");
 }
 
+/// Deleted before its record said so: with its last name, and without the lock that was taken off.
+#[tokio::test]
+async fn what_was_changed_right_before_a_deletion_comes_back_with_it() {
+    let world = World::forgiving().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    let lock = "LockMode=compliance&LockDuration=5&CoolOffPeriod=24";
+    call!(world, lock_snapshot, "SnapshotId={id}&{lock}").expect("locked");
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    let (vault, away) = (world.dir.path().join("vault"), world.dir.path().join("away"));
+    std::fs::rename(&vault, &away).expect("away");
+    call!(world, unlock_snapshot, "SnapshotId={id}").expect("unlocked");
+    let change = "SnapshotName=last&Description=words";
+    call!(world, modify_snapshot_attribute, "SnapshotId={id}&{change}").expect("changed");
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    let back = |dir: &TempDir| {
+        let _ = std::fs::remove_dir_all(dir.path().join("vault"));
+        std::fs::rename(dir.path().join("away"), dir.path().join("vault")).expect("back");
+    };
+    let world = world.restart_with(back).await;
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    assert!(world.find_snapshot(&id).await.is_none());
+    world.advance_days(2);
+    call!(world, undelete_snapshot, "SnapshotId={id}").expect("back");
+    let after = world.find_snapshot(&id).await.expect("listed again");
+    assert_eq!((&*after.snapshot_name, &*after.description), ("last", "words"));
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("no lock came back");
+}
+
 /// What a snapshot looks like, but for what the record cannot know of it.
 fn comparable(mut snapshots: Vec<Snapshot>) -> Vec<Snapshot> {
     for snapshot in &mut snapshots {

@@ -269,6 +269,30 @@ async fn policies_that_meet_at_a_slot_each_get_their_snapshot() {
     assert_eq!(world.names().await, names);
 }
 
+/// Two slots of one disk that were missed while nothing ran are both made up for, whichever is served first.
+#[tokio::test]
+async fn slots_that_were_missed_are_made_up_for_one_after_the_other() {
+    for days in [[30, 3], [3, 30]] {
+        let world = quiet(|limits| limits.policies_per_disk = 2).await;
+        let (_, disk) = world.attached_disk().await;
+        world.set_clock(at("2027-03-01T00:00:00Z"));
+        for (hour, days) in [3, 5].into_iter().zip(days) {
+            let daily = "repeatWeekdays=[1,2,3,4,5,6,7]";
+            let policy = format!("timePoints=[{hour}]&{daily}&retentionDays={days}");
+            world.apply(&world.policy(&policy).await, &disk).await;
+        }
+        // 06:00 in UTC+8.
+        for minute in 0..3 {
+            world
+                .round_at(at("2027-03-01T22:00:05Z") + minute.minutes())
+                .await;
+        }
+        let kept = world.automatic("").await;
+        let kept: Vec<_> = kept.iter().map(|row| row.retention_days).collect();
+        assert_eq!(kept, [Some(30), Some(3)], "{days:?}");
+    }
+}
+
 /// A crash between the row and the mark: the slot is not lost, and nothing of the row stays.
 #[tokio::test]
 async fn a_slot_without_a_mark_is_served_after_the_crash() {

@@ -121,6 +121,15 @@ impl Node {
         Ok(updated.await??)
     }
 
+    /// Fails while the vault is not where it was: then nothing is known of what is in it.
+    pub async fn check_vault(&self) -> Result<(), NodeError> {
+        let checked = self
+            .shared
+            .vault
+            .call(|host| async move { host.vault.check_format().await });
+        Ok(checked.await??)
+    }
+
     /// Deletes a snapshot, or cancels it while it is being captured or copied. When this returns it is no longer
     /// listed; space is freed in the background. One that is not there is fine.
     pub async fn delete_snapshot(&self, disk: &DiskId, snapshot: &SnapshotId) -> Result<(), NodeError> {
