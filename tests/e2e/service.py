@@ -16,7 +16,7 @@ import nbd
 
 BINARY = os.path.abspath(os.environ.get("TIDEMARK_BIN", "target/debug/tidemark"))
 KEY, SECRET = "testkey", "testsecret"
-REGION, ZONE = "cn-hangzhou", "cn-hangzhou-a"
+REGION, ZONE = "cn-hangzhou", "cn-hangzhou-g"
 
 
 def free_port():

@@ -62,6 +62,14 @@ def test_libcloud(libcloud, v3):
     assert libcloud.ex_stop_node(node)
     wait_until(lambda: libcloud.list_nodes(ex_node_ids=[node.id])[0].state == NodeState.STOPPED, "the node is stopped")
     assert libcloud.ex_start_node(node)
+    # CreateInstance, a list that must have it, and StartInstance at once.
+    (image, *_), (size, *_) = libcloud.list_images(), libcloud.list_sizes()
+    group = libcloud.ex_list_security_groups()[0].id
+    node = libcloud.create_node("by-libcloud", size, image, ex_security_group_id=group)
+    wait_until(lambda: libcloud.list_nodes(ex_node_ids=[node.id])[0].state == NodeState.RUNNING, "the new node runs")
+    assert libcloud.ex_stop_node(node)
+    assert libcloud.destroy_node(node)
+    wait_until(lambda: node.id not in [found.id for found in libcloud.list_nodes()], "the node is gone")
     for one in [*made, copy]:
         wait_until(lambda one=one: state(one) == StorageVolumeState.AVAILABLE, "the volume is available")
         assert libcloud.destroy_volume(one)
@@ -71,7 +79,7 @@ def test_libcloud(libcloud, v3):
 
 @pytest.mark.parametrize("client", ["pop-core", "ecs20140526"])
 def test_node(service, client):
-    env = dict(os.environ, NODE_PATH=NODE_MODULES, ENDPOINT=service.endpoint, KEY=KEY, SECRET=SECRET, REGION=REGION)
+    env = dict(os.environ, NODE_PATH=NODE_MODULES, ENDPOINT=service.endpoint, KEY=KEY, SECRET=SECRET, REGION=REGION, ZONE=ZONE)
     script = pathlib.Path(__file__).parent.parent / "node" / "walk.js"
     found = json.loads(run("node", script, client, env=env).stdout)
     assert found["regions"] == [REGION] and found["left"] == 0

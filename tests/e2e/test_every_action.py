@@ -7,7 +7,7 @@ parameter is our fault (spec 1.2 to 1.9).
 import pytest
 
 import signed
-from service import REGION, Service
+from service import REGION, ZONE, Service
 from signed import Wire
 
 HOSTILE = [
@@ -123,7 +123,7 @@ def test_every_list_is_followed_by_its_token(wire, every):
 
 
 def disk(**more):
-    return {"RegionId": REGION, "ZoneId": f"{REGION}-a", "DiskCategory": "cloud_essd", "Size": "20", **more}
+    return {"RegionId": REGION, "ZoneId": ZONE, "DiskCategory": "cloud_essd", "Size": "20", **more}
 
 
 def test_a_token_is_answered_again_after_a_crash(own, wire):

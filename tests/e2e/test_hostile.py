@@ -9,7 +9,7 @@ import pytest
 
 import signed
 from cloud import Cloud
-from service import KEY, REGION, SECRET, Service, wait_until
+from service import KEY, REGION, SECRET, ZONE, Service, wait_until
 from signed import Wire
 
 MIB = 1 << 20
@@ -116,7 +116,7 @@ def test_a_replay_is_refused_also_after_a_crash(new_service):
     """Also what only reads, whose nonce is not synced: a killed process has written it all the same."""
     service = new_service()
     wire = Wire(service)
-    place = {"RegionId": REGION, "ZoneId": f"{REGION}-a", "DiskCategory": "cloud_essd", "Size": "20"}
+    place = {"RegionId": REGION, "ZoneId": ZONE, "DiskCategory": "cloud_essd", "Size": "20"}
     sent = [signed.query(signed.v1("DescribeRegions")), signed.query(signed.v1("CreateDisk", place))]
     for target in sent:
         assert wire.send("GET", f"/?{target}").status == 200

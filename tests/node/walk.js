@@ -2,7 +2,7 @@
 // Prints what came back as one line of JSON, which the test reads; a call that fails ends it with its error.
 'use strict';
 
-const {ENDPOINT, KEY, SECRET, REGION} = process.env;
+const {ENDPOINT, KEY, SECRET, REGION, ZONE} = process.env;
 
 // Each answers call(action, parameters), with the answer's body as it is on the wire.
 const clients = {
@@ -52,7 +52,7 @@ async function walk(call) {
   const place = {RegionId: REGION};
   const regions = await call('DescribeRegions', {});
   const {DiskId: disk} = await call('CreateDisk', {
-    ...place, ZoneId: `${REGION}-a`, DiskCategory: 'cloud_essd', Size: 20, DiskName: 'from-node', ClientToken: `t-${Date.now()}`,
+    ...place, ZoneId: ZONE, DiskCategory: 'cloud_essd', Size: 20, DiskName: 'from-node', ClientToken: `t-${Date.now()}`,
   });
   const row = async () => (await call('DescribeDisks', {...place, DiskIds: JSON.stringify([disk])})).Disks.Disk[0];
   await until(async () => (await row()).Status, 'Available');

@@ -74,11 +74,13 @@ pub struct RegionConfig {
 }
 
 impl RegionConfig {
-    /// A region with one zone, named after it with an `a`.
+    /// A region with one zone, named after it with an `a`; in cn-hangzhou a `g`, which many tools have built in
+    /// (ecs-api.md 2.2).
     pub fn new(id: impl Into<String>) -> Self {
         let id = id.into();
+        let zone = if id == "cn-hangzhou" { "g" } else { "a" };
         Self {
-            zones: vec![format!("{id}-a")],
+            zones: vec![format!("{id}-{zone}")],
             endpoint: None,
             id,
         }

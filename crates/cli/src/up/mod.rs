@@ -63,7 +63,7 @@ has the same shape: `tidemark gc`, `verify` and `doctor` take it as a --data-dir
   id = \"cn-hangzhou\"
   [[regions]]
   id = \"cn-beijing\"
-  zones = [\"cn-beijing-a\", \"cn-beijing-b\"]     [default: one, the id with -a]
+  zones = [\"cn-beijing-a\", \"cn-beijing-b\"]     [default: one, the id with -a; cn-hangzhou-g]
   vault = \"s3://backups/beijing\"              [default: <data-dir>/regions/cn-beijing/vault]
   endpoint = \"beijing.example:7480\"           what DescribeRegions tells [default: the host that is asked]
   vault-key-file = \"beijing.key\"              or vault-passphrase-file, if the vault is encrypted";

@@ -216,7 +216,7 @@ mod tests {
         };
         assert_eq!(
             (region.id(), region.config.first_zone()),
-            ("cn-hangzhou", "cn-hangzhou-a")
+            ("cn-hangzhou", "cn-hangzhou-g")
         );
         assert_eq!(region.data_dir, Path::new("/d"));
         assert_eq!(region.vault, VaultPlace::Directory("/d/vault".into()));

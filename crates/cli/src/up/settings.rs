@@ -432,7 +432,7 @@ mod tests {
         assert!(settings.data_dir.is_absolute() && settings.data_dir.ends_with("tidemark-data"));
         assert_eq!(
             (settings.listen.as_str(), settings.home().config.first_zone()),
-            ("127.0.0.1:7480", "cn-hangzhou-a")
+            ("127.0.0.1:7480", "cn-hangzhou-g")
         );
         assert_eq!(settings.regions.len(), 1);
         assert_eq!(

@@ -111,7 +111,7 @@ async fn a_disk_from_a_snapshot_keeps_it_until_forced() {
     let refusal = code(call!(
         world,
         create_disk,
-        "ZoneId=cn-hangzhou-a&DiskCategory=cloud_essd&SnapshotId={id}"
+        "ZoneId=cn-hangzhou-g&DiskCategory=cloud_essd&SnapshotId={id}"
     ));
     assert_eq!(refusal, (404, "InvalidSnapshotId.NotFound".into()));
 }

@@ -52,8 +52,8 @@ const STEPS: &[Step] = steps! {
     reboot_instance "InstanceId={InstanceId}";
     delete_instance "InstanceId={InstanceId}&Force={true|false}";
     describe_instance_status "InstanceId.1={InstanceId}";
-    create_disk "ZoneId={cn-hangzhou-a|nowhere}&DiskCategory={cloud_essd|floppy}&Size={20|30|}&SnapshotId={SnapshotId|}&ClientToken={a|b|}";
-    create_disk "ZoneId=cn-hangzhou-a&DiskCategory=cloud_essd&Size=20";
+    create_disk "ZoneId={cn-hangzhou-g|nowhere}&DiskCategory={cloud_essd|floppy}&Size={20|30|}&SnapshotId={SnapshotId|}&ClientToken={a|b|}";
+    create_disk "ZoneId=cn-hangzhou-g&DiskCategory=cloud_essd&Size=20";
     attach_disk "InstanceId={InstanceId}&DiskId={DiskId}";
     attach_disk "InstanceId={InstanceId}&DiskId={DiskId}&DeleteWithInstance={true|false}";
     detach_disk "DiskId={DiskId}&InstanceId={InstanceId}";

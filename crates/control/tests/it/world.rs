@@ -16,7 +16,7 @@ use tidemark_node::place::{Launch, Main, Thread, Threads};
 use tidemark_node::{Node, NodeConfig, Secret};
 
 pub const REGION: &str = "cn-hangzhou";
-pub const ZONE: &str = "cn-hangzhou-a";
+pub const ZONE: &str = "cn-hangzhou-g";
 /// The second region, where there is one, and its zones.
 pub const FAR: &str = "cn-beijing";
 pub const FAR_ZONES: [&str; 2] = ["cn-beijing-a", "cn-beijing-b"];

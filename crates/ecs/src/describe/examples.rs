@@ -29,7 +29,7 @@ const TELLING: &[(&str, &str)] = &[
     ("InstanceId", "i-bp10example0example00"),
     ("ImageId", "m-bp10example0example00"),
     ("RegionId", "cn-hangzhou"),
-    ("ZoneId", "cn-hangzhou-a"),
+    ("ZoneId", "cn-hangzhou-g"),
     ("Time", "2030-01-01T00:00:00Z"),
     ("InstanceType", "tidemark.external"),
     ("ResourceType", "snapshot"),
