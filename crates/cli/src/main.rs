@@ -25,10 +25,6 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
 use std::process::ExitCode;
 
-/// The C library's allocator took a quarter of an API call's processor time (docs/decisions/0078-allocator.md).
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Snapshots for cloud disks, self-hosted: take one in microseconds, restore it at once.
 #[derive(Debug, Parser)]
 #[command(name = "tidemark", version, max_term_width = 110)]
