@@ -79,6 +79,30 @@ async fn disks_are_filtered_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn performance_is_shown_to_who_asks_for_it() {
+    let world = World::new().await;
+    let disk = world.disk_from("Size=40&PerformanceLevel=PL0").await;
+    let shown = async |more: &str| {
+        let query = format!("DiskIds=[\"{disk}\"]{more}");
+        let found = call!(world, describe_disks, "{query}").expect("listed").disks;
+        let disk = found.into_iter().next().expect("listed");
+        (
+            [disk.iops, disk.iops_read, disk.iops_write],
+            [disk.throughput, disk.throughput_read, disk.throughput_write],
+        )
+    };
+    assert_eq!(shown("").await, ([None; 3], [None; 3]));
+    assert_eq!(
+        shown("&AdditionalAttributes.1=Placement").await,
+        ([None; 3], [None; 3])
+    );
+    assert_eq!(
+        shown("&AdditionalAttributes.1=IOPS").await,
+        ([Some(2280); 3], [Some(110); 3])
+    );
+}
+
+#[tokio::test]
 async fn snapshots_are_filtered_by_what_they_are() {
     let world = World::new().await;
     let (instance, disk) = world.attached_disk().await;
