@@ -248,6 +248,36 @@ async fn what_is_on_offer() {
 }
 
 #[tokio::test]
+async fn nothing_costs_anything_and_nothing_befalls_a_machine() {
+    let world = World::new().await;
+    for kind in ["instance", "disk"] {
+        let price = call!(world, describe_price, "ResourceType={kind}").expect("answered");
+        let price = price.price_info.price;
+        assert_eq!(
+            (price.original_price, price.discount_price, price.trade_price),
+            (0.0, 0.0, 0.0)
+        );
+        assert_eq!(price.detail_infos[0].resource, kind);
+    }
+    let status = call!(world, describe_disk_encryption_by_default_status, "");
+    assert!(!status.expect("answered").encrypted);
+    let events = call!(world, describe_instance_history_events, "PageSize=20").expect("listed");
+    assert!(events.instance_system_event_set.is_empty());
+    assert_eq!((events.page.total_count, events.page.page_size), (0, 20));
+    for elsewhere in [
+        code(call!(world, describe_price, "RegionId=nowhere")),
+        code(call!(
+            world,
+            describe_disk_encryption_by_default_status,
+            "RegionId=nowhere"
+        )),
+        code(call!(world, describe_instance_history_events, "RegionId=nowhere")),
+    ] {
+        assert_eq!(elsewhere, (404, "InvalidRegionId.NotFound".into()));
+    }
+}
+
+#[tokio::test]
 async fn the_old_tag_actions_work_on_the_same_tags() {
     let world = World::new().await;
     let (one, two) = (world.disk().await, world.disk().await);
