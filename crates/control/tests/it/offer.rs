@@ -222,6 +222,11 @@ async fn what_is_on_offer() {
     assert_eq!(zone, (404, "InvalidZoneId.NotFound".into()));
     let quota = call!(world, describe_account_attributes, "AttributeName.1=max-images").expect("answered");
     assert_eq!(quota.account_attribute_items[0].attribute_values[0].value, "100");
+    let zones = call!(world, describe_zones, "").expect("listed").zones;
+    assert_eq!(
+        zones[0].available_resource_creation,
+        ["VSwitch", "IoOptimized", "Instance", "Disk"]
+    );
 
     assert_eq!(call!(world, describe_vpcs, "").expect("listed").vpcs.len(), 1);
     assert_eq!(
