@@ -115,6 +115,7 @@ async fn snapshots_are_filtered_by_what_they_are() {
         (format!("DiskId={disk}"), 2),
         (format!("InstanceId={instance}"), 2),
         (format!("SnapshotLinkId={link}"), 2),
+        (format!("SnapshotLinkId=[\"{link}\"]&DiskId=d-none"), 0),
         (format!("SnapshotIds=[\"{id}\"]"), 1),
         ("SnapshotIds=[]".into(), 0),
         ("Status=accomplished".into(), 2),
@@ -138,6 +139,23 @@ async fn snapshots_are_filtered_by_what_they_are() {
             "{filter}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_chain_that_is_asked_for_must_exist() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    let link = world.find_snapshot(&id).await.expect("listed").snapshot_link_id;
+    let unknown = (404, "InvalidSnapshotLinkId.NotFound".to_owned());
+    for query in ["sl-none".to_owned(), format!("[\"{link}\",\"sl-none\"]")] {
+        let found = code(call!(world, describe_snapshots, "SnapshotLinkId={query}"));
+        assert_eq!(found, unknown, "{query}");
+    }
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    world.snapshot_is(&id, "").await;
+    let gone = code(call!(world, describe_snapshots, "SnapshotLinkId={link}"));
+    assert_eq!(gone, unknown, "with its last snapshot");
 }
 
 #[tokio::test]
