@@ -99,7 +99,7 @@ fn passes(control: &Control, request: &Request, view: &InstanceView) -> bool {
         && address(&request.inner_ip_addresses, "")
         && request.ipv6_addresses.is_empty()
         && same(&request.instance_charge_type, "PostPaid")
-        && same(&request.internet_charge_type, "PayByTraffic")
+        && same(&request.internet_charge_type, &own.internet_charge_type)
         && same(&request.instance_network_type, "vpc")
         && same(&request.http_endpoint, &own.http_endpoint)
         && same(&request.http_tokens, &own.http_tokens)

@@ -164,6 +164,32 @@ async fn attributes_user_data_and_release_of_an_instance() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_of_the_internet_is_shown_and_found() {
+    let world = World::new().await;
+    let plain = world.instance().await;
+    let query = "InternetChargeType=PayByBandwidth&InternetMaxBandwidthIn=50&InternetMaxBandwidthOut=5";
+    let wide = call!(world, create_instance, "{TYPE}&{query}")
+        .expect("made")
+        .instance_id;
+    for (id, kind, most) in [
+        (&plain, "PayByTraffic", (0, 0)),
+        (&wide, "PayByBandwidth", (50, 5)),
+    ] {
+        let shown = world.find_instance(id).await.expect("listed");
+        assert_eq!(shown.internet_charge_type, kind);
+        assert_eq!(
+            (shown.internet_max_bandwidth_in, shown.internet_max_bandwidth_out),
+            most
+        );
+        let found = call!(world, describe_instances, "InternetChargeType={kind}").expect("listed");
+        let found: Vec<_> = found.instances.into_iter().map(|i| i.instance_id).collect();
+        assert_eq!(&found, &[id.clone()], "{kind}");
+    }
+    let cluster = code(call!(world, describe_instances, "HpcClusterId=hpc-1"));
+    assert_eq!(cluster, (400, "InvalidHpcClusterId.NotFound".into()));
+}
+
+#[tokio::test]
 async fn what_is_on_offer() {
     let world = World::new().await;
     let types = call!(world, describe_instance_types, "")
