@@ -148,7 +148,7 @@ fn begin(
     ids: &Ids,
 ) -> Result<Result<Begun, Response>, ApiError> {
     let now = control.now_ms();
-    let given = request.client_token.as_ref();
+    let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
     let token = Token::new(caller, "CreateImage", given, request, "IdempotentProcessing")?;
     let replayed = Token::replay(token.as_ref(), t, now).map_err(|error| match &*error.code {
         "IdempotentParameterMismatch" => ApiError::new(400, "IdempotenceParamNotMatch", error.message),

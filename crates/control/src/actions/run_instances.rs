@@ -39,7 +39,7 @@ impl Control {
     /// Answers when the instances are listed; they are Running soon after. When so many fail at once
     /// that fewer than MinAmount are left, that is the answer, and none is left.
     pub async fn run_instances(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        let given = request.client_token.as_ref();
+        let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
         let token = Token::new(caller, "RunInstances", given, &request, "LastTokenProcessing")?;
         let least = request.min_amount as usize;
         let (control, caller) = (self.clone(), caller.clone());
