@@ -322,6 +322,11 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         (tags[0].tag_key.as_str(), tags[0].resource_type_count.disk),
         ("k", 2)
     );
+    let policy = "timePoints=[\"1\"]&repeatWeekdays=[\"1\"]&retentionDays=7&Tag.1.Key=k&Tag.1.Value=v";
+    call!(world, create_auto_snapshot_policy, "{policy}").expect("made");
+    let tags = call!(world, describe_tags, "").expect("listed").tags;
+    let counts = &tags[0].resource_type_count;
+    assert_eq!((counts.disk, counts.snapshot_policy), (2, 1));
     let of_snapshots = call!(world, describe_tags, "ResourceType=snapshot").expect("listed");
     assert_eq!(of_snapshots.page.total_count, 0);
     let wrong_value = format!("ResourceType=disk&ResourceId={one}&Tag.1.Key=k&Tag.1.Value=x");
@@ -331,7 +336,7 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         answer.page.total_count
     };
     assert_eq!(
-        found("Tag.1.Key=k&Tag.1.Value=v").await,
+        found("ResourceType=disk&Tag.1.Key=k&Tag.1.Value=v").await,
         2,
         "another value is another tag"
     );
@@ -341,7 +346,7 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         "ResourceType=disk&ResourceId={one}&Tag.1.Key=k"
     )
     .expect("untagged");
-    assert_eq!(found("Tag.1.Key=k&Tag.1.Value=v").await, 1);
+    assert_eq!(found("ResourceType=disk&Tag.1.Key=k&Tag.1.Value=v").await, 1);
     assert_eq!(found("Tag.1.Key=n").await, 2);
     call!(world, remove_tags, "ResourceType=disk&ResourceId={one}").expect("all of them");
     assert_eq!(found("Tag.1.Key=n").await, 1);
