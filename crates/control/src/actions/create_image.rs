@@ -62,7 +62,9 @@ impl Control {
             self.note_past_connections(disk).await?;
             self.settle_snapshots(disk).await?;
         }
-        let region = &self.region(Some(&request.region_id))?.id;
+        // For ids only: whether there is such a region is looked at after the token.
+        let region = self.find_region(&request.region_id).unwrap_or(self.home_region());
+        let region = &region.id;
         let ids = Ids {
             image: self.new_id(Kind::Image, region),
             snapshots: disks

@@ -136,6 +136,23 @@ async fn instances_that_are_left_keep_the_token_that_made_them() {
 }
 
 #[tokio::test]
+async fn a_token_is_looked_at_before_the_region() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let snapshot = world.snapshot(&world.system_disk(&instance).await).await;
+    let elsewhere = "RegionId=nowhere&ClientToken=T";
+    let image = format!("SnapshotId={snapshot}");
+    call!(world, create_snapshot, "DiskId={disk}&ClientToken=T").expect("begun");
+    let used = code(call!(world, create_snapshot, "DiskId={disk}&{elsewhere}"));
+    assert_eq!(used, (403, "IdempotentParameterMismatch".into()));
+    call!(world, create_image, "{image}&ClientToken=T").expect("made");
+    let used = code(call!(world, create_image, "{image}&{elsewhere}"));
+    assert_eq!(used, (400, "IdempotenceParamNotMatch".into()));
+    let unused = code(call!(world, create_image, "{image}&RegionId=nowhere"));
+    assert_eq!(unused, (404, "InvalidRegionId.NotFound".into()));
+}
+
+#[tokio::test]
 async fn a_call_that_is_left_with_too_few_instances_leaves_neither_them_nor_its_token() {
     let world = World::with(|config| config.linger = std::time::Duration::from_secs(60)).await;
     // The second instance's disk cannot be made.
