@@ -144,6 +144,12 @@ pub(crate) fn encrypted(
     Ok(encrypted)
 }
 
+/// The ClientToken that counts. That of a dry run does not: its answer is never one that was given before, and it is in
+/// nobody's way.
+pub(crate) fn token_given(token: Option<&String>, dry_run: bool) -> Option<&String> {
+    token.filter(|_| !dry_run)
+}
+
 /// A request's ClientToken with what it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {

@@ -179,6 +179,9 @@ impl InstanceView {
         if attributes.vswitch_id.is_empty() {
             attributes.vswitch_id = network::VSWITCH.into();
         }
+        if attributes.internet_charge_type.is_empty() {
+            attributes.internet_charge_type = Attributes::PAY_BY_TRAFFIC.into();
+        }
         let os_type = match row.image_id.as_str() {
             EXTERNAL_IMAGE => "linux".to_owned(),
             image => ImageRow::get(t, image)?
@@ -234,7 +237,9 @@ impl InstanceView {
             expired_time: time::NEVER_EXPIRES.into(),
             auto_release_time: minutes(row.auto_release_ms),
             instance_charge_type: "PostPaid".into(),
-            internet_charge_type: "PayByTraffic".into(),
+            internet_charge_type: attributes.internet_charge_type,
+            internet_max_bandwidth_in: attributes.internet_max_bandwidth_in,
+            internet_max_bandwidth_out: attributes.internet_max_bandwidth_out,
             spot_strategy: "NoSpot".into(),
             instance_network_type: "vpc".into(),
             vpc_attributes: VpcAttributes {

@@ -130,6 +130,10 @@ pub(crate) const ACTIONS: &[Action] = &[
     ),
     row!("DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex),
     row!("DescribeDeletedSnapshots", describe_deleted_snapshots),
+    row!(
+        "DescribeDiskEncryptionByDefaultStatus",
+        describe_disk_encryption_by_default_status
+    ),
     row!("DescribeDiskHydration", describe_disk_hydration),
     row!("DescribeDisks", describe_disks, listing),
     row!("DescribeImageFromFamily", describe_image_from_family),
@@ -142,6 +146,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     row!("DescribeInstanceAttribute", describe_instance_attribute),
     row!("DeleteWebhook", delete_webhook),
     row!("DescribeEvents", describe_events),
+    row!("DescribeInstanceHistoryEvents", describe_instance_history_events),
     row!("DescribeInstanceStatus", describe_instance_status),
     row!("DescribeInstanceTypeFamilies", describe_instance_type_families),
     row!("DescribeInstanceTypes", describe_instance_types),
@@ -153,6 +158,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         parse: |params| tidemark_ecs::actions::describe_regions::Request::parse(params).map(drop),
         run: |call| Box::pin(describe_regions::run(call)),
     },
+    row!("DescribePrice", describe_price),
     row!("DescribeResourceByTags", describe_resource_by_tags),
     row!("DescribeSecurityGroups", describe_security_groups),
     row!("DescribeSnapshots", describe_snapshots, listing),

@@ -82,6 +82,10 @@ const ALL: &[NotOffered] = &[
         "DescribeInstanceStatus has the states, DescribeEvents what happened",
     ),
     unsupported(
+        "DescribeDisksFullStatus",
+        "DescribeDisks has the states, DescribeEvents what happened",
+    ),
+    unsupported(
         "DescribeDiskMonitorData",
         "reads and writes of a disk are not counted over time; whoever runs the machine sees them",
     ),
@@ -91,7 +95,6 @@ const ALL: &[NotOffered] = &[
     ),
     unsupported("EnableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
     unsupported("DisableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
-    unsupported("DescribeDiskEncryptionByDefaultStatus", NO_DEFAULT_ENCRYPTION),
     unsupported("DescribeKeyPairs", NO_KEY_PAIRS),
     unsupported("CreateKeyPair", NO_KEY_PAIRS),
     unsupported("ImportKeyPair", NO_KEY_PAIRS),
@@ -100,10 +103,14 @@ const ALL: &[NotOffered] = &[
     unsupported("DeleteKeyPairs", NO_KEY_PAIRS),
     unsupported("RunCommand", NO_AGENT),
     unsupported("DescribeInvocationResults", NO_AGENT),
+    unsupported("DescribeCloudAssistantStatus", NO_AGENT),
+    unsupported(
+        "ModifyAutoSnapshotPolicy",
+        "ModifyAutoSnapshotPolicyEx took its place, with the same parameters and more",
+    ),
     billing("ModifyDiskChargeType"),
     billing("ModifyInstanceChargeType"),
     billing("RenewInstance"),
-    billing("DescribePrice"),
     billing("DescribeRenewalPrice"),
 ];
 
@@ -133,8 +140,17 @@ mod tests {
         let refusal = refusal("ImportImage").expect("known");
         assert_eq!((refusal.status, &*refusal.code), (400, "UnsupportedOperation"));
         assert!(refusal.message.contains("NBD"), "{}", refusal.message);
-        let price = super::refusal("DescribePrice").expect("known");
+        let price = super::refusal("DescribeRenewalPrice").expect("known");
         assert_eq!((price.status, &*price.code), (403, "ChargeTypeViolation"));
+        // Known, although the contract has no more than their names.
+        for name in [
+            "DescribeDisksFullStatus",
+            "DescribeCloudAssistantStatus",
+            "ModifyAutoSnapshotPolicy",
+        ] {
+            let refusal = super::refusal(name).expect(name);
+            assert_eq!((refusal.status, &*refusal.code), (400, "UnsupportedOperation"));
+        }
         // What the contract itself puts out of scope, and what nobody knows.
         for name in ["ModifyDiskDeployment", "RedeployInstance", "DescribeNothing"] {
             assert!(super::refusal(name).is_none(), "{name}");

@@ -62,7 +62,9 @@ impl Control {
             self.note_past_connections(disk).await?;
             self.settle_snapshots(disk).await?;
         }
-        let region = &self.region(Some(&request.region_id))?.id;
+        // For ids only: whether there is such a region is looked at after the token.
+        let region = self.find_region(&request.region_id).unwrap_or(self.home_region());
+        let region = &region.id;
         let ids = Ids {
             image: self.new_id(Kind::Image, region),
             snapshots: disks
@@ -148,7 +150,7 @@ fn begin(
     ids: &Ids,
 ) -> Result<Result<Begun, Response>, ApiError> {
     let now = control.now_ms();
-    let given = request.client_token.as_ref();
+    let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
     let token = Token::new(caller, "CreateImage", given, request, "IdempotentProcessing")?;
     let replayed = Token::replay(token.as_ref(), t, now).map_err(|error| match &*error.code {
         "IdempotentParameterMismatch" => ApiError::new(400, "IdempotenceParamNotMatch", error.message),

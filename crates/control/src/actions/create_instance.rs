@@ -1,7 +1,7 @@
 //! CreateInstance: one instance as RunInstances makes them, and it is left stopped.
 
 use super::run_instances::{Then, insert_all, refusal};
-use crate::rules::Token;
+use crate::rules::{self, Token};
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use std::time::Duration;
@@ -16,7 +16,7 @@ impl Control {
     /// Answers when the instance is Stopped, which takes no longer than its disks do. When making it fails, that is the answer.
     pub async fn create_instance(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let Request(request) = request;
-        let given = request.client_token.as_ref();
+        let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
         let token = Token::new(caller, "CreateInstance", given, &request, "LastTokenProcessing")?;
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| {

@@ -1,7 +1,7 @@
 //! DeleteInstances: all of them, or none; each as DeleteInstance does it.
 
 use super::delete_instance;
-use crate::rules::Token;
+use crate::rules::{self, Token};
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::actions::delete_instance as one;
@@ -11,7 +11,7 @@ use tidemark_ecs::{ApiError, Params};
 impl Control {
     /// The instances are off the lists when this answers; their disks follow.
     pub async fn delete_instances(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        let given = request.client_token.as_ref();
+        let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
         let token = Token::new(caller, "DeleteInstances", given, &request, "IdempotentProcessing")?;
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| delete(t, &control, &caller, &request, token.as_ref());

@@ -9,6 +9,8 @@ use crate::views::DiskView;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_disks::{Request, Response};
+use tidemark_ecs::model::Disk;
+use tidemark_ecs::rules::disk::Performance;
 
 impl Control {
     /// One page.
@@ -21,7 +23,7 @@ impl Control {
         if request.dry_run {
             return Err(ApiError::dry_run());
         }
-        let conditions = conditions(caller, &request);
+        let (conditions, additional) = (conditions(caller, &request), request.additional_attributes);
         let read = move |t: &mut dyn Transaction| -> Result<_, StoreError> {
             let (rows, page) =
                 conditions.page(t, &request.page, DiskRow::select, |row| (row.ordinal, &row.id))?;
@@ -32,11 +34,23 @@ impl Control {
             Ok((views, page))
         };
         let (views, page) = self.store().read(read).await?;
-        Ok(Response {
-            disks: views.into_iter().map(DiskView::show).collect(),
-            page,
-        })
+        let mut disks: Vec<_> = views.into_iter().map(DiskView::show).collect();
+        if additional.iter().any(|attribute| attribute == "IOPS") {
+            disks.iter_mut().for_each(show_performance);
+        }
+        Ok(Response { disks, page })
     }
+}
+
+/// What the disk can do at most. Reads and writes share it, so each is told the whole.
+fn show_performance(disk: &mut Disk) {
+    let provisioned = disk.provisioned_iops.unwrap_or(0).unsigned_abs();
+    let most = Performance::of(&disk.category, &disk.performance_level, disk.size, provisioned);
+    let whole = |number: u64| i64::try_from(number).ok();
+    let iops = most.and_then(|most| whole(most.iops));
+    let throughput = most.and_then(|most| whole(most.throughput));
+    (disk.iops, disk.iops_read, disk.iops_write) = (iops, iops, iops);
+    (disk.throughput, disk.throughput_read, disk.throughput_write) = (throughput, throughput, throughput);
 }
 
 pub(super) fn conditions(caller: &Caller, request: &Request) -> Conditions {

@@ -19,6 +19,10 @@ impl Control {
     /// One page.
     pub async fn describe_instances(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         self.check_region(Some(&request.region_id))?;
+        if let Some(cluster) = &request.hpc_cluster_id {
+            let message = format!("The specified HpcClusterId {cluster:?} does not exist.");
+            return Err(ApiError::new(400, "InvalidHpcClusterId.NotFound", message));
+        }
         if request.dry_run {
             return Err(ApiError::dry_run());
         }
@@ -88,7 +92,6 @@ fn passes(control: &Control, request: &Request, view: &InstanceView) -> bool {
             .is_none_or(|group| own.security_group_ids.contains(group))
         && same(&request.vswitch_id, &own.vswitch_id)
         && same(&request.vpc_id, network::vpc_of(&own.vswitch_id))
-        && same(&request.hpc_cluster_id, "")
         && same(&request.rdma_ip_addresses, "")
         && address(&request.private_ip_addresses, &own.private_ip_address)
         && address(&request.public_ip_addresses, "")
@@ -96,7 +99,7 @@ fn passes(control: &Control, request: &Request, view: &InstanceView) -> bool {
         && address(&request.inner_ip_addresses, "")
         && request.ipv6_addresses.is_empty()
         && same(&request.instance_charge_type, "PostPaid")
-        && same(&request.internet_charge_type, "PayByTraffic")
+        && same(&request.internet_charge_type, &own.internet_charge_type)
         && same(&request.instance_network_type, "vpc")
         && same(&request.http_endpoint, &own.http_endpoint)
         && same(&request.http_tokens, &own.http_tokens)

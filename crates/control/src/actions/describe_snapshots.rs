@@ -50,16 +50,21 @@ impl Control {
         &self,
         caller: &Caller,
         request: &Request,
-    ) -> Result<(Vec<SnapshotView>, PageInfo), StoreError> {
+    ) -> Result<(Vec<SnapshotView>, PageInfo), ApiError> {
         let conditions = conditions(caller, request);
         let page = request.page.clone();
-        let read = move |t: &mut dyn Transaction| {
+        let (account, region) = (caller.account.clone(), request.region_id.clone());
+        let links = request.snapshot_link_ids.clone().unwrap_or_default();
+        let read = move |t: &mut dyn Transaction| -> Result<_, ApiError> {
+            for link in &links {
+                chain_exists(t, &account, &region, link)?;
+            }
             let (rows, page) =
                 conditions.page(t, &page, SnapshotRow::select, |row| (row.ordinal, &row.id))?;
             let views = rows
                 .into_iter()
                 .map(|row| SnapshotView::read(t, row))
-                .collect::<Result<Vec<_>, _>>()?;
+                .collect::<Result<Vec<_>, StoreError>>()?;
             Ok((views, page))
         };
         self.store().read(read).await
@@ -95,6 +100,19 @@ impl Control {
                 tracing::warn!(snapshot = %row.id, %error, "the progress cannot be read");
                 Ok(nothing)
             }
+        }
+    }
+}
+
+/// A chain is there as long as one of its snapshots is.
+fn chain_exists(t: &mut dyn Transaction, account: &str, region: &str, link: &str) -> Result<(), ApiError> {
+    let sql = "SELECT 1 FROM snapshots WHERE account = $1 AND region = $2 AND link_id = $3 AND status <> $4 LIMIT 1";
+    let deleting = SnapshotStatus::Deleting.word().into();
+    match t.query_one(sql, &[account.into(), region.into(), link.into(), deleting])? {
+        Some(_) => Ok(()),
+        None => {
+            let message = format!("The specified SnapshotLinkId {link:?} does not exist.");
+            Err(ApiError::new(404, "InvalidSnapshotLinkId.NotFound", message))
         }
     }
 }

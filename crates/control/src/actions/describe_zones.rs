@@ -32,8 +32,9 @@ impl Control {
                 ..Zone::default()
             };
             if request.verbose {
-                zone.available_resource_creation =
-                    ["IoOptimized", "Instance", "Disk"].map(String::from).into();
+                zone.available_resource_creation = ["VSwitch", "IoOptimized", "Instance", "Disk"]
+                    .map(String::from)
+                    .into();
                 zone.available_disk_categories = categories.clone();
                 zone.available_instance_types = vec![EXTERNAL_TYPE.into()];
                 zone.available_resources = vec![resources.clone()];

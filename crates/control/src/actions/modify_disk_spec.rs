@@ -33,7 +33,7 @@ fn modify(
     request: &Request,
 ) -> Result<Response, ApiError> {
     let now = control.now_ms();
-    let given = request.client_token.as_ref();
+    let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
     let token = Token::new(caller, "ModifyDiskSpec", given, request, "LastTokenProcessing")?;
     if let Some(response) = Token::replay(token.as_ref(), t, now)? {
         return Ok(response);

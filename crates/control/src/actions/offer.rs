@@ -1,5 +1,6 @@
 //! DescribeInstanceTypes, DescribeInstanceTypeFamilies, DescribeImageSupportInstanceTypes, DescribeAvailableResource,
-//! DescribeAccountAttributes: what is on offer, from the tables that decide about it.
+//! DescribeAccountAttributes, DescribePrice, DescribeDiskEncryptionByDefaultStatus, DescribeInstanceHistoryEvents: what is on
+//! offer, from the tables that decide about it, and what is not, where tools want a list or a number.
 
 use super::image_rules;
 use crate::rules::EXTERNAL_TYPE;
@@ -7,18 +8,22 @@ use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::{
-    describe_account_attributes, describe_available_resource, describe_image_support_instance_types,
-    describe_instance_type_families, describe_instance_types,
+    describe_account_attributes, describe_available_resource, describe_disk_encryption_by_default_status,
+    describe_image_support_instance_types, describe_instance_history_events, describe_instance_type_families,
+    describe_instance_types, describe_price,
 };
 use tidemark_ecs::model::{
     AccountAttribute, AttributeValue, AvailableKind, AvailableZone, InstanceType, InstanceTypeFamily,
     SupportedResource,
 };
+use tidemark_ecs::page::Cursor;
 use tidemark_ecs::rules::Category;
 use tidemark_ecs::rules::disk::CATEGORIES;
 
 const AVAILABLE: &str = "Available";
 const WITH_STOCK: &str = "WithStock";
+/// Of prices, which are all zero.
+const CURRENCY: &str = "CNY";
 
 impl Control {
     /// The one type: a machine that we do not run, so nothing is known of its processors and its memory.
@@ -148,6 +153,56 @@ impl Control {
         let items = attributes.into_iter().filter(|(name, _)| asked(name));
         Ok(describe_account_attributes::Response {
             account_attribute_items: items.map(|(name, value)| attribute(name, value)).collect(),
+        })
+    }
+
+    /// Zero, whatever it is.
+    pub async fn describe_price(
+        &self,
+        _caller: &Caller,
+        request: describe_price::Request,
+    ) -> Result<describe_price::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        let price = describe_price::Price {
+            currency: CURRENCY.into(),
+            detail_infos: vec![describe_price::DetailInfo {
+                resource: request.resource_type,
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+        Ok(describe_price::Response {
+            price_info: describe_price::PriceInfo {
+                price,
+                rules: Vec::new(),
+            },
+        })
+    }
+
+    /// No: a request says so, or what the disk is made from.
+    pub async fn describe_disk_encryption_by_default_status(
+        &self,
+        _caller: &Caller,
+        request: describe_disk_encryption_by_default_status::Request,
+    ) -> Result<describe_disk_encryption_by_default_status::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        Ok(describe_disk_encryption_by_default_status::Response { encrypted: false })
+    }
+
+    /// None: nobody but their owner does anything to the machines.
+    pub async fn describe_instance_history_events(
+        &self,
+        _caller: &Caller,
+        request: describe_instance_history_events::Request,
+    ) -> Result<describe_instance_history_events::Response, ApiError> {
+        self.check_region(Some(&request.region_id))?;
+        let (instance_system_event_set, page) = request.page.cut(Vec::new(), |_| Cursor {
+            created: 0,
+            id: String::new(),
+        });
+        Ok(describe_instance_history_events::Response {
+            instance_system_event_set,
+            page,
         })
     }
 }

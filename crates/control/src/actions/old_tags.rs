@@ -64,8 +64,9 @@ impl Control {
                     ResourceType::Disk => counts.disk += 1,
                     ResourceType::Snapshot => counts.snapshot += 1,
                     ResourceType::Image => counts.image += 1,
+                    ResourceType::Policy => counts.snapshot_policy += 1,
                     // What this action counts was settled before there were these.
-                    ResourceType::SnapshotGroup | ResourceType::Policy => {}
+                    ResourceType::SnapshotGroup => {}
                 }
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! An external instance is a machine that we do not run, yet it gets a system disk of ours as any
 //! instance does (40 GiB unless asked otherwise, sparse): clients list it, snapshot it, boot from it.
-//! Networks are not managed here: ids of switches and groups are kept as labels.
+//! Networks are not managed here: ids of switches and groups, and what was asked for of the internet, are kept as labels.
 
 use super::apply_auto_snapshot_policy::give;
 use super::attach_disk::SYSTEM_DEVICE;
@@ -39,7 +39,7 @@ impl Control {
     /// Answers when the instances are listed; they are Running soon after. When so many fail at once
     /// that fewer than MinAmount are left, that is the answer, and none is left.
     pub async fn run_instances(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        let given = request.client_token.as_ref();
+        let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
         let token = Token::new(caller, "RunInstances", given, &request, "LastTokenProcessing")?;
         let least = request.min_amount as usize;
         let (control, caller) = (self.clone(), caller.clone());
@@ -369,6 +369,9 @@ fn instance_row(
         http_endpoint: request.metadata_options.http_endpoint.clone(),
         http_tokens: request.metadata_options.http_tokens.clone(),
         http_put_response_hop_limit: request.metadata_options.http_put_response_hop_limit,
+        internet_charge_type: request.internet_charge_type.clone().unwrap_or_default(),
+        internet_max_bandwidth_in: request.internet_max_bandwidth_in.unwrap_or(0),
+        internet_max_bandwidth_out: request.internet_max_bandwidth_out.unwrap_or(0),
     };
     let attributes = serde_json::to_string(&attributes).map_err(|error| {
         tracing::error!(%error, "an instance's attributes cannot be written");

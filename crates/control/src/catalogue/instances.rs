@@ -45,6 +45,15 @@ pub(crate) struct Attributes {
     pub(crate) http_endpoint: String,
     pub(crate) http_tokens: String,
     pub(crate) http_put_response_hop_limit: i64,
+    /// Empty: [`Attributes::PAY_BY_TRAFFIC`].
+    pub(crate) internet_charge_type: String,
+    pub(crate) internet_max_bandwidth_in: i64,
+    pub(crate) internet_max_bandwidth_out: i64,
+}
+
+impl Attributes {
+    /// How the traffic is billed of an instance that said nothing about it. It is not.
+    pub(crate) const PAY_BY_TRAFFIC: &str = "PayByTraffic";
 }
 
 impl InstanceRow {

@@ -79,6 +79,30 @@ async fn disks_are_filtered_by_what_they_are() {
 }
 
 #[tokio::test]
+async fn performance_is_shown_to_who_asks_for_it() {
+    let world = World::new().await;
+    let disk = world.disk_from("Size=40&PerformanceLevel=PL0").await;
+    let shown = async |more: &str| {
+        let query = format!("DiskIds=[\"{disk}\"]{more}");
+        let found = call!(world, describe_disks, "{query}").expect("listed").disks;
+        let disk = found.into_iter().next().expect("listed");
+        (
+            [disk.iops, disk.iops_read, disk.iops_write],
+            [disk.throughput, disk.throughput_read, disk.throughput_write],
+        )
+    };
+    assert_eq!(shown("").await, ([None; 3], [None; 3]));
+    assert_eq!(
+        shown("&AdditionalAttributes.1=Placement").await,
+        ([None; 3], [None; 3])
+    );
+    assert_eq!(
+        shown("&AdditionalAttributes.1=IOPS").await,
+        ([Some(2280); 3], [Some(110); 3])
+    );
+}
+
+#[tokio::test]
 async fn snapshots_are_filtered_by_what_they_are() {
     let world = World::new().await;
     let (instance, disk) = world.attached_disk().await;
@@ -91,6 +115,7 @@ async fn snapshots_are_filtered_by_what_they_are() {
         (format!("DiskId={disk}"), 2),
         (format!("InstanceId={instance}"), 2),
         (format!("SnapshotLinkId={link}"), 2),
+        (format!("SnapshotLinkId=[\"{link}\"]&DiskId=d-none"), 0),
         (format!("SnapshotIds=[\"{id}\"]"), 1),
         ("SnapshotIds=[]".into(), 0),
         ("Status=accomplished".into(), 2),
@@ -114,6 +139,23 @@ async fn snapshots_are_filtered_by_what_they_are() {
             "{filter}"
         );
     }
+}
+
+#[tokio::test]
+async fn a_chain_that_is_asked_for_must_exist() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    let link = world.find_snapshot(&id).await.expect("listed").snapshot_link_id;
+    let unknown = (404, "InvalidSnapshotLinkId.NotFound".to_owned());
+    for query in ["sl-none".to_owned(), format!("[\"{link}\",\"sl-none\"]")] {
+        let found = code(call!(world, describe_snapshots, "SnapshotLinkId={query}"));
+        assert_eq!(found, unknown, "{query}");
+    }
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    world.snapshot_is(&id, "").await;
+    let gone = code(call!(world, describe_snapshots, "SnapshotLinkId={link}"));
+    assert_eq!(gone, unknown, "with its last snapshot");
 }
 
 #[tokio::test]

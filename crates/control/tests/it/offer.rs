@@ -164,6 +164,32 @@ async fn attributes_user_data_and_release_of_an_instance() {
 }
 
 #[tokio::test]
+async fn what_was_asked_for_of_the_internet_is_shown_and_found() {
+    let world = World::new().await;
+    let plain = world.instance().await;
+    let query = "InternetChargeType=PayByBandwidth&InternetMaxBandwidthIn=50&InternetMaxBandwidthOut=5";
+    let wide = call!(world, create_instance, "{TYPE}&{query}")
+        .expect("made")
+        .instance_id;
+    for (id, kind, most) in [
+        (&plain, "PayByTraffic", (0, 0)),
+        (&wide, "PayByBandwidth", (50, 5)),
+    ] {
+        let shown = world.find_instance(id).await.expect("listed");
+        assert_eq!(shown.internet_charge_type, kind);
+        assert_eq!(
+            (shown.internet_max_bandwidth_in, shown.internet_max_bandwidth_out),
+            most
+        );
+        let found = call!(world, describe_instances, "InternetChargeType={kind}").expect("listed");
+        let found: Vec<_> = found.instances.into_iter().map(|i| i.instance_id).collect();
+        assert_eq!(&found, &[id.clone()], "{kind}");
+    }
+    let cluster = code(call!(world, describe_instances, "HpcClusterId=hpc-1"));
+    assert_eq!(cluster, (400, "InvalidHpcClusterId.NotFound".into()));
+}
+
+#[tokio::test]
 async fn what_is_on_offer() {
     let world = World::new().await;
     let types = call!(world, describe_instance_types, "")
@@ -222,6 +248,11 @@ async fn what_is_on_offer() {
     assert_eq!(zone, (404, "InvalidZoneId.NotFound".into()));
     let quota = call!(world, describe_account_attributes, "AttributeName.1=max-images").expect("answered");
     assert_eq!(quota.account_attribute_items[0].attribute_values[0].value, "100");
+    let zones = call!(world, describe_zones, "").expect("listed").zones;
+    assert_eq!(
+        zones[0].available_resource_creation,
+        ["VSwitch", "IoOptimized", "Instance", "Disk"]
+    );
 
     assert_eq!(call!(world, describe_vpcs, "").expect("listed").vpcs.len(), 1);
     assert_eq!(
@@ -248,6 +279,36 @@ async fn what_is_on_offer() {
 }
 
 #[tokio::test]
+async fn nothing_costs_anything_and_nothing_befalls_a_machine() {
+    let world = World::new().await;
+    for kind in ["instance", "disk"] {
+        let price = call!(world, describe_price, "ResourceType={kind}").expect("answered");
+        let price = price.price_info.price;
+        assert_eq!(
+            (price.original_price, price.discount_price, price.trade_price),
+            (0.0, 0.0, 0.0)
+        );
+        assert_eq!(price.detail_infos[0].resource, kind);
+    }
+    let status = call!(world, describe_disk_encryption_by_default_status, "");
+    assert!(!status.expect("answered").encrypted);
+    let events = call!(world, describe_instance_history_events, "PageSize=20").expect("listed");
+    assert!(events.instance_system_event_set.is_empty());
+    assert_eq!((events.page.total_count, events.page.page_size), (0, 20));
+    for elsewhere in [
+        code(call!(world, describe_price, "RegionId=nowhere")),
+        code(call!(
+            world,
+            describe_disk_encryption_by_default_status,
+            "RegionId=nowhere"
+        )),
+        code(call!(world, describe_instance_history_events, "RegionId=nowhere")),
+    ] {
+        assert_eq!(elsewhere, (404, "InvalidRegionId.NotFound".into()));
+    }
+}
+
+#[tokio::test]
 async fn the_old_tag_actions_work_on_the_same_tags() {
     let world = World::new().await;
     let (one, two) = (world.disk().await, world.disk().await);
@@ -261,6 +322,11 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         (tags[0].tag_key.as_str(), tags[0].resource_type_count.disk),
         ("k", 2)
     );
+    let policy = "timePoints=[\"1\"]&repeatWeekdays=[\"1\"]&retentionDays=7&Tag.1.Key=k&Tag.1.Value=v";
+    call!(world, create_auto_snapshot_policy, "{policy}").expect("made");
+    let tags = call!(world, describe_tags, "").expect("listed").tags;
+    let counts = &tags[0].resource_type_count;
+    assert_eq!((counts.disk, counts.snapshot_policy), (2, 1));
     let of_snapshots = call!(world, describe_tags, "ResourceType=snapshot").expect("listed");
     assert_eq!(of_snapshots.page.total_count, 0);
     let wrong_value = format!("ResourceType=disk&ResourceId={one}&Tag.1.Key=k&Tag.1.Value=x");
@@ -270,7 +336,7 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         answer.page.total_count
     };
     assert_eq!(
-        found("Tag.1.Key=k&Tag.1.Value=v").await,
+        found("ResourceType=disk&Tag.1.Key=k&Tag.1.Value=v").await,
         2,
         "another value is another tag"
     );
@@ -280,7 +346,7 @@ async fn the_old_tag_actions_work_on_the_same_tags() {
         "ResourceType=disk&ResourceId={one}&Tag.1.Key=k"
     )
     .expect("untagged");
-    assert_eq!(found("Tag.1.Key=k&Tag.1.Value=v").await, 1);
+    assert_eq!(found("ResourceType=disk&Tag.1.Key=k&Tag.1.Value=v").await, 1);
     assert_eq!(found("Tag.1.Key=n").await, 2);
     call!(world, remove_tags, "ResourceType=disk&ResourceId={one}").expect("all of them");
     assert_eq!(found("Tag.1.Key=n").await, 1);

@@ -61,6 +61,46 @@ async fn other_parameters_under_the_same_token_are_refused() {
 }
 
 #[tokio::test]
+async fn a_dry_run_neither_uses_a_token_nor_minds_one() {
+    let world = World::new().await;
+    let dry = (400, "DryRunOperation".to_owned());
+    let made = "InstanceType=tidemark.external&SystemDisk.Size=20&ClientToken=T";
+    for _ in 0..2 {
+        assert_eq!(code(call!(world, run_instances, "{made}&DryRun=true")), dry);
+        let run = call!(world, run_instances, "{made}").expect("made");
+        world.instance_is(&run.instance_id_sets[0], "Running").await;
+        assert_eq!(code(call!(world, create_instance, "{made}&DryRun=true")), dry);
+        call!(world, create_instance, "{made}").expect("made");
+    }
+    let (instance, disk) = world.attached_disk().await;
+    let snapshot = world.snapshot(&world.system_disk(&instance).await).await;
+    let image = format!("SnapshotId={snapshot}&ClientToken=T");
+    let locked = format!("SnapshotId={snapshot}&ClientToken=T");
+    let lock = format!("{locked}&LockMode=compliance&LockDuration=7&CoolOffPeriod=24");
+    let spec = format!("DiskId={disk}&DiskCategory=cloud_ssd&ClientToken=T");
+    let other = world.instance().await;
+    let delete = format!("InstanceId.1={other}&Force=true&ClientToken=T");
+    assert_eq!(code(call!(world, delete_instances, "{delete}&DryRun=true")), dry);
+    for _ in 0..2 {
+        assert_eq!(code(call!(world, create_image, "{image}&DryRun=true")), dry);
+        call!(world, create_image, "{image}").expect("made");
+        assert_eq!(code(call!(world, modify_disk_spec, "{spec}&DryRun=true")), dry);
+        call!(world, modify_disk_spec, "{spec}").expect("modified");
+        assert_eq!(code(call!(world, lock_snapshot, "{lock}&DryRun=true")), dry);
+        call!(world, lock_snapshot, "{lock}").expect("locked");
+    }
+    assert_eq!(code(call!(world, unlock_snapshot, "{locked}&DryRun=true")), dry);
+    call!(world, unlock_snapshot, "{locked}").expect("unlocked");
+    call!(world, delete_instances, "{delete}").expect("deleted");
+    let gone = code(call!(world, delete_instances, "{delete}&DryRun=true"));
+    assert_eq!(
+        gone,
+        (404, "InvalidInstanceId.NotFound".into()),
+        "not the answer that the token keeps"
+    );
+}
+
+#[tokio::test]
 async fn instances_that_are_left_keep_the_token_that_made_them() {
     let world = World::new().await;
     let run = "InstanceType=tidemark.external&SystemDisk.Size=20&Amount=2&ClientToken=R";
@@ -93,6 +133,23 @@ async fn instances_that_are_left_keep_the_token_that_made_them() {
         .instance_id_sets;
     assert_eq!(anew.len(), 2);
     assert!(anew.iter().all(|id| !made.contains(id)), "nothing was left");
+}
+
+#[tokio::test]
+async fn a_token_is_looked_at_before_the_region() {
+    let world = World::new().await;
+    let (instance, disk) = world.attached_disk().await;
+    let snapshot = world.snapshot(&world.system_disk(&instance).await).await;
+    let elsewhere = "RegionId=nowhere&ClientToken=T";
+    let image = format!("SnapshotId={snapshot}");
+    call!(world, create_snapshot, "DiskId={disk}&ClientToken=T").expect("begun");
+    let used = code(call!(world, create_snapshot, "DiskId={disk}&{elsewhere}"));
+    assert_eq!(used, (403, "IdempotentParameterMismatch".into()));
+    call!(world, create_image, "{image}&ClientToken=T").expect("made");
+    let used = code(call!(world, create_image, "{image}&{elsewhere}"));
+    assert_eq!(used, (400, "IdempotenceParamNotMatch".into()));
+    let unused = code(call!(world, create_image, "{image}&RegionId=nowhere"));
+    assert_eq!(unused, (404, "InvalidRegionId.NotFound".into()));
 }
 
 #[tokio::test]

@@ -55,6 +55,13 @@ impl Request {
             400,
             "InvalidPerformanceLevel.Malformed",
         )?;
+        if given_level.is_some() && !category.has_performance_levels() {
+            return Err(ApiError::new(
+                400,
+                "InvalidParameter.Conflict",
+                format!("Disks of category {} take no PerformanceLevel.", category.name),
+            ));
+        }
         refuse_what_is_not_offered(params)?;
         let request = Self {
             region_id,
@@ -293,10 +300,7 @@ mod tests {
             parse("Size=1&DiskCategory=cloud_essd&PerformanceLevel=PL0").size,
             Some(1)
         );
-        assert_eq!(
-            parse("Size=20&DiskCategory=cloud_ssd&PerformanceLevel=PL3").performance_level,
-            None
-        );
+        assert_eq!(parse("Size=20&DiskCategory=cloud_ssd").performance_level, None);
     }
 
     #[test]
@@ -358,6 +362,11 @@ mod tests {
                     "InvalidParameter.KMSKeyId.NotFound",
                 ),
                 ("Size=20&MultiAttach=Enabled", 403, "InvalidParameter.MultiAttach"),
+                (
+                    "Size=20&DiskCategory=cloud_ssd&PerformanceLevel=PL1",
+                    400,
+                    "InvalidParameter.Conflict",
+                ),
                 (
                     "Size=20&ProvisionedIops=100",
                     400,

@@ -28,7 +28,7 @@ impl Request {
         let region_id = params.required("RegionId")?;
         let image_id = params.required("ImageId")?;
         let features = params.fields("Features");
-        let family = text::image_name(params, "ImageFamily", (400, "InvalidImageFamily.Malformed"))?;
+        let family = text::image_family(params, "ImageFamily", (400, "InvalidImageFamily.Malformed"))?;
         let request = Self {
             region_id,
             image_id,
@@ -93,6 +93,7 @@ mod tests {
             &[
                 ("ImageName=1", 400, "InvalidImageName.Malformed"),
                 ("ImageFamily=1", 400, "InvalidImageFamily.Malformed"),
+                ("ImageFamily=web.1", 400, "InvalidImageFamily.Malformed"),
                 ("Description=x", 400, "InvalidDescription.Malformed"),
                 ("Status=Creating", 400, "InvalidStatus.NotSupport"),
                 ("BootMode=x", 400, "InvalidBootMode.NotSupport"),

@@ -44,6 +44,7 @@ pub struct TagCounts {
     pub disk: i64,
     pub snapshot: i64,
     pub image: i64,
+    pub snapshot_policy: i64,
     #[serde(rename = "Securitygroup")]
     pub security_group: i64,
 }

@@ -91,6 +91,46 @@ impl Category {
     }
 }
 
+/// What a disk can do at most, by the formulas that the vendor's page on block storage performance gives. Nothing here
+/// enforces them: they are what tools show and compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Performance {
+    /// Requests a second, reads and writes together.
+    pub iops: u64,
+    /// MB a second, reads and writes together.
+    pub throughput: u64,
+}
+
+/// The formulas: of a category and its performance level, so many IOPS plus so many per GiB, at most so many;
+/// then the throughput in MB/s likewise, with hundredths of a MB per GiB.
+const FORMULAS: [(&str, &str, [u64; 3], [u64; 3]); 8] = [
+    ("cloud_efficiency", "", [1800, 8, 5000], [100, 15, 140]),
+    ("cloud_ssd", "", [1800, 30, 25_000], [120, 50, 300]),
+    ("cloud_essd", "PL0", [1800, 12, 10_000], [100, 25, 180]),
+    ("cloud_essd", "PL1", [1800, 50, 50_000], [120, 50, 350]),
+    ("cloud_essd", "PL2", [1800, 50, 100_000], [120, 50, 750]),
+    ("cloud_essd", "PL3", [1800, 50, 1_000_000], [120, 50, 4000]),
+    ("cloud_auto", "", [1800, 50, 50_000], [120, 50, 350]),
+    ("cloud_essd_entry", "", [1800, 8, 6000], [100, 15, 150]),
+];
+
+impl Performance {
+    /// Of a disk of so many GiB. `provisioned` IOPS come on top, each with 16 KB a second. `None` for a category
+    /// without a formula: cloud, whose page says no more than some hundred.
+    pub fn of(category: &str, level: &str, size_gib: u64, provisioned: u64) -> Option<Self> {
+        let (_, _, iops, throughput) = FORMULAS
+            .iter()
+            .find(|(name, of_level, ..)| *name == category && (of_level.is_empty() || *of_level == level))?;
+        let [base, per_gib, most] = *iops;
+        let [base_mb, hundredths, most_mb] = *throughput;
+        Some(Self {
+            iops: (base + per_gib.saturating_mul(size_gib)).min(most) + provisioned,
+            throughput: (base_mb + hundredths.saturating_mul(size_gib) / 100).min(most_mb)
+                + provisioned.saturating_mul(16) / 1000,
+        })
+    }
+}
+
 /// `Encrypted` as wished; `None` leaves it to the snapshot that the disk is made from. There is no key service whose
 /// key a `KMSKeyId` could name: an encrypted disk's key is made with it.
 pub fn encrypted(params: &Params) -> Result<Option<bool>, ApiError> {
@@ -122,6 +162,39 @@ pub fn encrypted(params: &Params) -> Result<Option<bool>, ApiError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn performance_follows_the_formulas() {
+        for (category, level, size, provisioned, expected) in [
+            ("cloud_efficiency", "", 100, 0, Some((2600, 115))),
+            ("cloud_efficiency", "", 2000, 0, Some((5000, 140))),
+            ("cloud_ssd", "", 20, 0, Some((2400, 130))),
+            ("cloud_essd", "PL0", 40, 0, Some((2280, 110))),
+            ("cloud_essd", "PL1", 20, 0, Some((2800, 130))),
+            ("cloud_essd", "PL2", 1000, 0, Some((51_800, 620))),
+            ("cloud_essd", "PL3", 65_536, 0, Some((1_000_000, 4000))),
+            ("cloud_auto", "", 64, 0, Some((5000, 152))),
+            ("cloud_auto", "", 64, 10_000, Some((15_000, 312))),
+            ("cloud_essd_entry", "", 1000, 0, Some((6000, 150))),
+            ("cloud", "", 100, 0, None),
+        ] {
+            let found = Performance::of(category, level, size, provisioned);
+            let found = found.map(|can| (can.iops, can.throughput));
+            assert_eq!(found, expected, "{category} {level} {size}");
+        }
+        for category in CATEGORIES.iter().filter(|category| category.name != "cloud") {
+            let level = if category.has_performance_levels() {
+                "PL1"
+            } else {
+                ""
+            };
+            assert!(
+                Performance::of(category.name, level, 20, 0).is_some(),
+                "{}",
+                category.name
+            );
+        }
+    }
 
     #[test]
     fn sizes_follow_the_table() {

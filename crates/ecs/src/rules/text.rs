@@ -72,7 +72,21 @@ fn checked_name(
     }
 }
 
-/// An image's name or family: as [`name`], and not starting with `acs:` or `aliyun`, which are the vendor's.
+/// An image's family: as [`image_name`], without dots.
+pub fn image_family(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
+    let family = image_name(params, field, refusal)?;
+    match family.as_deref() {
+        Some(text) if text.contains('.') => Err(refuse(
+            params,
+            field,
+            refusal,
+            "'.' is not allowed; use letters, digits, colon, underscore, dash",
+        )),
+        _ => Ok(family),
+    }
+}
+
+/// An image's name: as [`name`], and not starting with `acs:` or `aliyun`, which are the vendor's.
 pub fn image_name(params: &Params, field: &str, refusal: Refusal) -> Result<Option<String>, ApiError> {
     let name = name(params, field, refusal)?;
     match name.as_deref() {
@@ -262,6 +276,15 @@ mod tests {
                 .expect_err("reserved")
                 .code,
             "X"
+        );
+    }
+
+    #[test]
+    fn families() {
+        check(
+            image_family,
+            &["ab", "web-1", "a:b_c-d", "中文"],
+            &["a", "1a", "web.1", "acs:web", "aliyun-web", "http://web"],
         );
     }
 
