@@ -60,6 +60,8 @@ struct Inner {
     jobs: Jobs,
     /// Highest progress shown of every snapshot in creation, so that it never falls.
     percents: Mutex<HashMap<String, i64>>,
+    /// Held by who tells of damage, see `damage`.
+    telling: tokio::sync::Mutex<()>,
     stop: watch::Sender<bool>,
     background: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -92,6 +94,7 @@ impl Control {
             secrets,
             jobs: Jobs::default(),
             percents: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             stop: watch::Sender::new(false),
             background: Mutex::default(),
         };
@@ -274,6 +277,10 @@ impl Control {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    pub(crate) fn telling(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.telling
     }
 
     pub(crate) fn config(&self) -> &ControlConfig {

@@ -1,4 +1,5 @@
-//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving.
+//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving,
+//! damage that nobody was told of (`damage`).
 
 use crate::Control;
 use crate::actions::delete_instance;
@@ -58,6 +59,7 @@ impl Control {
         self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
+        self.tell_all_damage().await;
         Ok(())
     }
 

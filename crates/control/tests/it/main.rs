@@ -1,6 +1,7 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
 mod copies;
+mod damage;
 mod data;
 mod disks;
 mod encryption;
