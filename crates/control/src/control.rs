@@ -35,6 +35,8 @@ pub struct Caller {
     pub source: Option<std::net::IpAddr>,
     /// The region that the request names, if any: what is elsewhere does not exist for it.
     pub region: Option<String>,
+    /// The request's id, as its answer and the log have it; `None`: it did not come as one.
+    pub request_id: Option<String>,
 }
 
 impl Caller {

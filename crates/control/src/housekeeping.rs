@@ -10,7 +10,7 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::{events, keys, locks, nonces, tasks, tokens, usage};
 use crate::clock::DAY_MS;
 use crate::config::Limits;
-use crate::notices;
+use crate::notices::{self, By};
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause, SnapshotStatus};
 use crate::store::{Row, StoreError, Transaction};
@@ -119,7 +119,8 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
             continue;
         }
         let id = instance.id.clone();
-        match delete_instance::release(t, instance, InstanceCause::ForceDelete, now) {
+        let by = By::service("AutoReleaseTime");
+        match delete_instance::release(t, instance, InstanceCause::ForceDelete, &by, now) {
             Ok(_) => tracing::info!(instance = %id, "its AutoReleaseTime is reached"),
             // A disk is on its way somewhere: the next round.
             Err(error) if error.status == 409 => {}

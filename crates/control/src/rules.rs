@@ -14,6 +14,7 @@ use crate::catalogue::{disks, groups, locks, policies, usage};
 use crate::clock::DAY_MS;
 use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
+use crate::notices::{self, By};
 use crate::states::{DiskStatus, SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction, Value};
 use crate::{Caller, Control};
@@ -301,6 +302,17 @@ pub(crate) fn remove_snapshot(
     jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, "", now_ms)
 }
 
+/// Removes a snapshot because somebody wants it to go.
+pub(crate) fn delete_snapshot(
+    t: &mut dyn Transaction,
+    row: SnapshotRow,
+    by: &By,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    notices::snapshot_deleted(t, &row, by, now_ms)?;
+    remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)
+}
+
 /// Has a change of a snapshot written into its record in the vault, after its capture if that still runs.
 pub(crate) fn update_record(t: &mut dyn Transaction, snapshot: &str, now_ms: i64) -> Result<(), StoreError> {
     jobs::add(t, JobKind::UpdateRecord, snapshot, snapshot, "", now_ms).map(drop)
@@ -365,6 +377,7 @@ pub(crate) fn snapshot_group(
 pub(crate) fn remove_automatic_snapshots(
     t: &mut dyn Transaction,
     disk: &DiskRow,
+    by: &By,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     if !disk.delete_auto_snapshot {
@@ -381,11 +394,13 @@ pub(crate) fn remove_automatic_snapshots(
         // A mark that nobody knows to be durable promises no copy.
         let is_owed = row.marked && is_owed(t, &row, now_ms, now_ms)?;
         if is_owed || in_transfer(t, &row.id)?.is_some() {
+            let before = row.clone();
             row.expires_ms = Some(row.expires_ms.map_or(now_ms, |end| end.min(now_ms)));
             row.save(t)?;
+            notices::snapshot_modified(t, (&before, &row), by, now_ms)?;
             continue;
         }
-        remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
+        delete_snapshot(t, row, by, now_ms)?;
     }
     Ok(())
 }

@@ -248,6 +248,7 @@ fn obstacle(
         identity: Identity::Root,
         source: None,
         region: None,
+        request_id: None,
     };
     match check_state(t, &owner, disk) {
         Err(failure) if failure.is_server_fault() => return Err(failure),

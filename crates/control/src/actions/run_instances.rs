@@ -18,6 +18,7 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
+use crate::notices::By;
 use crate::rules::{self, EXTERNAL_TYPE, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
 use crate::store::Transaction;
@@ -81,7 +82,13 @@ impl Control {
                     instance.save(t)?;
                     continue;
                 }
-                super::delete_instance::release(t, instance, InstanceCause::ForceDelete, now)?;
+                super::delete_instance::release(
+                    t,
+                    instance,
+                    InstanceCause::ForceDelete,
+                    &By::service("RunInstances"),
+                    now,
+                )?;
             }
             Ok(())
         };
