@@ -6,7 +6,9 @@
 //! (1) a slot is served at most once, also across a crash and a clock that is set back by up to [`SET_BACK_MS`];
 //! (2) a slot that nobody served, because the service was down or the mark failed, stays due: one snapshot makes up for all
 //! slots that were missed; (3) a slot that fell into a time when the disk may not be snapshotted is skipped, for ever;
-//! (4) an automatic snapshot is removed for the quota's sake only once the newer one is durable.
+//! (4) that slots are skipped is told when the reason begins, and no more while it stays the same: a disk that lies detached
+//! for a year is no news every day. A disk that was attached, or switched on, in between has begun anew;
+//! (5) an automatic snapshot is removed for the quota's sake only once the newer one is durable.
 //!
 //! Not here: when slots are (`tidemark_ecs::schedule`), the mark itself (`actions::create_snapshot`).
 
@@ -49,7 +51,7 @@ enum Turn {
     Skip(String),
     /// Later: something else is in the way, and will not be for long.
     Wait,
-    /// Not due any more.
+    /// Not due any more, or skipped as the slots before it.
     Nothing,
 }
 
@@ -202,11 +204,19 @@ fn turn(
     match obstacle(t, control, &disk, slot_ms)? {
         Some(Obstacle::Wait) => return Ok(Turn::Wait),
         Some(Obstacle::Skip(why)) => {
+            let is_known = applied.told == why;
+            applied.told.clone_from(&why);
             applied.decide(t, policy.schedule()?, now)?;
+            if is_known {
+                return Ok(Turn::Nothing);
+            }
             notices::snapshot_skipped(t, &disk, &policy.id, &why, now)?;
             return Ok(Turn::Skip(why));
         }
-        None => applied.decide(t, policy.schedule()?, now)?,
+        None => {
+            applied.told = String::new();
+            applied.decide(t, policy.schedule()?, now)?;
+        }
     }
     let row = SnapshotRow {
         name: format!("auto2.0_{}_{}", schedule::day(at(now)), policy.id),

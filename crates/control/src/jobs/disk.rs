@@ -8,6 +8,7 @@ use crate::Control;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
+use crate::catalogue::policies;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::notices::{self, By};
@@ -142,6 +143,7 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
         disk.attached_ms = Some(now);
         disk.ever_attached = true;
         disk.step(t, DiskCause::Attached)?;
+        policies::goes_on(t, &disk.id)?;
         let instance = disk.instance_id.clone().unwrap_or_default();
         notices::disk_operation(t, &disk, ("AttachDisk", &instance), None, now)
     })
