@@ -318,8 +318,51 @@ pub(crate) fn snapshot_undeleted(
     )
 }
 
-/// One more manual snapshot of a disk in the region counts against the limit of `most`. Said when nine tenths are reached, once
-/// on each way up. The snapshot's disk may be gone, or in another region.
+/// A limit that there may be more under than before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quota<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) region: &'a str,
+    /// Type and id of what it is a limit of.
+    pub(crate) of: (&'a str, &'a str),
+    /// What is counted.
+    pub(crate) what: &'a str,
+    pub(crate) limit: u64,
+}
+
+impl Quota<'_> {
+    /// How many are said to be near the limit: nine tenths of it.
+    pub(crate) fn near(limit: u64) -> u64 {
+        limit.saturating_mul(9).div_ceil(10)
+    }
+
+    /// There are `used` where there were `before`: said when nine tenths are reached, once on each way up. Every way to more
+    /// calls this, so that no number is left out.
+    pub(crate) fn grown(
+        &self,
+        t: &mut dyn Transaction,
+        (before, used): (u64, u64),
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let near = Self::near(self.limit);
+        if before >= near || used < near {
+            return Ok(());
+        }
+        let what = Happening {
+            kind: EventKind::QuotaNear,
+            level: Level::Warn,
+            account: self.account,
+            region: self.region,
+            resource_type: self.of.0,
+            resource_id: self.of.1,
+            content: json!({ "quota": self.what, "used": used, "limit": self.limit }),
+        };
+        events::add(t, now_ms, &what)
+    }
+}
+
+/// One more manual snapshot of a disk in the region counts against the limit of `most`. The snapshot's disk may be gone, or in
+/// another region.
 pub(crate) fn quota(
     t: &mut dyn Transaction,
     added: &SnapshotRow,
@@ -327,21 +370,14 @@ pub(crate) fn quota(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let count = snapshots::count(t, &added.source_disk_id, &added.region, SnapshotType::User)?;
-    // Every way to one more calls this, so that no number is left out.
-    let near = most.saturating_mul(9).div_ceil(10);
-    if count != near {
-        return Ok(());
-    }
-    let what = Happening {
-        kind: EventKind::QuotaNear,
-        level: Level::Warn,
+    let quota = Quota {
         account: &added.account,
         region: &added.region,
-        resource_type: "disk",
-        resource_id: &added.source_disk_id,
-        content: json!({ "quota": "manual snapshots of the disk", "used": count, "limit": most }),
+        of: ("disk", &added.source_disk_id),
+        what: "manual snapshots of the disk",
+        limit: most,
     };
-    events::add(t, now_ms, &what)
+    quota.grown(t, (count.saturating_sub(1), count), now_ms)
 }
 
 /// A policy wants a copy of the snapshot in another region, and there will be none.

@@ -422,6 +422,25 @@ fn automatic(disk: &str, region: &str) -> [Value; 3] {
     [disk.into(), SnapshotType::Timer.word().into(), region.into()]
 }
 
+/// How many of them never give way by themselves: an image needs them, or a lock keeps them.
+pub(crate) fn automatic_kept_count(
+    t: &mut dyn Transaction,
+    disk: &str,
+    region: &str,
+    now_ms: i64,
+) -> Result<u64, StoreError> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM {} {AUTOMATIC} \
+         AND (EXISTS (SELECT 1 FROM image_disks WHERE image_disks.snapshot_id = snapshots.id) \
+         OR EXISTS (SELECT 1 FROM snapshot_locks WHERE snapshot_locks.snapshot_id = snapshots.id \
+         AND (snapshot_locks.expires_ms IS NULL OR snapshot_locks.expires_ms > $4)))",
+        SnapshotRow::TABLE
+    );
+    let [disk, kind, region] = automatic(disk, region);
+    let row = t.query_one(&sql, &[disk, kind, region, now_ms.into()])?;
+    Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
+}
+
 /// The disk's oldest automatic snapshot that can give way to a newer one. What is still read, has to be copied yet, or is
 /// protected, is passed over.
 pub(crate) fn oldest_to_give_way(

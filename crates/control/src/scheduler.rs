@@ -17,7 +17,7 @@ use crate::catalogue::disks::DiskRow;
 use crate::catalogue::policies::{self, AppliedRow, PolicyRow};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
-use crate::notices;
+use crate::notices::{self, Quota};
 use crate::rules;
 use crate::states::{DiskStatus, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -201,6 +201,7 @@ fn turn(
         return Ok(Turn::Nothing);
     };
     let slot_ms = applied.due_ms;
+    notice_kept(t, control, &disk, now)?;
     match obstacle(t, control, &disk, slot_ms)? {
         Some(Obstacle::Wait) => return Ok(Turn::Wait),
         Some(Obstacle::Skip(why)) => {
@@ -286,6 +287,34 @@ fn obstacle(
         ));
     }
     Ok(None)
+}
+
+/// Tells when nearly as many automatic snapshots of the disk as it may have stay for a lock's or an image's sake: soon none
+/// can give way to a newer one. That grows and shrinks in many places, so it is looked at when the limit matters.
+fn notice_kept(
+    t: &mut dyn Transaction,
+    control: &Control,
+    disk: &DiskRow,
+    now: i64,
+) -> Result<(), StoreError> {
+    let limit = control.limits().automatic_snapshots_per_disk;
+    let near = Quota::near(limit);
+    // Seldom so many, so the costlier count is seldom made.
+    let kept = match rules::automatic_count(t, &disk.id, &disk.region)? >= near {
+        true => rules::automatic_kept_count(t, &disk.id, &disk.region, now)?,
+        false => 0,
+    };
+    if !policies::set_told_kept(t, &disk.id, kept >= near)? || kept < near {
+        return Ok(());
+    }
+    let quota = Quota {
+        account: &disk.account,
+        region: &disk.region,
+        of: ("disk", &disk.id),
+        what: "automatic snapshots of the disk that cannot give way",
+        limit,
+    };
+    quota.grown(t, (0, kept), now)
 }
 
 /// Removes the disk's oldest automatic snapshots in its region that are beyond its quota, a few at most.
