@@ -1,9 +1,12 @@
 //! Damage in the vault is told once, whatever was missed in between. The scrub's part is played by changes to the file that it
-//! keeps: all that is said beside it may be lost.
+//! keeps: all that is said beside it may be lost. One test has a real one.
 
+use crate::data::fill;
 use crate::world::{World, call};
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// A place that is damaged.
 fn loss(object: &str) -> Value {
@@ -130,4 +133,57 @@ async fn a_catalogue_that_cannot_be_written_costs_no_event() {
     assert_eq!(world.told_after_a_round().await, [""; 0]);
     world.sql("DROP TRIGGER broken").await;
     assert_eq!(world.told_after_a_round().await, ["Repaired b", "DamageFound a"]);
+}
+
+/// The files below a directory with their sizes.
+fn files(dir: &Path) -> Vec<(u64, PathBuf)> {
+    let entries = std::fs::read_dir(dir).expect("a directory");
+    let below = entries.map(|entry| {
+        let entry = entry.expect("listed");
+        match entry.metadata().expect("there").is_dir() {
+            true => files(&entry.path()),
+            false => vec![(entry.metadata().expect("there").len(), entry.path())],
+        }
+    });
+    below.flatten().collect()
+}
+
+/// What is said is heard at once, not by the next round: that is far away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_scrub_says_is_told_at_once() {
+    let world = World::with(|config| config.housekeeping = Duration::from_secs(24 * 3600)).await;
+    let (instance, disk) = world.attached_disk().await;
+    fill(&world, &disk, 1, 2);
+    let snapshot = world.snapshot(&disk).await;
+    let (bytes, pack) = files(&world.dir.path().join("vault/packs"))
+        .into_iter()
+        .max()
+        .expect("a pack");
+    let rot = async || {
+        let file = std::fs::File::options().write(true).open(&pack).expect("opens");
+        file.write_all_at(b"rot", bytes / 2).expect("damaged");
+        world.scrubbed().await;
+    };
+    let count = async || world.told().await.len().to_string();
+    rot().await;
+    world.eventually(count, "what was told", "1").await;
+    world.detach(&instance, &disk).await;
+    call!(world, delete_disk, "DiskId={disk}").expect("deleted");
+    let left = async || world.count("jobs").to_string();
+    world.eventually(left, "jobs left", "0").await;
+    rot().await;
+    world.eventually(count, "what was told", "2").await;
+    let told = world.told().await;
+    assert!(
+        told[0].starts_with("Repaired packs/"),
+        "its disk had it: {told:?}"
+    );
+    assert!(
+        told[1].starts_with("DamageFound packs/"),
+        "nobody has it: {told:?}"
+    );
+    let query = "EventName.1=Vault:DamageFound";
+    let found = call!(world, describe_events, "{query}").expect("listed").events;
+    assert_eq!(found[0].content["snapshotIds"], json!([snapshot]));
+    assert_eq!(world.told_after_a_round().await, told, "once");
 }
