@@ -162,6 +162,7 @@ async fn act(
     let caller = Caller {
         region: params.text("RegionId"),
         source,
+        request_id: Some(reply.request_id.to_owned()),
         ..state.control.caller(&verified.key)
     };
     tracing::debug!(action = verified.action.as_deref(), key = %verified.key.id, "authenticated");

@@ -35,6 +35,8 @@ pub struct Caller {
     pub source: Option<std::net::IpAddr>,
     /// The region that the request names, if any: what is elsewhere does not exist for it.
     pub region: Option<String>,
+    /// The request's id, as its answer and the log have it; `None`: it did not come as one.
+    pub request_id: Option<String>,
 }
 
 impl Caller {
@@ -60,6 +62,8 @@ struct Inner {
     jobs: Jobs,
     /// Highest progress shown of every snapshot in creation, so that it never falls.
     percents: Mutex<HashMap<String, i64>>,
+    /// Held by who tells of damage, see `damage`.
+    telling: tokio::sync::Mutex<()>,
     stop: watch::Sender<bool>,
     background: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -92,6 +96,7 @@ impl Control {
             secrets,
             jobs: Jobs::default(),
             percents: Mutex::default(),
+            telling: tokio::sync::Mutex::default(),
             stop: watch::Sender::new(false),
             background: Mutex::default(),
         };
@@ -274,6 +279,10 @@ impl Control {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    pub(crate) fn telling(&self) -> &tokio::sync::Mutex<()> {
+        &self.inner.telling
     }
 
     pub(crate) fn config(&self) -> &ControlConfig {

@@ -1,14 +1,20 @@
-//! What the node tells: it only makes things quicker. Everything is found out by looking, too.
+//! What the node tells: it only makes things quicker. Everything is found out by looking, too: states by jobs, damage by
+//! `damage`.
 
 use crate::Control;
 use crate::catalogue::disks::DiskRow;
-use crate::notices;
 use crate::store::{StoreError, Transaction};
-use tidemark_node::{Event, Loss};
+use tidemark_node::Event;
 use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Damage that is told of in one go.
+const TOGETHER: usize = 100;
 
 /// Listens until the node ends or the control plane is shut down.
 pub(crate) async fn listen(control: Control, region: String, mut events: broadcast::Receiver<Event>) {
+    // What was said before anybody listened.
+    control.tell_damage(&region, Vec::new()).await;
+    let mut said = Vec::new();
     loop {
         let event = tokio::select! {
             event = events.recv() => event,
@@ -20,28 +26,26 @@ pub(crate) async fn listen(control: Control, region: String, mut events: broadca
             Ok(Event::Accomplished(..) | Event::CaptureFailed(..)) => control.jobs().hurry(),
             // The node's own log has it; no resource changes its state.
             Ok(Event::Hydrated(_)) => {}
-            Ok(Event::VaultDamaged(loss)) => note_damage(&control, &region, loss, false).await,
-            Ok(Event::VaultRepaired(loss)) => note_damage(&control, &region, loss, true).await,
+            // Together with what else is said at once: each look reads all.
+            Ok(Event::VaultDamaged(loss)) => {
+                said.push(loss);
+                if events.is_empty() || said.len() >= TOGETHER {
+                    control.tell_damage(&region, std::mem::take(&mut said)).await;
+                }
+            }
+            Ok(Event::VaultRepaired(_)) => {
+                if events.is_empty() {
+                    control.tell_damage(&region, std::mem::take(&mut said)).await;
+                }
+            }
             Ok(Event::Connected(disk)) => note_use(&control, disk.as_str()).await,
-            Err(RecvError::Lagged(_)) => control.jobs().hurry(),
+            Err(RecvError::Lagged(_)) => {
+                control.jobs().hurry();
+                control.tell_damage(&region, std::mem::take(&mut said)).await;
+            }
             Err(RecvError::Closed) => return,
         }
     }
-}
-
-/// What the scrub has found is an event of ours, too.
-async fn note_damage(control: &Control, region: &str, loss: Loss, repaired: bool) {
-    let (account, region, now) = (
-        control.config().account.clone(),
-        region.to_owned(),
-        control.now_ms(),
-    );
-    let note =
-        move |t: &mut dyn Transaction| notices::vault_damage(t, (&account, &region), &loss, repaired, now);
-    if let Err(error) = control.store().write(note).await {
-        tracing::warn!(%error, "what the scrub found cannot be written down");
-    }
-    control.jobs().wake();
 }
 
 /// A disk that a client has connected to may hold data: it can be snapshotted from now on.

@@ -1,4 +1,5 @@
-//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving.
+//! What time brings: automatic snapshots (`scheduler`), retention, releases, forgotten rows, disks that stopped serving,
+//! damage that nobody was told of (`damage`).
 
 use crate::Control;
 use crate::actions::delete_instance;
@@ -9,7 +10,7 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::{events, keys, locks, nonces, tasks, tokens, usage};
 use crate::clock::DAY_MS;
 use crate::config::Limits;
-use crate::notices;
+use crate::notices::{self, By};
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause, SnapshotCause, SnapshotStatus};
 use crate::store::{Row, StoreError, Transaction};
@@ -58,6 +59,7 @@ impl Control {
         self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
+        self.tell_all_damage().await;
         Ok(())
     }
 
@@ -117,7 +119,8 @@ fn expire(t: &mut dyn Transaction, limits: &Limits, now: i64) -> Result<(), ApiE
             continue;
         }
         let id = instance.id.clone();
-        match delete_instance::release(t, instance, InstanceCause::ForceDelete, now) {
+        let by = By::service("AutoReleaseTime");
+        match delete_instance::release(t, instance, InstanceCause::ForceDelete, &by, now) {
             Ok(_) => tracing::info!(instance = %id, "its AutoReleaseTime is reached"),
             // A disk is on its way somewhere: the next round.
             Err(error) if error.status == 409 => {}

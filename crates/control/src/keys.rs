@@ -107,6 +107,7 @@ impl Control {
             access_key: key.id.clone(),
             identity: key.identity.clone(),
             source: None,
+            request_id: None,
         }
     }
 

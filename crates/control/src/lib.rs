@@ -14,6 +14,7 @@ mod catalogue;
 mod clock;
 mod config;
 mod control;
+mod damage;
 mod due_copies;
 mod error;
 mod events;

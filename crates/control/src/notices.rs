@@ -1,14 +1,19 @@
 //! What is said of disks, snapshots, instances and the vault when something happens to them: one function for each.
 //!
-//! Each is called in the transaction that makes the change, with the row as it is then.
+//! Each is called in the transaction that makes the change, with the row as it is then. What somebody has asked for says
+//! who, and in which request ([`By`]): that is the audit trail, and the log has the rest under the request's id.
 
+use crate::Caller;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::events::{self, EventKind, Happening, Level};
+use crate::catalogue::groups::GroupRow;
 use crate::catalogue::instances::InstanceRow;
+use crate::catalogue::locks::LockRow;
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::states::SnapshotStatus;
 use crate::store::{StoreError, Transaction};
 use crate::views;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidemark_ecs::time;
 use tidemark_node::Loss;
@@ -51,6 +56,56 @@ fn of_disk(
     events::add(t, now_ms, &what)
 }
 
+/// Who makes a change: what its event says beside what is changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct By {
+    /// The caller's ARN; `service`: nobody asks for it now.
+    by: String,
+    /// Of the caller's request; `""`: it did not come as one.
+    request_id: String,
+    /// What was asked for, which may be more than this change.
+    action: String,
+}
+
+impl By {
+    /// Somebody who asks for `action`.
+    pub(crate) fn caller(caller: &Caller, action: &str) -> Self {
+        Self {
+            by: caller.identity.arn(&caller.account),
+            request_id: caller.request_id.clone().unwrap_or_default(),
+            action: action.into(),
+        }
+    }
+
+    /// What was settled before, such as a time of release.
+    pub(crate) fn service(action: &str) -> Self {
+        Self {
+            by: "service".into(),
+            request_id: String::new(),
+            action: action.into(),
+        }
+    }
+
+    /// For a job that makes the change later.
+    pub(crate) fn to_text(&self) -> String {
+        json!(self).to_string()
+    }
+
+    /// What [`By::to_text`] made; what has none was begun before there was one.
+    pub(crate) fn from_text(text: &str, action: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_else(|_| Self::service(action))
+    }
+
+    fn with(&self, more: Value) -> Value {
+        let mut content = json!(self);
+        if let (Some(content), Value::Object(more)) = (content.as_object_mut(), more) {
+            content.extend(more);
+        }
+        content
+    }
+}
+
 /// `failed` with a reason, or how it is called when it went well.
 fn result(well: &'static str, failure: Option<&str>) -> (Level, &'static str) {
     match failure {
@@ -89,6 +144,123 @@ pub(crate) fn snapshot_ended(
         "endTime": time::seconds(views::at(now_ms)),
     });
     of_snapshot(t, row, (EventKind::SnapshotCompleted, level), now_ms, content)
+}
+
+/// Somebody deletes a snapshot, or cancels it.
+pub(crate) fn snapshot_deleted(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = by.with(json!({
+        "cancelled": row.status == SnapshotStatus::Progressing,
+        "snapshotName": row.name,
+        "snapshotType": row.snapshot_type.word(),
+        "diskId": row.source_disk_id,
+    }));
+    let kind = (EventKind::SnapshotDeleted, Level::Info);
+    of_snapshot(t, row, kind, now_ms, content)
+}
+
+/// Somebody locks a snapshot, or changes its lock.
+pub(crate) fn snapshot_locked(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    lock: &LockRow,
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = by.with(json!({
+        "snapshotName": row.name,
+        "lockDuration": lock.duration_days,
+        "coolOffPeriod": lock.cool_off_hours,
+    }));
+    of_snapshot(t, row, (EventKind::SnapshotLocked, Level::Info), now_ms, content)
+}
+
+/// Somebody takes a snapshot's lock off.
+pub(crate) fn snapshot_unlocked(
+    t: &mut dyn Transaction,
+    row: &SnapshotRow,
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = by.with(json!({ "snapshotName": row.name }));
+    let kind = (EventKind::SnapshotUnlocked, Level::Info);
+    of_snapshot(t, row, kind, now_ms, content)
+}
+
+/// Somebody has changed a snapshot; nothing is said if nothing is different.
+pub(crate) fn snapshot_modified(
+    t: &mut dyn Transaction,
+    (before, after): (&SnapshotRow, &SnapshotRow),
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let end = |row: &SnapshotRow| {
+        row.expires_ms
+            .map_or_else(String::new, |ms| time::seconds(views::at(ms)))
+    };
+    let mut changed = Vec::new();
+    let mut content = json!({});
+    if before.name != after.name {
+        changed.push("SnapshotName");
+        content["nameBefore"] = json!(before.name);
+    }
+    if before.description != after.description {
+        changed.push("Description");
+    }
+    if (before.retention_days, before.expires_ms) != (after.retention_days, after.expires_ms) {
+        changed.push("RetentionDays");
+        content["retentionDays"] = json!(after.retention_days);
+        content["retentionDaysBefore"] = json!(before.retention_days);
+        content["expires"] = json!(end(after));
+        content["expiresBefore"] = json!(end(before));
+    }
+    if changed.is_empty() {
+        return Ok(());
+    }
+    content["changed"] = json!(changed);
+    content["snapshotName"] = json!(after.name);
+    let kind = (EventKind::SnapshotModified, Level::Info);
+    of_snapshot(t, after, kind, now_ms, by.with(content))
+}
+
+/// Somebody deletes a group. `kept`: the snapshots that stay.
+pub(crate) fn group_deleted(
+    t: &mut dyn Transaction,
+    row: &GroupRow,
+    kept: &[String],
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let what = Happening {
+        kind: EventKind::GroupDeleted,
+        level: Level::Info,
+        account: &row.account,
+        region: &row.region,
+        resource_type: "snapshotgroup",
+        resource_id: &row.id,
+        content: by.with(json!({ "name": row.name, "keptSnapshotIds": kept })),
+    };
+    events::add(t, now_ms, &what)
+}
+
+/// Somebody deletes a disk, or what it goes with. `instance`: where it was; `""`: nowhere.
+pub(crate) fn disk_deleted(
+    t: &mut dyn Transaction,
+    row: &DiskRow,
+    instance: &str,
+    by: &By,
+    now_ms: i64,
+) -> Result<(), StoreError> {
+    let content = by.with(json!({
+        "diskName": row.name,
+        "sizeGiB": row.size_gib,
+        "instanceId": instance,
+    }));
+    of_disk(t, row, (EventKind::DiskDeleted, Level::Info), now_ms, content)
 }
 
 /// A snapshot's retention is over.
@@ -146,8 +318,51 @@ pub(crate) fn snapshot_undeleted(
     )
 }
 
-/// One more manual snapshot of a disk in the region counts against the limit of `most`. Said when nine tenths are reached, once
-/// on each way up. The snapshot's disk may be gone, or in another region.
+/// A limit that there may be more under than before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Quota<'a> {
+    pub(crate) account: &'a str,
+    pub(crate) region: &'a str,
+    /// Type and id of what it is a limit of.
+    pub(crate) of: (&'a str, &'a str),
+    /// What is counted.
+    pub(crate) what: &'a str,
+    pub(crate) limit: u64,
+}
+
+impl Quota<'_> {
+    /// How many are said to be near the limit: nine tenths of it.
+    pub(crate) fn near(limit: u64) -> u64 {
+        limit.saturating_mul(9).div_ceil(10)
+    }
+
+    /// There are `used` where there were `before`: said when nine tenths are reached, once on each way up. Every way to more
+    /// calls this, so that no number is left out.
+    pub(crate) fn grown(
+        &self,
+        t: &mut dyn Transaction,
+        (before, used): (u64, u64),
+        now_ms: i64,
+    ) -> Result<(), StoreError> {
+        let near = Self::near(self.limit);
+        if before >= near || used < near {
+            return Ok(());
+        }
+        let what = Happening {
+            kind: EventKind::QuotaNear,
+            level: Level::Warn,
+            account: self.account,
+            region: self.region,
+            resource_type: self.of.0,
+            resource_id: self.of.1,
+            content: json!({ "quota": self.what, "used": used, "limit": self.limit }),
+        };
+        events::add(t, now_ms, &what)
+    }
+}
+
+/// One more manual snapshot of a disk in the region counts against the limit of `most`. The snapshot's disk may be gone, or in
+/// another region.
 pub(crate) fn quota(
     t: &mut dyn Transaction,
     added: &SnapshotRow,
@@ -155,21 +370,14 @@ pub(crate) fn quota(
     now_ms: i64,
 ) -> Result<(), StoreError> {
     let count = snapshots::count(t, &added.source_disk_id, &added.region, SnapshotType::User)?;
-    // Every way to one more calls this, so that no number is left out.
-    let near = most.saturating_mul(9).div_ceil(10);
-    if count != near {
-        return Ok(());
-    }
-    let what = Happening {
-        kind: EventKind::QuotaNear,
-        level: Level::Warn,
+    let quota = Quota {
         account: &added.account,
         region: &added.region,
-        resource_type: "disk",
-        resource_id: &added.source_disk_id,
-        content: json!({ "quota": "manual snapshots of the disk", "used": count, "limit": most }),
+        of: ("disk", &added.source_disk_id),
+        what: "manual snapshots of the disk",
+        limit: most,
     };
-    events::add(t, now_ms, &what)
+    quota.grown(t, (count.saturating_sub(1), count), now_ms)
 }
 
 /// A policy wants a copy of the snapshot in another region, and there will be none.

@@ -14,6 +14,7 @@ use crate::catalogue::{disks, groups, locks, policies, usage};
 use crate::clock::DAY_MS;
 use crate::config::RegionConfig;
 use crate::control::DEFAULT_RESOURCE_GROUP;
+use crate::notices::{self, By};
 use crate::states::{DiskStatus, SNAPSHOT, SnapshotCause, SnapshotStatus};
 use crate::store::{StoreError, Transaction, Value};
 use crate::{Caller, Control};
@@ -315,6 +316,17 @@ pub(crate) fn remove_snapshot(
     jobs::add(t, JobKind::DeleteSnapshot, &row.id, &row.id, arguments, now_ms)
 }
 
+/// Removes a snapshot because somebody wants it to go.
+pub(crate) fn delete_snapshot(
+    t: &mut dyn Transaction,
+    row: SnapshotRow,
+    by: &By,
+    now_ms: i64,
+) -> Result<i64, StoreError> {
+    notices::snapshot_deleted(t, &row, by, now_ms)?;
+    remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)
+}
+
 /// Has a change of a snapshot written into its record in the vault, after its capture if that still runs.
 pub(crate) fn update_record(t: &mut dyn Transaction, snapshot: &str, now_ms: i64) -> Result<(), StoreError> {
     jobs::add(t, JobKind::UpdateRecord, snapshot, snapshot, "", now_ms).map(drop)
@@ -379,6 +391,7 @@ pub(crate) fn snapshot_group(
 pub(crate) fn remove_automatic_snapshots(
     t: &mut dyn Transaction,
     disk: &DiskRow,
+    by: &By,
     now_ms: i64,
 ) -> Result<(), StoreError> {
     if !disk.delete_auto_snapshot {
@@ -395,11 +408,13 @@ pub(crate) fn remove_automatic_snapshots(
         // A mark that nobody knows to be durable promises no copy.
         let is_owed = row.marked && is_owed(t, &row, now_ms, now_ms)?;
         if is_owed || in_transfer(t, &row.id)?.is_some() {
+            let before = row.clone();
             row.expires_ms = Some(row.expires_ms.map_or(now_ms, |end| end.min(now_ms)));
             row.save(t)?;
+            notices::snapshot_modified(t, (&before, &row), by, now_ms)?;
             continue;
         }
-        remove_snapshot(t, row, SnapshotCause::DeleteSnapshot, now_ms)?;
+        delete_snapshot(t, row, by, now_ms)?;
     }
     Ok(())
 }
@@ -419,6 +434,25 @@ pub(crate) fn automatic_count(t: &mut dyn Transaction, disk: &str, region: &str)
 /// The parameters of [`AUTOMATIC`].
 fn automatic(disk: &str, region: &str) -> [Value; 3] {
     [disk.into(), SnapshotType::Timer.word().into(), region.into()]
+}
+
+/// How many of them never give way by themselves: an image needs them, or a lock keeps them.
+pub(crate) fn automatic_kept_count(
+    t: &mut dyn Transaction,
+    disk: &str,
+    region: &str,
+    now_ms: i64,
+) -> Result<u64, StoreError> {
+    let sql = format!(
+        "SELECT COUNT(*) FROM {} {AUTOMATIC} \
+         AND (EXISTS (SELECT 1 FROM image_disks WHERE image_disks.snapshot_id = snapshots.id) \
+         OR EXISTS (SELECT 1 FROM snapshot_locks WHERE snapshot_locks.snapshot_id = snapshots.id \
+         AND (snapshot_locks.expires_ms IS NULL OR snapshot_locks.expires_ms > $4)))",
+        SnapshotRow::TABLE
+    );
+    let [disk, kind, region] = automatic(disk, region);
+    let row = t.query_one(&sql, &[disk, kind, region, now_ms.into()])?;
+    Ok(row.map_or(Ok(0), |row| row.integer(0))?.unsigned_abs())
 }
 
 /// The disk's oldest automatic snapshot that can give way to a newer one. What is still read, has to be copied yet, or is

@@ -6,7 +6,9 @@
 //! (1) a slot is served at most once, also across a crash and a clock that is set back by up to [`SET_BACK_MS`];
 //! (2) a slot that nobody served, because the service was down or the mark failed, stays due: one snapshot makes up for all
 //! slots that were missed; (3) a slot that fell into a time when the disk may not be snapshotted is skipped, for ever;
-//! (4) an automatic snapshot is removed for the quota's sake only once the newer one is durable.
+//! (4) that slots are skipped is told when the reason begins, and no more while it stays the same: a disk that lies detached
+//! for a year is no news every day. A disk that was attached, or switched on, in between has begun anew;
+//! (5) an automatic snapshot is removed for the quota's sake only once the newer one is durable.
 //!
 //! Not here: when slots are (`tidemark_ecs::schedule`), the mark itself (`actions::create_snapshot`).
 
@@ -15,7 +17,7 @@ use crate::catalogue::disks::DiskRow;
 use crate::catalogue::policies::{self, AppliedRow, PolicyRow};
 use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
-use crate::notices;
+use crate::notices::{self, Quota};
 use crate::rules;
 use crate::states::{DiskStatus, SnapshotCause};
 use crate::store::{StoreError, Transaction};
@@ -49,7 +51,7 @@ enum Turn {
     Skip(String),
     /// Later: something else is in the way, and will not be for long.
     Wait,
-    /// Not due any more.
+    /// Not due any more, or skipped as the slots before it.
     Nothing,
 }
 
@@ -199,14 +201,23 @@ fn turn(
         return Ok(Turn::Nothing);
     };
     let slot_ms = applied.due_ms;
+    notice_kept(t, control, &disk, now)?;
     match obstacle(t, control, &disk, slot_ms)? {
         Some(Obstacle::Wait) => return Ok(Turn::Wait),
         Some(Obstacle::Skip(why)) => {
+            let is_known = applied.told == why;
+            applied.told.clone_from(&why);
             applied.decide(t, policy.schedule()?, now)?;
+            if is_known {
+                return Ok(Turn::Nothing);
+            }
             notices::snapshot_skipped(t, &disk, &policy.id, &why, now)?;
             return Ok(Turn::Skip(why));
         }
-        None => applied.decide(t, policy.schedule()?, now)?,
+        None => {
+            applied.told = String::new();
+            applied.decide(t, policy.schedule()?, now)?;
+        }
     }
     let row = SnapshotRow {
         name: format!("auto2.0_{}_{}", schedule::day(at(now)), policy.id),
@@ -248,6 +259,7 @@ fn obstacle(
         identity: Identity::Root,
         source: None,
         region: None,
+        request_id: None,
     };
     match check_state(t, &owner, disk) {
         Err(failure) if failure.is_server_fault() => return Err(failure),
@@ -277,6 +289,34 @@ fn obstacle(
         ));
     }
     Ok(None)
+}
+
+/// Tells when nearly as many automatic snapshots of the disk as it may have stay for a lock's or an image's sake: soon none
+/// can give way to a newer one. That grows and shrinks in many places, so it is looked at when the limit matters.
+fn notice_kept(
+    t: &mut dyn Transaction,
+    control: &Control,
+    disk: &DiskRow,
+    now: i64,
+) -> Result<(), StoreError> {
+    let limit = control.limits().automatic_snapshots_per_disk;
+    let near = Quota::near(limit);
+    // Seldom so many, so the costlier count is seldom made.
+    let kept = match rules::automatic_count(t, &disk.id, &disk.region)? >= near {
+        true => rules::automatic_kept_count(t, &disk.id, &disk.region, now)?,
+        false => 0,
+    };
+    if !policies::set_told_kept(t, &disk.id, kept >= near)? || kept < near {
+        return Ok(());
+    }
+    let quota = Quota {
+        account: &disk.account,
+        region: &disk.region,
+        of: ("disk", &disk.id),
+        what: "automatic snapshots of the disk that cannot give way",
+        limit,
+    };
+    quota.grown(t, (0, kept), now)
 }
 
 /// Removes the disk's oldest automatic snapshots in its region that are beyond its quota, a few at most.

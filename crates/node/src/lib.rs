@@ -35,7 +35,7 @@ mod vault;
 pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;
 pub use node::Node;
-pub use scrub::{OpenLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
+pub use scrub::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
 pub use tidemark_vault::{Loss, Secret, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use types::{
     CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, HydrationChange, HydrationStatus,

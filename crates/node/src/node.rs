@@ -276,7 +276,7 @@ impl Node {
         &self.shared.vault
     }
 
-    /// Background events from now on. A slow reader misses some: ask [`Node::snapshot_status`] then.
+    /// Background events from now on. A slow reader misses some: ask [`Node::snapshot_status`] and [`Node::scrub_state`] then.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.shared.events.subscribe()
     }

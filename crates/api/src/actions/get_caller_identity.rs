@@ -56,6 +56,7 @@ mod tests {
             identity,
             source: None,
             region: None,
+            request_id: None,
         };
         let answer = answer(&caller);
         (answer.arn, answer.principal_id, answer.identity_type)

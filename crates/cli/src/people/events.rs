@@ -28,10 +28,15 @@ const EVENT: Kind = Kind {
 const PAUSE: Duration = Duration::from_millis(500);
 
 const EXAMPLES: &str = "\
+What somebody asked for says who (by), in which request (requestId) and by which
+action: Snapshot:Deleted, :Locked, :Unlocked, :Modified, SnapshotGroup:Deleted,
+Disk:Deleted.
+
 Examples:
   tidemark events --limit 20
   tidemark events --level WARN
   tidemark events --resource d-bp1... --follow
+  tidemark events --name Snapshot:Deleted --name Disk:Deleted
   tidemark events --name Snapshot:CreateSnapshotCompleted --json";
 
 /// `tidemark events`

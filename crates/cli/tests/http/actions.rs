@@ -196,7 +196,13 @@ fn the_walk_from_instance_to_restored_disk() {
     server.ok("DeleteDisk", &format!("DiskId={disk}"));
     let left = server.ok("DescribeSnapshots", &format!("{R}&DiskId={disk}"));
     assert_eq!(left["TotalCount"], 1, "a snapshot outlives its disk");
-    server.ok("DeleteSnapshot", &format!("SnapshotId={snapshot}"));
+    let deleted = server.ok("DeleteSnapshot", &format!("SnapshotId={snapshot}"));
+    let told = server.ok("DescribeEvents", &format!("{R}&EventName.1=Snapshot:Deleted"));
+    assert_eq!(
+        told.pointer("/Events/Event/0/Content/requestId"),
+        Some(&deleted["RequestId"]),
+        "which request it was"
+    );
     assert_eq!(
         server.ok("DescribeSnapshots", &snapshot_by_id)["Snapshots"]["Snapshot"],
         Value::Array(vec![])

@@ -4,6 +4,7 @@ use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
+use crate::notices::Quota;
 use crate::rules;
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceStatus};
 use crate::store::Transaction;
@@ -76,12 +77,14 @@ fn attach(
             return Err(rules::wrong_instance_state(400, &instance, "Running or Stopped"));
         }
         let most = control.limits().data_disks_per_instance;
-        if own.iter().filter(|disk| disk.kind == DiskKind::Data).count() as u64 >= most {
+        let before = own.iter().filter(|disk| disk.kind == DiskKind::Data).count() as u64;
+        if before >= most {
             let message = format!("The instance {} has {most} data disks already.", instance.id);
             return Err(ApiError::new(403, "InstanceDiskLimitExceeded", message));
         }
         disk.kind = DiskKind::Data;
         disk.device = free_device(&own, request.device.as_deref())?;
+        quota(control, &instance).grown(t, (before, before + 1), control.now_ms())?;
     }
     disk.instance_id = Some(instance.id.clone());
     disk.delete_with_instance = request.delete_with_instance;
@@ -94,6 +97,17 @@ fn attach(
         "",
         control.now_ms(),
     )?)
+}
+
+/// The limit of an instance's data disks.
+pub(super) fn quota<'a>(control: &Control, instance: &'a InstanceRow) -> Quota<'a> {
+    Quota {
+        account: &instance.account,
+        region: &instance.region,
+        of: ("instance", &instance.id),
+        what: "data disks of the instance",
+        limit: control.limits().data_disks_per_instance,
+    }
 }
 
 /// A system disk goes back only to the instance that it came from, which must have none and be Stopped.

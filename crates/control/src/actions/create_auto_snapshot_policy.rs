@@ -2,6 +2,7 @@
 
 use crate::catalogue::policies::{self, PolicyRow};
 use crate::catalogue::tags::{self, ResourceType};
+use crate::notices::Quota;
 use crate::rules;
 use crate::store::Transaction;
 use crate::{Caller, Control};
@@ -19,7 +20,10 @@ impl Control {
     ) -> Result<Response, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| insert(t, &control, &caller, request);
-        self.store().write(work).await
+        let response = self.store().write(work).await?;
+        // Whoever is told that the quota is near.
+        self.jobs().wake();
+        Ok(response)
     }
 
     /// A region that is not served is one more unusable parameter to the actions on policies.
@@ -56,7 +60,8 @@ fn insert(
     };
     set_copy(control, &mut row, request.copy)?;
     let most = control.limits().policies_per_region;
-    if policies::count(t, &caller.account, &row.region)? >= most {
+    let before = policies::count(t, &caller.account, &row.region)?;
+    if before >= most {
         let message = format!(
             "There are {most} automatic snapshot policies in {} already.",
             row.region
@@ -64,6 +69,14 @@ fn insert(
         return Err(ApiError::new(403, "AutoSnapshotPolicy.QuotaExceed", message));
     }
     row.insert(t)?;
+    let quota = Quota {
+        account: &row.account,
+        region: &row.region,
+        of: ("region", &row.region),
+        what: "automatic snapshot policies in the region",
+        limit: most,
+    };
+    quota.grown(t, (before, before + 1), row.created_ms)?;
     tags::set(t, &caller.account, ResourceType::Policy, &row.id, &request.tags)?;
     Ok(Response {
         auto_snapshot_policy_id: row.id,

@@ -14,6 +14,7 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::jobs::image::take_back;
+use crate::notices::Quota;
 use crate::rules::{self, Token};
 use crate::states::{IMAGE, ImageCause, InstanceStatus, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
@@ -173,7 +174,8 @@ fn begin(
         Source::Snapshot(id) => disks.push(of_snapshot(t, caller, id, &ids.image)?),
     }
     let most = control.limits().images;
-    if images::count(t, &caller.account, region)? >= most {
+    let before = images::count(t, &caller.account, region)?;
+    if before >= most {
         let message = format!("There are {most} images already.");
         return Err(ApiError::new(403, "QuotaExceed.Image", message));
     }
@@ -212,6 +214,14 @@ fn begin(
         created_ms: now,
     };
     image.insert(t)?;
+    let quota = Quota {
+        account: &image.account,
+        region,
+        of: ("region", region),
+        what: "images in the region",
+        limit: most,
+    };
+    quota.grown(t, (before, before + 1), now)?;
     for disk in &disks {
         disk.insert(t)?;
     }

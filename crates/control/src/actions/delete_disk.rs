@@ -2,6 +2,7 @@
 
 use super::create_snapshot::unfinished;
 use crate::catalogue::jobs::{self, JobKind};
+use crate::notices::{self, By};
 use crate::rules;
 use crate::states::{DISK, DiskCause};
 use crate::store::Transaction;
@@ -35,7 +36,9 @@ fn delete(
     }
     unfinished(t, &disk.id, "DiskCreatingSnapshot")?;
     let now = control.now_ms();
-    rules::remove_automatic_snapshots(t, &disk, now)?;
+    let by = By::caller(caller, "DeleteDisk");
+    notices::disk_deleted(t, &disk, "", &by, now)?;
+    rules::remove_automatic_snapshots(t, &disk, &by, now)?;
     disk.step(t, DiskCause::DeleteDisk)?;
     Ok(jobs::add(t, JobKind::DeleteDisk, &disk.id, &disk.id, "", now)?)
 }

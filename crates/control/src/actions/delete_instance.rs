@@ -4,6 +4,7 @@ use crate::catalogue::disks::{self, DiskKind};
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind};
 use crate::catalogue::tags::{self, ResourceType};
+use crate::notices::{self, By};
 use crate::rules;
 use crate::states::{DiskCause, DiskStatus, INSTANCE, InstanceCause, InstanceStatus};
 use crate::store::Transaction;
@@ -54,7 +55,8 @@ pub(super) fn delete(
     if request.dry_run {
         return Err(ApiError::dry_run());
     }
-    release(t, instance, by, control.now_ms())
+    let asked = By::caller(caller, "DeleteInstance");
+    release(t, instance, by, &asked, control.now_ms())
 }
 
 /// 409 while a disk is on its way somewhere.
@@ -74,6 +76,7 @@ pub(crate) fn release(
     t: &mut dyn Transaction,
     mut instance: InstanceRow,
     by: InstanceCause,
+    asked: &By,
     now_ms: i64,
 ) -> Result<Vec<i64>, ApiError> {
     check_disks(t, &instance)?;
@@ -81,7 +84,8 @@ pub(crate) fn release(
     for mut disk in disks::of_instance(t, &instance.id)? {
         disk.instance_id = None;
         let (cause, job) = if disk.delete_with_instance || instance.security_lock {
-            rules::remove_automatic_snapshots(t, &disk, now_ms)?;
+            notices::disk_deleted(t, &disk, &instance.id, asked, now_ms)?;
+            rules::remove_automatic_snapshots(t, &disk, asked, now_ms)?;
             (DiskCause::ReleasedWithInstance, JobKind::DeleteDisk)
         } else {
             disk.kind = DiskKind::Data;

@@ -1,7 +1,7 @@
 //! DeleteSnapshot: deletes a snapshot; cancels one in creation.
 
+use crate::notices::By;
 use crate::rules;
-use crate::states::SnapshotCause;
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
@@ -32,10 +32,6 @@ fn delete(
     if let Some(refusal) = rules::kept(t, &row, request.force, now)? {
         return Err(refusal);
     }
-    Ok(rules::remove_snapshot(
-        t,
-        row,
-        SnapshotCause::DeleteSnapshot,
-        now,
-    )?)
+    let by = By::caller(caller, "DeleteSnapshot");
+    Ok(rules::delete_snapshot(t, row, &by, now)?)
 }

@@ -1,8 +1,8 @@
 //! DeleteSnapshotGroup: deletes a group with its snapshots. What must stay is a single snapshot from then on.
 
 use crate::catalogue::groups;
+use crate::notices::{self, By};
 use crate::rules;
-use crate::states::SnapshotCause;
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
@@ -37,9 +37,11 @@ fn delete(
 ) -> Result<(Vec<OperationProgress>, Vec<i64>), ApiError> {
     let group = rules::snapshot_group(t, caller, &request.snapshot_group_id)?;
     let members = groups::members(t, &group.id)?;
+    let by = By::caller(caller, "DeleteSnapshotGroup");
+    let deleted = group.clone();
     // First, so that those who stay are members no more.
     group.dissolve(t)?;
-    let (mut items, mut jobs) = (Vec::new(), Vec::new());
+    let (mut items, mut jobs, mut kept) = (Vec::new(), Vec::new(), Vec::new());
     for member in members {
         let id = member.id.clone();
         let about = [("SnapshotId", id.as_str())];
@@ -47,17 +49,14 @@ fn delete(
             Some(refusal) => {
                 items.push(OperationProgress::new(Err(&refusal), &about));
                 rules::update_record(t, &id, now)?;
+                kept.push(id);
             }
             None => {
-                jobs.push(rules::remove_snapshot(
-                    t,
-                    member,
-                    SnapshotCause::DeleteSnapshot,
-                    now,
-                )?);
+                jobs.push(rules::delete_snapshot(t, member, &by, now)?);
                 items.push(OperationProgress::new(Ok(()), &about));
             }
         }
     }
+    notices::group_deleted(t, &deleted, &kept, &by, now)?;
     Ok((items, jobs))
 }

@@ -6,6 +6,7 @@
 use crate::catalogue::locks::{LockRow, LockStatus};
 use crate::catalogue::snapshots::SnapshotRow;
 use crate::clock::{DAY_MS, HOUR_MS};
+use crate::notices::{self, By};
 use crate::rules::{self, Token};
 use crate::states::SnapshotStatus;
 use crate::store::Transaction;
@@ -65,6 +66,8 @@ fn lock(
         Some(_) => row.save(t)?,
         None => row.insert(t)?,
     }
+    let by = By::caller(caller, "LockSnapshot");
+    notices::snapshot_locked(t, &snapshot, &row, &by, now)?;
     rules::update_record(t, &snapshot.id, now)?;
     let response = Response {
         locked_snapshot_info: show(&row, now),

@@ -1,5 +1,6 @@
 //! ModifyDiskAttribute: all of the disks, or none.
 
+use crate::catalogue::policies;
 use crate::rules;
 use crate::store::Transaction;
 use crate::{Caller, Control};
@@ -52,6 +53,9 @@ fn modify(
         flag(&mut disk.enable_auto_snapshot, request.enable_auto_snapshot);
         flag(&mut disk.bursting_enabled, request.bursting_enabled);
         disk.save(t)?;
+        if request.enable_auto_snapshot == Some(true) {
+            policies::goes_on(t, &disk.id)?;
+        }
     }
     Ok(())
 }

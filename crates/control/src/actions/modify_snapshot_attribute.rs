@@ -1,5 +1,6 @@
 //! ModifySnapshotAttribute: name, description, retention.
 
+use crate::notices::{self, By};
 use crate::rules;
 use crate::states::SnapshotStatus;
 use crate::store::Transaction;
@@ -30,6 +31,7 @@ fn modify(
 ) -> Result<(), ApiError> {
     control.check_region(request.region_id.as_deref())?;
     let mut row = rules::snapshot(t, caller, &request.snapshot_id)?;
+    let before = row.clone();
     if let Some(days) = request.retention_days {
         if row.status == SnapshotStatus::Progressing {
             let message = format!(
@@ -62,5 +64,7 @@ fn modify(
     }
     row.modified_ms = control.now_ms();
     row.save(t)?;
+    let by = By::caller(caller, "ModifySnapshotAttribute");
+    notices::snapshot_modified(t, (&before, &row), &by, row.modified_ms)?;
     Ok(rules::update_record(t, &row.id, row.modified_ms)?)
 }

@@ -65,6 +65,7 @@ fn plans(list: &str, filter: &str) -> (String, String) {
         identity: crate::Identity::Root,
         source: None,
         region: Some("r".into()),
+        request_id: None,
     };
     let mut t = Explaining::new();
     match list {

@@ -9,6 +9,7 @@ use super::image_rules::{self, FromImage};
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
+use crate::notices::By;
 use crate::rules::{self, Token};
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceStatus};
 use crate::store::Transaction;
@@ -121,7 +122,9 @@ fn replace(
         disk_id: row.id.clone(),
     };
     Token::remember(token, t, &row.id, &response, false, now)?;
-    let job = jobs::add(t, JobKind::ReplaceSystemDisk, &row.id, &instance.id, "", now)?;
+    // The old disk goes later; its event says who wanted that.
+    let by = By::caller(caller, "ReplaceSystemDisk").to_text();
+    let job = jobs::add(t, JobKind::ReplaceSystemDisk, &row.id, &instance.id, &by, now)?;
     Ok((response, Some(job)))
 }
 

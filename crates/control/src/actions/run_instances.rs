@@ -5,7 +5,7 @@
 //! Networks are not managed here: ids of switches and groups, and what was asked for of the internet, are kept as labels.
 
 use super::apply_auto_snapshot_policy::give;
-use super::attach_disk::SYSTEM_DEVICE;
+use super::attach_disk::{self, SYSTEM_DEVICE};
 use super::image_rules::{self, FromImage};
 use super::modify_instance_auto_release_time::release_time;
 use super::network;
@@ -18,6 +18,7 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
+use crate::notices::By;
 use crate::rules::{self, EXTERNAL_TYPE, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
 use crate::store::Transaction;
@@ -81,7 +82,13 @@ impl Control {
                     instance.save(t)?;
                     continue;
                 }
-                super::delete_instance::release(t, instance, InstanceCause::ForceDelete, now)?;
+                super::delete_instance::release(
+                    t,
+                    instance,
+                    InstanceCause::ForceDelete,
+                    &By::service("RunInstances"),
+                    now,
+                )?;
             }
             Ok(())
         };
@@ -155,6 +162,8 @@ pub(super) fn insert_all(
             &request.tags,
         )?;
         insert_disks(t, control, request, &instance, &system, &decided)?;
+        let disks = decided.len() as u64;
+        attach_disk::quota(control, &instance).grown(t, (0, disks), now)?;
         let kind = match then {
             Then::Run => JobKind::RunInstance,
             Then::Stop => JobKind::CreateInstance,

@@ -1,6 +1,7 @@
 //! UnlockSnapshot: takes a lock off while its cool-off period lasts.
 
 use crate::catalogue::locks::{self, LockRow, LockStatus};
+use crate::notices::{self, By};
 use crate::rules::{self, Token};
 use crate::store::Transaction;
 use crate::{Caller, Control};
@@ -52,6 +53,8 @@ fn unlock(
         return Err(ApiError::dry_run());
     }
     locks::forget(t, &snapshot.id)?;
+    let by = By::caller(caller, "UnlockSnapshot");
+    notices::snapshot_unlocked(t, &snapshot, &by, now)?;
     rules::update_record(t, &snapshot.id, now)?;
     let response = Response {};
     Token::remember(token.as_ref(), t, &snapshot.id, &response, false, now)?;

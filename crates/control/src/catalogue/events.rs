@@ -27,6 +27,18 @@ words! {
         CopyCompleted = "Snapshot:CopySnapshotCompleted",
         /// A deleted snapshot was brought back.
         SnapshotUndeleted = "Snapshot:Undeleted",
+        /// Somebody deleted it, or cancelled its making, by itself or with its group or disk.
+        SnapshotDeleted = "Snapshot:Deleted",
+        /// Somebody put a lock on it, or changed the lock that it has.
+        SnapshotLocked = "Snapshot:Locked",
+        /// Somebody took its lock off.
+        SnapshotUnlocked = "Snapshot:Unlocked",
+        /// Somebody changed its name, its description or how long it is kept.
+        SnapshotModified = "Snapshot:Modified",
+        /// Somebody deleted a group; its snapshots have events of their own.
+        GroupDeleted = "SnapshotGroup:Deleted",
+        /// Somebody deleted it, by itself or with its instance.
+        DiskDeleted = "Disk:Deleted",
         /// A disk was rolled back, or could not be: see its result.
         DiskReset = "Disk:ResetDiskCompleted",
         /// A disk was attached or detached, or something could not be done to it: see its operation and result.

@@ -4,6 +4,7 @@
 //! not rules. Only [`crate::store::Transaction`] is used, so the database behind it can change.
 //! Not here: which transitions are allowed (`states`), what an action may do (`actions`).
 
+pub(crate) mod damage;
 pub(crate) mod disks;
 pub(crate) mod events;
 pub(crate) mod groups;

@@ -44,6 +44,8 @@ record! {
         due_ms: i64,
         /// The configured clock when `due_ms` was decided.
         decided_ms: i64,
+        /// Why its slots are skipped, as an event has told; empty: they are not, or it has to be told again.
+        told: String,
     }
 }
 
@@ -152,8 +154,27 @@ pub(crate) fn apply(
         disk_id: disk_id.to_owned(),
         due_ms: policy.schedule()?.next_after(now_ms),
         decided_ms: now_ms,
+        told: String::new(),
     };
     row.insert(t)
+}
+
+/// What kept the policies of a disk from being served has ended: if they are not served again, that is news.
+pub(crate) fn goes_on(t: &mut dyn Transaction, disk_id: &str) -> Result<(), StoreError> {
+    let sql = "UPDATE policy_disks SET told = '' WHERE disk_id = $1";
+    t.execute(sql, &[disk_id.into()]).map(drop)
+}
+
+/// Remembers whether it was told that nearly all automatic snapshots of a disk stay; answers whether that is another answer.
+pub(crate) fn set_told_kept(t: &mut dyn Transaction, disk_id: &str, told: bool) -> Result<bool, StoreError> {
+    let sql = "SELECT COALESCE(MAX(told_kept), 0) FROM policy_disks WHERE disk_id = $1";
+    let before = t.query_one(sql, &[disk_id.into()])?;
+    let before = before.map_or(Ok(0), |row| row.integer(0))? != 0;
+    if before != told {
+        let sql = "UPDATE policy_disks SET told_kept = $2 WHERE disk_id = $1";
+        t.execute(sql, &[disk_id.into(), i64::from(told).into()])?;
+    }
+    Ok(before != told)
 }
 
 /// Takes all policies off a disk.

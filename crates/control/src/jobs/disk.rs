@@ -8,9 +8,10 @@ use crate::Control;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobKind, JobRow};
+use crate::catalogue::policies;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
-use crate::notices;
+use crate::notices::{self, By};
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
 use tidemark_node::{Node, NodeError, NodeErrorKind};
@@ -142,6 +143,7 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
         disk.attached_ms = Some(now);
         disk.ever_attached = true;
         disk.step(t, DiskCause::Attached)?;
+        policies::goes_on(t, &disk.id)?;
         let instance = disk.instance_id.clone().unwrap_or_default();
         notices::disk_operation(t, &disk, ("AttachDisk", &instance), None, now)
     })
@@ -325,7 +327,8 @@ pub(super) async fn replace(control: &Control, job: &JobRow) -> Result<Step, Job
         return not_replaced(control, job, error).await;
     }
     let (id, subject, now) = (job.id, job.subject.clone(), control.now_ms());
-    let place = move |t: &mut dyn Transaction| take_place(t, id, &subject, now);
+    let by = By::from_text(&job.arguments, "ReplaceSystemDisk");
+    let place = move |t: &mut dyn Transaction| take_place(t, id, &subject, &by, now);
     let Some(old) = control.store().write(place).await? else {
         return Ok(Step::Done);
     };
@@ -362,6 +365,7 @@ fn take_place(
     t: &mut dyn Transaction,
     job: i64,
     disk: &str,
+    by: &By,
     now_ms: i64,
 ) -> Result<Option<DiskRow>, StoreError> {
     let Some(mut disk) = DiskRow::get(t, disk)?.filter(|disk| disk.status == DiskStatus::Creating) else {
@@ -378,6 +382,7 @@ fn take_place(
         return Ok(Some(olds.swap_remove(stuck)));
     }
     for mut old in olds {
+        notices::disk_deleted(t, &old, &instance, by, now_ms)?;
         old.instance_id = None;
         old.step(t, DiskCause::Replaced)?;
         jobs::add(t, JobKind::DeleteDisk, &old.id, &old.id, "", now_ms)?;

@@ -52,7 +52,10 @@ pub(crate) fn note(
         EventKind::KeyDisabled | EventKind::KeyDeleted => Level::Warn,
         _ => Level::Info,
     };
-    let mut content = serde_json::json!({ "by": caller.identity.arn(&caller.account) });
+    let mut content = serde_json::json!({
+        "by": caller.identity.arn(&caller.account),
+        "requestId": caller.request_id.as_deref().unwrap_or_default(),
+    });
     if let (Some(content), serde_json::Value::Object(more)) = (content.as_object_mut(), more) {
         content.extend(more);
     }

@@ -18,7 +18,7 @@ fn noise(seed: u64, len: usize) -> Vec<u8> {
 }
 
 /// Writes noise over the first MiBs of a disk.
-fn fill(world: &World, disk: &str, seed: u64, mib: usize) {
+pub fn fill(world: &World, disk: &str, seed: u64, mib: usize) {
     let mut guest = Guest::connect(world, disk).expect("exported");
     for (n, part) in noise(seed, mib * MIB).chunks(MIB).enumerate() {
         guest.write((n * MIB) as u64, part);

@@ -122,6 +122,63 @@ async fn a_quota_is_told_however_it_is_reached() {
     assert_eq!(told(), 3);
 }
 
+/// Every limit that stops something is told of before it does, once on each way up.
+#[tokio::test]
+async fn other_quotas_are_told_when_nine_tenths_are_used() {
+    let world = World::with(|config| {
+        config.limits.policies_per_region = 2;
+        config.limits.images = 3;
+        config.limits.data_disks_per_instance = 2;
+    })
+    .await;
+    let told = async || {
+        let mut found = events(&world, "EventName.1=Quota:Near").await;
+        found.reverse();
+        let show = |event: Event| {
+            let (what, used) = (&event.content["quota"], &event.content["used"]);
+            let what = what.as_str().unwrap_or_default();
+            format!("{} {}: {used} {what}", event.level, event.resource_type)
+        };
+        found.into_iter().map(show).collect::<Vec<_>>()
+    };
+    let mut expected = Vec::new();
+    let policy = "timePoints=[3]&repeatWeekdays=[1]&retentionDays=-1";
+    world.policy(policy).await;
+    assert_eq!(told().await, expected);
+    let second = world.policy(policy).await;
+    expected.push("WARN region: 2 automatic snapshot policies in the region".to_owned());
+    assert_eq!(told().await, expected);
+    assert!(call!(world, create_auto_snapshot_policy, "{policy}").is_err());
+    assert_eq!(told().await, expected, "a refusal changes nothing");
+    let away = format!("autoSnapshotPolicyId={second}");
+    call!(world, delete_auto_snapshot_policy, "{away}").expect("deleted");
+    world.policy(policy).await;
+    expected.push(expected[0].clone());
+    assert_eq!(told().await, expected, "once on each way up");
+
+    let instance = world.instance().await;
+    for _ in 0..2 {
+        assert_eq!(told().await, expected);
+        let disk = world.disk().await;
+        world.attach(&instance, &disk).await;
+    }
+    expected.push("WARN instance: 2 data disks of the instance".to_owned());
+    assert_eq!(told().await, expected);
+    let run = "InstanceType=tidemark.external&SystemDisk.Size=20&DataDisk.1.Size=20&DataDisk.2.Size=20";
+    call!(world, run_instances, "{run}").expect("made");
+    expected.push("WARN instance: 2 data disks of the instance".to_owned());
+    assert_eq!(told().await, expected, "all at once");
+
+    let found = call!(world, describe_disks, "InstanceId={instance}&DiskType=system").expect("listed");
+    let snapshot = world.snapshot(&found.disks[0].disk_id).await;
+    for _ in 0..3 {
+        assert_eq!(told().await, expected);
+        call!(world, create_image, "SnapshotId={snapshot}").expect("made");
+    }
+    expected.push("WARN region: 3 images in the region".to_owned());
+    assert_eq!(told().await, expected);
+}
+
 /// A policy's copy that cannot be is not tried again: somebody has to hear of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_a_policy_does_not_get_is_told_once() {

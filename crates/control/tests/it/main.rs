@@ -1,6 +1,8 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
+mod audit;
 mod copies;
+mod damage;
 mod data;
 mod disks;
 mod encryption;

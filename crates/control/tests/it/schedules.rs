@@ -186,6 +186,52 @@ async fn a_disk_that_may_not_be_snapshotted_misses_its_slot() {
     assert_eq!(world.automatic("").await.len(), 1, "a stopped instance is fine");
 }
 
+/// A disk that lies detached is no news every day; it is again when it was attached in between.
+#[tokio::test]
+async fn why_slots_are_skipped_is_told_once() {
+    let world = quiet(|_| {}).await;
+    let (instance, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let told = || world.number("SELECT COUNT(*) FROM events WHERE name = 'Snapshot:AutoSnapshotSkipped'");
+    let mut day = at("2027-03-01T19:05:00Z");
+    let mut days = async |expected: i64| {
+        for _ in 0..3 {
+            world.round_at(day).await;
+            day += 24.hours();
+            assert_eq!(told(), expected);
+        }
+    };
+    world.detach(&instance, &disk).await;
+    days(1).await;
+    world.attach(&instance, &disk).await;
+    world.detach(&instance, &disk).await;
+    days(2).await;
+    // Another reason is news, the old one after it too.
+    let switch = async |on: bool| {
+        let query = format!("DiskId={disk}&EnableAutoSnapshot={on}");
+        call!(world, modify_disk_attribute, "{query}").expect("changed");
+    };
+    switch(false).await;
+    days(3).await;
+    switch(true).await;
+    days(4).await;
+    switch(false).await;
+    world.attach(&instance, &disk).await;
+    days(5).await;
+    assert!(world.automatic("").await.is_empty());
+    switch(true).await;
+    days(5).await;
+    assert_eq!(world.automatic("").await.len(), 3, "it goes on");
+    switch(false).await;
+    days(6).await;
+    assert_eq!(
+        world.number("SELECT COUNT(*) FROM policy_disks WHERE due_ms > 0"),
+        1
+    );
+}
+
 /// The documented example: a run at 09:00 that lasts until 10:20 makes 10:00 miss; the next is at 11:00.
 #[tokio::test]
 async fn a_run_that_lasts_too_long_costs_the_next_slot() {

@@ -77,6 +77,41 @@ async fn a_replaced_snapshot_that_is_brought_back_stays() {
     }
 }
 
+/// Locked ones stay, so soon none would give way: that is told before it comes to it, once on each way up.
+#[tokio::test]
+async fn automatic_snapshots_that_stay_are_told_when_they_are_nearly_all() {
+    let world = quiet(|limits| limits.automatic_snapshots_per_disk = 2).await;
+    let (_, disk) = world.attached_disk().await;
+    world.set_clock(at("2027-03-01T00:00:00Z"));
+    let policy = world.policy(&format!("{AT_THREE}&retentionDays=-1")).await;
+    world.apply(&policy, &disk).await;
+    let told = || world.number("SELECT COUNT(*) FROM events WHERE name = 'Quota:Near'");
+    let mut day = at("2027-03-01T19:05:00Z");
+    let mut rounds = async |expected: i64| {
+        for _ in 0..2 {
+            world.round_at(day).await;
+            day += 24.hours();
+            assert_eq!(told(), expected);
+        }
+    };
+    // One is locked for good; the newest besides it comes and goes, until it is locked as well.
+    let lock = async |at: usize, cool_off: u32| {
+        let id = world.automatic("").await[at].snapshot_id.clone();
+        let query = format!("SnapshotId={id}&LockMode=compliance&LockDuration=30&CoolOffPeriod={cool_off}");
+        call!(world, lock_snapshot, "{query}").expect("locked");
+        id
+    };
+    rounds(0).await;
+    lock(0, 0).await;
+    rounds(0).await;
+    let second = lock(1, 72).await;
+    rounds(1).await;
+    call!(world, unlock_snapshot, "SnapshotId={second}").expect("unlocked");
+    rounds(1).await;
+    lock(1, 0).await;
+    rounds(2).await;
+}
+
 /// A quota that was lowered costs two old snapshots for a new one, not all at once; failed ones push nothing out.
 #[tokio::test]
 async fn a_lowered_quota_is_reached_step_by_step() {

@@ -258,3 +258,25 @@ async fn who_is_told_is_an_event_for_the_others() {
         .await;
     assert!(receiver.about()[0].ends_with(&format!(":webhook/{other}")));
 }
+
+/// What somebody does to a snapshot is sent without waiting for anything else to happen.
+#[tokio::test]
+async fn a_deletion_is_sent_too() {
+    let world = World::with(|config| config.housekeeping = std::time::Duration::from_secs(24 * 3600)).await;
+    let (_, disk) = world.attached_disk().await;
+    let id = world.snapshot(&disk).await;
+    let receiver = Receiver::new(&[GOOD]).await;
+    call!(
+        world,
+        create_webhook,
+        "Url={}&EventName.1=Snapshot:Deleted",
+        receiver.url
+    )
+    .expect("made");
+    call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+    let count = async || receiver.came().len().to_string();
+    world.eventually(count, "requests", "1").await;
+    let event = receiver.came()[0].event();
+    assert_eq!(event["name"], "Snapshot:Deleted");
+    assert_eq!(event["content"]["by"], "acs:ram::1000000000000001:root");
+}

@@ -3,7 +3,7 @@
 use super::{Node, Shared, lock};
 use crate::disk::DiskHost;
 use crate::remote::Remote;
-use crate::scrub;
+use crate::scrub::{self, ScrubState};
 use crate::types::NodeError;
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -39,6 +39,16 @@ impl Node {
         let number = asked.await?;
         launch(&self.shared);
         Ok(number)
+    }
+
+    /// What the scrub has done and found, as it has noted it; `None`: nothing of this vault yet. Damage is there before the
+    /// event that tells of it, and stays when nobody heard that.
+    pub async fn scrub_state(&self) -> Result<Option<ScrubState>, NodeError> {
+        let read = self
+            .shared
+            .vault
+            .call(|host| async move { scrub::noted(&host).await });
+        Ok(read.await??)
     }
 }
 

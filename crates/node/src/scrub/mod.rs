@@ -7,12 +7,13 @@
 //! ([`ScrubRequests`]).
 //!
 //! What must stay true: a bucket that cannot be reached makes the scrub wait, and is no damage; nothing but a repair is
-//! written to the vault. Not here: how to verify and to repair (`tidemark_vault`).
+//! written to the vault; what an event tells of is in the file before, so that who missed the event finds it there. Not
+//! here: how to verify and to repair (`tidemark_vault`).
 
 mod pace;
 mod state;
 
-pub use state::{OpenLoss, SCRUB_FILE, ScrubRound, ScrubState, WholeRound};
+pub use state::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubRound, ScrubState, WholeRound};
 
 use crate::types::Event;
 use crate::vault::VaultHost;
@@ -20,6 +21,7 @@ use futures_util::future::select;
 use pace::Pace;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -133,6 +135,16 @@ pub async fn run(host: Rc<VaultHost>, donors: Donors) {
     }
 }
 
+/// What the scrub has noted of this vault, if it has.
+pub async fn noted(host: &VaultHost) -> io::Result<Option<ScrubState>> {
+    let path = host.config.data_dir.join(SCRUB_FILE);
+    let Some(bytes) = read_small(&*host.env().fs, &path).await? else {
+        return Ok(None);
+    };
+    let state = ScrubState::decode(&bytes)?;
+    Ok(Some(state).filter(|state| state.vault == host.vault.id().to_string()))
+}
+
 struct Scrub {
     host: Rc<VaultHost>,
     donors: Donors,
@@ -144,20 +156,15 @@ impl Scrub {
     }
 
     async fn load(&self) -> ScrubState {
-        let path = self.host.config.data_dir.join(SCRUB_FILE);
-        let vault = self.host.vault.id().to_string();
-        let kept = match read_small(&*self.host.env().fs, &path).await {
-            Ok(kept) => kept.map(|bytes| ScrubState::decode(&bytes)),
-            Err(error) => Some(Err(error)),
-        };
-        match kept {
-            Some(Ok(state)) if state.vault == vault => state,
-            Some(Err(error)) => {
+        match noted(&self.host).await {
+            Ok(Some(state)) => return state,
+            Ok(None) => {}
+            Err(error) => {
+                let path = self.host.config.data_dir.join(SCRUB_FILE);
                 tracing::warn!(%error, path = %path.display(), "what the scrub had noted is lost; it begins anew");
-                ScrubState::new(vault)
             }
-            Some(Ok(_)) | None => ScrubState::new(vault),
         }
+        ScrubState::new(self.host.vault.id().to_string())
     }
 
     /// A state that is not kept costs work, nothing else.
@@ -191,7 +198,7 @@ impl Scrub {
 
     /// Verifies and repairs these snapshots as fast as it can. The round does not count it.
     async fn look_at(&self, state: &mut ScrubState, asked: &BTreeSet<SnapshotId>) -> Result<(), VaultError> {
-        let (env, vault) = (self.host.env(), &self.host.vault);
+        let vault = &self.host.vault;
         let found = vault.inventory().await?;
         state.trouble = None;
         let chosen: Vec<u32> = (0..)
@@ -209,8 +216,8 @@ impl Scrub {
             for damage in &mut report.damage {
                 damage.hits = damage.hits.iter().map(|hit| chosen[*hit as usize]).collect();
             }
-            self.repair(&found, &mut report).await?;
-            self.tell(state.meet(losses(&found.targets, &report.damage), env.clock.unix_millis()));
+            self.repair(state, &found, &mut report).await?;
+            self.meet(state, losses(&found.targets, &report.damage)).await;
             next = report.next;
         }
         Ok(())
@@ -221,10 +228,9 @@ impl Scrub {
         let (env, vault) = (self.host.env(), &self.host.vault);
         let found = vault.inventory().await?;
         state.trouble = None;
-        let now_ms = env.clock.unix_millis();
-        state.begin_round(now_ms);
+        state.begin_round(env.clock.unix_millis());
         self.save(state).await;
-        self.tell(state.meet(losses(&found.targets, &found.damage), now_ms));
+        self.meet(state, losses(&found.targets, &found.damage)).await;
         let since = env.clock.now();
         while env.clock.now().saturating_sub(since) < SNAPSHOTS_FOR && !self.host.scrub_requests.has_any() {
             let (next, part) = state.place();
@@ -237,12 +243,11 @@ impl Scrub {
             let mut report = vault
                 .verify_snapshots(&found.targets, Sample::All, next, &pace)
                 .await?;
-            let done = self.repair(&found, &mut report).await?;
+            let done = self.repair(state, &found, &mut report).await?;
             state.advance(&report, &done, pace.part());
-            let now_ms = env.clock.unix_millis();
-            self.tell(state.meet(losses(&found.targets, &report.damage), now_ms));
+            self.meet(state, losses(&found.targets, &report.damage)).await;
             if report.next.is_none() {
-                state.end_round(now_ms);
+                state.end_round(env.clock.unix_millis());
                 tracing::info!(open = state.open.len(), "the vault was scrubbed to the end");
                 self.save(state).await;
                 return Ok(());
@@ -253,7 +258,12 @@ impl Scrub {
     }
 
     /// Repairs what can be repaired, and leaves the rest in the report.
-    async fn repair(&self, found: &Inventory, report: &mut VerifyReport) -> Result<RepairReport, VaultError> {
+    async fn repair(
+        &self,
+        state: &mut ScrubState,
+        found: &Inventory,
+        report: &mut VerifyReport,
+    ) -> Result<RepairReport, VaultError> {
         if report.damage.is_empty() {
             return Ok(RepairReport::default());
         }
@@ -269,7 +279,12 @@ impl Scrub {
             .damage
             .extract_if(.., |damage| done.has_repaired(damage))
             .collect();
-        for loss in losses(&found.targets, &repaired) {
+        let repaired = losses(&found.targets, &repaired);
+        if !repaired.is_empty() {
+            state.note_repaired(&repaired, self.host.env().clock.unix_millis());
+            self.save(state).await;
+        }
+        for loss in repaired {
             tracing::warn!(object = loss.object, disk = ?loss.disk, start = loss.start, end = loss.end,
                 snapshots = ?loss.snapshots, was = loss.what, "damage in the vault was repaired");
             let _ = self.host.events.send(Event::VaultRepaired(loss));
@@ -277,8 +292,12 @@ impl Scrub {
         Ok(done)
     }
 
-    /// Tells of damage that was not known.
-    fn tell(&self, new: Vec<tidemark_vault::Loss>) {
+    /// Notes damage that is not repaired, then tells of what was not known.
+    async fn meet(&self, state: &mut ScrubState, met: Vec<tidemark_vault::Loss>) {
+        let new = state.meet(met, self.host.env().clock.unix_millis());
+        if !new.is_empty() {
+            self.save(state).await;
+        }
         for loss in new {
             tracing::error!(object = loss.object, disk = ?loss.disk, start = loss.start, end = loss.end,
                 snapshots = ?loss.snapshots, error = loss.error, "damage in the vault");

@@ -1,6 +1,7 @@
 //! What the scrub keeps across restarts, in `<data>/scrub.json`: where it is, and which damage is open.
 //!
 //! For people and their tools as well: `tidemark verify --status` shows it. Losing it costs a round, nothing else.
+//! Who wants to hear of all damage reads it here ([`crate::Node::scrub_state`]); events only say that it is time to.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,8 @@ pub const SCRUB_FILE: &str = "scrub.json";
 const VERSION: u32 = 1;
 /// Losses that are kept; more are counted.
 const OPEN_MAX: usize = 1000;
+/// Repairs that are kept, the newest.
+const REPAIRED_MAX: usize = 1000;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +45,9 @@ pub struct ScrubState {
     /// Of that, what was met in this round.
     #[serde(default)]
     pub unlisted_now: u64,
+    /// What was repaired lately, oldest first.
+    #[serde(default)]
+    pub repaired: Vec<RepairedLoss>,
 }
 
 /// How far a round is.
@@ -96,6 +102,16 @@ pub struct OpenLoss {
     pub since_ms: UnixMillis,
     /// The round that met it last, counted from 0.
     pub round: u64,
+}
+
+/// Damage that was repaired.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RepairedLoss {
+    /// Grows with each, also when the file was lost in between: the time of the repair in milliseconds, or more.
+    pub number: i64,
+    /// What.
+    pub loss: Loss,
 }
 
 impl ScrubState {
@@ -192,6 +208,20 @@ impl ScrubState {
         new
     }
 
+    /// Notes what was repaired. It is not open any more.
+    pub fn note_repaired(&mut self, losses: &[Loss], now_ms: UnixMillis) {
+        for loss in losses {
+            self.open.retain(|open| !open.loss.is_at(loss));
+            let last = self.repaired.last().map_or(0, |repaired| repaired.number);
+            self.repaired.push(RepairedLoss {
+                number: now_ms.max(last.saturating_add(1)),
+                loss: loss.clone(),
+            });
+        }
+        let surplus = self.repaired.len().saturating_sub(REPAIRED_MAX);
+        self.repaired.drain(..surplus);
+    }
+
     /// The round has come to its end: what it did not meet is not there any more.
     pub fn end_round(&mut self, now_ms: UnixMillis) {
         let Some(round) = self.running.take() else { return };
@@ -250,6 +280,20 @@ mod tests {
         let back = ScrubState::decode(&state.encode().unwrap()).unwrap();
         assert_eq!(back, state);
         assert!(ScrubState::decode(b"{}").is_err() && ScrubState::decode(br#"{"Version":9}"#).is_err());
+    }
+
+    #[test]
+    fn repairs_are_numbered_bounded_and_not_open_any_more() {
+        let mut state = ScrubState::new("v".into());
+        state.meet(vec![loss("a"), loss("b")], 1);
+        state.note_repaired(&[loss("a"), loss("c")], 1000);
+        state.note_repaired(&[loss("d")], 5);
+        assert_eq!(state.open.len(), 1);
+        let numbers: Vec<_> = state.repaired.iter().map(|repaired| repaired.number).collect();
+        assert_eq!(numbers, [1000, 1001, 1002], "whatever the clock does");
+        state.note_repaired(&vec![loss("e"); REPAIRED_MAX], 5000);
+        assert_eq!(state.repaired.len(), REPAIRED_MAX);
+        assert_eq!(state.repaired[0].number, 5000);
     }
 
     #[test]

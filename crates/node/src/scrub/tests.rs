@@ -201,6 +201,7 @@ fn damage_is_repaired_or_told_and_stays_open_until_it_is_gone() {
             other => panic!("{other:?}"),
         }
         let first = state(&env).await.unwrap();
+        assert_eq!(first.repaired.len(), 1, "who missed the event finds it here");
         let last = first.last.unwrap();
         assert!(
             last.found > 0 && last.found == last.repaired && first.open.is_empty(),
