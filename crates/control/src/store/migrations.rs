@@ -42,4 +42,8 @@ pub(crate) const ALL: &[Migration] = &[
         version: 8,
         sql: include_str!("../../migrations/0008_lists.sql"),
     },
+    Migration {
+        version: 9,
+        sql: include_str!("../../migrations/0009_webhook_level.sql"),
+    },
 ];
