@@ -437,3 +437,36 @@ async fn what_is_metered_is_added_up_by_the_value_of_a_tag() {
     );
     assert!(sum(&found) >= sum(&expected));
 }
+
+/// An old kind of snapshot that is kept like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_figure_counts_a_flash_snapshot_as_a_standard_one() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    write(&world, &disk, 0, 1);
+    let id = call!(world, create_snapshot, "DiskId={disk}&Category=flash")
+        .expect("begun")
+        .snapshot_id;
+    world.snapshot_is(&id, "accomplished").await;
+    settle(&world).await;
+    world.advance_ms(120_000);
+    let usage = call!(world, describe_snapshots_usage, "")
+        .expect("answered")
+        .snapshot_size;
+    assert!(usage > 1 << 20);
+    let now = world.now_ms();
+    for (category, expected) in [("standard", usage), ("flash", usage), ("archive", 0)] {
+        let window = format!("StartTime={}&EndTime={}", at(now - 60_000), at(now));
+        let answer = call!(
+            world,
+            describe_snapshot_monitor_data,
+            "{window}&Category={category}"
+        );
+        let points = answer.expect("answered").monitor_data;
+        assert_eq!(
+            points.last().map(|point| point.size),
+            Some(expected),
+            "{category}"
+        );
+    }
+}
