@@ -77,6 +77,32 @@ def test_events_reach_who_asks_who_follows_and_webhooks(new_service):
     receiver.shutdown()
 
 
+def test_who_follows_is_told_of_each_event_once_across_a_restart(new_service):
+    service = new_service()
+    log = service.directory / "follower"
+    with open(log, "wb") as errors:
+        follower = subprocess.Popen(
+            [BINARY, "events", "--follow", "--name", "User:Created", "--json"],
+            cwd=service.directory,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+    try:
+        service.cli("user", "create", "alice")
+        seen = [json.loads(follower.stdout.readline())]
+        service.stop()
+        wait_until(lambda: "asked again" in log.read_text(), "it says that the service is away")
+        assert follower.poll() is None
+        service.start()
+        service.cli("user", "create", "bob")
+        seen.append(json.loads(follower.stdout.readline()))
+    finally:
+        follower.kill()
+    assert [event["ResourceId"] for event in seen] == ["alice", "bob"]
+    assert log.read_text().count("asked again") == 1, "it is said once"
+
+
 def test_a_webhook_does_not_reach_this_machine_unless_the_operator_says_so(new_service):
     service = new_service()
     receiver = Receiver(failures=0)

@@ -174,5 +174,12 @@ def test_every_figure_is_the_vaults(new_service, scratch):
     assert figures()[0] == after
     rows = list(csv.DictReader(io.StringIO(service.cli("usage", "--by", "region", "--csv").stdout)))
     assert [(row["RegionId"], row["Size"]) for row in rows] == [(REGION, str(after))]
+    assert rows[0]["Currency"] == "CNY" and rows[0]["StartTime"] < rows[0]["EndTime"]
     assert int(rows[0]["ByteHours"]) >= total and float(rows[0]["Cost"]) > 0
     assert disk in service.cli("usage").stdout
+    left = cloud.snapshots(disk)[0]["SnapshotId"]
+    cloud.call("TagResources", RegionId=REGION, ResourceType="snapshot", ResourceId=[left], Tag=[{"Key": "team", "Value": "red"}])
+    by_tag = json.loads(service.cli("usage", "--by", "tag", "--tag", "team", "--json").stdout)
+    assert {item["TagValue"]: item["Size"] for item in by_tag} == {"red": after, "": 0}
+    refused = service.cli("usage", "--by", "tag", check=False)
+    assert refused.returncode != 0 and "--tag" in refused.stderr

@@ -86,6 +86,11 @@ def test_verbs_for_people(service, v3):
     assert len(rows) == 4 and [row["Next"] for row in rows] == sorted(row["Next"] for row in rows)
     assert {row["NextInUtc8"].split()[2] for row in rows} == {"03:00", "15:00"}
     assert all(row["NextInUtc8"][:3] in ("Mon", "Sun") for row in rows)
+    changed = json.loads(service.cli("policy", "modify", identifier, "--at", "4", "--retention-days", "14", "--json").stdout)
+    assert (changed["TimePoints"], changed["RetentionDays"], changed["DiskNums"]) == ('["4"]', 14, 1)
+    assert changed["RepeatWeekdays"] == '["1","7"]', "what is not named stays"
+    refused = service.cli("policy", "modify", identifier, check=False)
+    assert refused.returncode != 0 and "nothing to change" in refused.stderr
     service.cli("policy", "cancel", disk)
     assert not v3.disk(disk)["EnableAutomatedSnapshotPolicy"]
     service.cli("policy", "delete", identifier)

@@ -61,6 +61,26 @@ impl std::fmt::Display for ServerError {
     }
 }
 
+/// The server was not reached, or did not answer: it may be there again later.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreachable(String);
+
+impl std::error::Error for Unreachable {}
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether a call failed because the service is away or goes away, and not because of what was asked.
+pub fn is_away(error: &anyhow::Error) -> bool {
+    error.is::<Unreachable>()
+        || error
+            .downcast_ref()
+            .is_some_and(|e: &ServerError| e.status == 503)
+}
+
 /// How to send.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Method {
@@ -129,7 +149,7 @@ impl Client {
     }
 
     /// Calls an action and returns the body of its 200 answer. Fails with a [`ServerError`] when the
-    /// server refuses, and with a plain explanation when it cannot be reached or understood.
+    /// server refuses, an [`Unreachable`] when it cannot be reached, and a plain explanation when it is not understood.
     pub fn call(&self, action: &str, parameters: &[(String, String)]) -> Result<String> {
         let mut retry_headers = Vec::new();
         let mut attempt = 0;
@@ -243,16 +263,15 @@ impl Client {
 
     fn unreachable(&self, error: ureq::Error) -> anyhow::Error {
         let url = self.connection.endpoint.url();
-        match error {
+        let why = match error {
             ureq::Error::Io(cause) if cause.kind() == std::io::ErrorKind::ConnectionRefused => {
-                anyhow!(
-                    "cannot reach {url}: connection refused.\nNothing listens there: is `tidemark up` running?"
-                )
+                "connection refused.\nNothing listens there: is `tidemark up` running?".to_owned()
             }
-            ureq::Error::HostNotFound => anyhow!("cannot reach {url}: no such host"),
-            ureq::Error::Timeout(_) => anyhow!("cannot reach {url}: no answer in time"),
-            other => anyhow!("cannot reach {url}: {other}"),
-        }
+            ureq::Error::HostNotFound => "no such host".to_owned(),
+            ureq::Error::Timeout(_) => "no answer in time".to_owned(),
+            other => other.to_string(),
+        };
+        Unreachable(format!("cannot reach {url}: {why}")).into()
     }
 
     /// An error answer, also when its body is not what the contract promises.

@@ -8,7 +8,7 @@
 
 use crate::catalogue::groups::{self, GroupRow};
 use crate::catalogue::locks::LockRow;
-use crate::catalogue::snapshots::{self, SnapshotRow};
+use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::clock::Clock;
 use crate::config::DEFAULT_ACCOUNT;
@@ -63,6 +63,12 @@ impl FoundSnapshot {
     /// Whose snapshot it is.
     pub(crate) fn account(&self) -> String {
         account(&mut Reading::new(&self.meta))
+    }
+
+    /// What decides among which snapshots it counts when it is back: its disk, its type, and whether it is a copy.
+    pub(crate) fn counts_as(&self) -> (String, SnapshotType, bool) {
+        let row = row(&mut Reading::new(&self.meta), self);
+        (row.source_disk_id.clone(), row.snapshot_type, row.is_copy())
     }
 
     /// The name that people gave it, or `""`.

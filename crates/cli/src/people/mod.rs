@@ -93,13 +93,26 @@ impl Api {
 
     /// All rows of a Describe action, page after page. `wrapper` and `item` name the list.
     pub fn list(&self, kind: &Kind, parameters: &[(String, String)]) -> Result<Vec<Value>> {
+        self.list_with(kind, parameters, |_, _| ())
+    }
+
+    /// The same; `complete` puts into a row what the answer says of all of its rows.
+    pub fn list_with(
+        &self,
+        kind: &Kind,
+        parameters: &[(String, String)],
+        complete: impl Fn(&Value, &mut Value),
+    ) -> Result<Vec<Value>> {
         let mut parameters = parameters.to_vec();
         parameters.push(("MaxResults".into(), "100".into()));
         let mut rows = Vec::new();
         loop {
             let mut answer = self.call(kind.describe, &parameters)?;
             match answer[kind.wrapper][kind.item].take() {
-                Value::Array(items) => rows.extend(items),
+                Value::Array(mut items) => {
+                    items.iter_mut().for_each(|row| complete(&answer, row));
+                    rows.extend(items);
+                }
                 _ => bail!(
                     "{} answered no {}.{} list",
                     kind.describe,

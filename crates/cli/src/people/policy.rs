@@ -78,6 +78,7 @@ Examples:
   tidemark policy create --name nightly --at 3 --retention-days 30
   tidemark policy create --name weekly --at 0,12 --on mon,sun --for-ever
   tidemark policy apply sp-bp1... d-bp1... d-bp1...
+  tidemark policy modify sp-bp1... --at 4 --retention-days 14
   tidemark policy next
   tidemark snapshot list --disk d-bp1...";
 
@@ -127,6 +128,38 @@ enum Verb {
         /// A tag, for the policy and its snapshots; may be given several times
         #[arg(long = "tag", value_name = "KEY=VALUE")]
         tags: Vec<String>,
+    },
+    /// Change a policy, for snapshots that it takes from now on; what is not named stays
+    Modify {
+        /// The policy's id
+        policy: String,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// Hours in UTC+8: 0 to 23; these instead of those that it has
+        #[arg(long, value_name = "HOURS", value_delimiter = ',')]
+        at: Vec<u8>,
+        /// Weekdays: mon to sun; these instead of those that it has
+        #[arg(long, value_name = "DAYS", value_delimiter = ',', value_parser = weekday)]
+        on: Vec<u8>,
+        /// Delete each snapshot after so many days
+        #[arg(long, value_name = "DAYS", conflicts_with = "for_ever")]
+        retention_days: Option<u32>,
+        /// Keep the snapshots until someone deletes them, or the disk has too many
+        #[arg(long)]
+        for_ever: bool,
+        /// Also copy each snapshot to this region
+        #[arg(long, value_name = "REGION", conflicts_with = "no_copy")]
+        copy_to: Option<String>,
+        /// Delete each copy after so many days
+        #[arg(long, value_name = "DAYS", conflicts_with_all = ["no_copy", "keep_copies"])]
+        copy_retention_days: Option<u32>,
+        /// Keep the copies until someone deletes them
+        #[arg(long, conflicts_with = "no_copy")]
+        keep_copies: bool,
+        /// Copy its snapshots nowhere any more
+        #[arg(long)]
+        no_copy: bool,
     },
     /// Have a policy run for disks; it takes the place of the one that they have
     Apply {
@@ -189,6 +222,15 @@ pub fn run(args: &PolicyArgs) -> Result<()> {
             note("it runs for the disks that it is applied to: tidemark policy apply")?;
             api.print_done(&format!("policy {id} created"), &get(&api, id)?)
         }
+        Verb::Modify { policy, .. } => {
+            let changes = modification(&args.verb);
+            if changes.is_empty() {
+                bail!("nothing to change: name at least one of --name, --at, --on, --retention-days ...");
+            }
+            let parameters = [params([("autoSnapshotPolicyId", policy)]), changes].concat();
+            api.call("ModifyAutoSnapshotPolicyEx", &parameters)?;
+            api.print_done(&format!("policy {policy} changed"), &get(&api, policy)?)
+        }
         Verb::Apply { policy, disks } => {
             let ids = Value::from(disks.clone()).to_string();
             let parameters = params([("autoSnapshotPolicyId", policy), ("diskIds", &ids)]);
@@ -244,7 +286,6 @@ fn creation(verb: &Verb) -> Parameters {
     else {
         return parameters;
     };
-    let texts = |numbers: &[u8]| schedule::json_text(numbers.iter().copied());
     let on = if on.is_empty() {
         &[1, 2, 3, 4, 5, 6, 7]
     } else {
@@ -263,6 +304,53 @@ fn creation(verb: &Verb) -> Parameters {
     }
     add_tags(&mut parameters, tags);
     parameters
+}
+
+/// What `modify` changes; nothing if it names nothing.
+fn modification(verb: &Verb) -> Parameters {
+    let mut parameters = Parameters::new();
+    let Verb::Modify {
+        policy: _,
+        name,
+        at,
+        on,
+        retention_days,
+        for_ever,
+        copy_to,
+        copy_retention_days,
+        keep_copies,
+        no_copy,
+    } = verb
+    else {
+        return parameters;
+    };
+    let days = |number: &Option<u32>, for_ever: bool| match for_ever {
+        true => Some(-1),
+        false => number.map(i64::from),
+    };
+    add(&mut parameters, "timePoints", (!at.is_empty()).then(|| texts(at)));
+    add(
+        &mut parameters,
+        "repeatWeekdays",
+        (!on.is_empty()).then(|| texts(on)),
+    );
+    add(&mut parameters, "retentionDays", days(retention_days, *for_ever));
+    add(&mut parameters, "autoSnapshotPolicyName", name.as_ref());
+    if *no_copy {
+        add(&mut parameters, "EnableCrossRegionCopy", Some(false));
+    }
+    if let Some(region) = copy_to {
+        add(&mut parameters, "EnableCrossRegionCopy", Some(true));
+        add(&mut parameters, "TargetCopyRegions", Some(json!([region])));
+    }
+    let copies = days(copy_retention_days, *keep_copies);
+    add(&mut parameters, "CopiedSnapshotsRetentionDays", copies);
+    parameters
+}
+
+/// Hours or weekdays as the API takes them.
+fn texts(numbers: &[u8]) -> String {
+    schedule::json_text(numbers.iter().copied())
 }
 
 fn show_next(api: &Api, policies: &[Value], count: u16) -> Result<()> {
@@ -337,6 +425,7 @@ fn copied(row: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use clap::{Args, FromArgMatches};
 
     #[test]
     fn a_policy_in_words_for_people() {
@@ -351,6 +440,51 @@ mod tests {
         let all = json!({"RepeatWeekdays": "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\"]"});
         assert_eq!(days(&all).as_deref(), Some("every day"));
         assert!(schedule_of(&all).is_none() && schedule_of(&row).is_some());
+    }
+
+    fn changes(words: &[&str]) -> Result<Parameters, clap::Error> {
+        let words = ["policy", "modify", "sp-1"].iter().chain(words);
+        let command = PolicyArgs::augment_args(clap::Command::new("policy"));
+        let matches = command.try_get_matches_from(words)?;
+        PolicyArgs::from_arg_matches(&matches).map(|args| modification(&args.verb))
+    }
+
+    #[test]
+    fn only_what_is_named_is_changed() {
+        assert_eq!(changes(&[]).unwrap(), []);
+        let all = changes(&[
+            "--at",
+            "4,16",
+            "--on",
+            "mon,sun",
+            "--for-ever",
+            "--name",
+            "n",
+            "--copy-to",
+            "r",
+            "--keep-copies",
+        ]);
+        let expected = params([
+            ("timePoints", r#"["4","16"]"#),
+            ("repeatWeekdays", r#"["1","7"]"#),
+            ("retentionDays", "-1"),
+            ("autoSnapshotPolicyName", "n"),
+            ("EnableCrossRegionCopy", "true"),
+            ("TargetCopyRegions", r#"["r"]"#),
+            ("CopiedSnapshotsRetentionDays", "-1"),
+        ]);
+        assert_eq!(all.unwrap(), expected);
+        let copies = changes(&["--retention-days", "5", "--copy-retention-days", "9"]);
+        let days = params([("retentionDays", "5"), ("CopiedSnapshotsRetentionDays", "9")]);
+        assert_eq!(copies.unwrap(), days);
+        let none = params([("EnableCrossRegionCopy", "false")]);
+        assert_eq!(changes(&["--no-copy"]).unwrap(), none);
+        for odd in [
+            ["--no-copy", "--keep-copies"],
+            ["--for-ever", "--retention-days=3"],
+        ] {
+            assert!(changes(&odd).is_err(), "{odd:?}");
+        }
     }
 
     #[test]

@@ -92,7 +92,9 @@ const LOCKED: Kind = Kind {
 const EXAMPLES: &str = "\
 A snapshot fixes the disk's content at the instant of the call, while the guest
 keeps writing; its data is stored in the background. It is done when its status
-is `accomplished`.
+is `accomplished`. Take snapshots when little is going on: until then the disk
+shares its medium with the capture. Delete those that are not needed any more:
+each takes space, and costs where there is a price, for as long as it is there.
 
 Examples:
   tidemark snapshot create d-bp1... --name before-upgrade --wait

@@ -2,7 +2,7 @@
 
 use super::{Api, Column, CommonArgs, Kind, Parameters, add, note, print, table, text};
 use crate::size::human;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
 /// Columns of all tables, the last two at the right.
@@ -27,8 +27,13 @@ const BY_CHAIN: &[Column] = columns![
     Column::text("disk", |r| text(r, "SourceDiskId"))
 ];
 const BY_REGION: &[Column] = columns![Column::text("region", |r| text(r, "RegionId"))];
+const BY_TAG: &[Column] = columns![
+    Column::text("tag", |r| text(r, "TagKey")),
+    Column::text("value", |r| text(r, "TagValue"))
+];
 
-/// Fields of the CSV file; they are the API's.
+/// Fields of the CSV file. They are the API's, but for the last three, which the API says once for all rows. New ones come
+/// at the end.
 const FIELDS: &[&str] = &[
     "RegionId",
     "SourceDiskId",
@@ -39,6 +44,11 @@ const FIELDS: &[&str] = &[
     "ByteHours",
     "GiBHours",
     "Cost",
+    "TagKey",
+    "TagValue",
+    "Currency",
+    "StartTime",
+    "EndTime",
 ];
 
 const METERING: Kind = Kind {
@@ -53,11 +63,22 @@ const METERING: Kind = Kind {
 
 const EXAMPLES: &str = "\
 Metered are the bytes that are stored for a snapshot, each byte once (`COUNTS` of `tidemark vault du`), for every hour that
-has begun. A chain is all snapshots of one disk. A price is set with `tidemark up --snapshot-price`.
+has begun. A chain is all snapshots of one disk. A price is set with `tidemark up --snapshot-price`. Tags are those that
+snapshots have now: what has no such tag, or is gone by now, is under the empty value.
+
+The columns of --csv, in this order; later versions add theirs at the end:
+  RegionId, SourceDiskId, SnapshotLinkId, SnapshotId   what the line is about, as far as it is about one
+  Size                      bytes now
+  Hours, ByteHours, GiBHours  hours in which there was something, and what was stored in them
+  Cost                      empty without a price
+  TagKey, TagValue          with --by tag
+  Currency                  the price's; empty without one
+  StartTime, EndTime        the hours that were looked at: from the beginning of one to the beginning of another
 
 Examples:
   tidemark usage                               this month, by chain
   tidemark usage --by snapshot --disk d-bp1...
+  tidemark usage --by tag --tag team
   tidemark usage --month 2026-10 --csv > october.csv
   tidemark usage --from 2026-10-01T00:00Z --to 2026-10-08T00:00Z --by region";
 
@@ -70,6 +91,8 @@ enum By {
     Chain,
     /// All of the region
     Region,
+    /// All snapshots with the same value of the tag that --tag names
+    Tag,
 }
 
 /// `tidemark usage`
@@ -79,6 +102,9 @@ pub struct UsageArgs {
     /// What a line is about
     #[arg(long, value_enum, default_value = "chain")]
     by: By,
+    /// The key of the tag that lines are about
+    #[arg(long, value_name = "KEY", required_if_eq("by", "tag"))]
+    tag: Option<String>,
     /// From then on [default: the beginning of this month]
     #[arg(long, value_name = "TIME")]
     from: Option<String>,
@@ -112,16 +138,21 @@ pub fn run(args: &UsageArgs) -> Result<()> {
         By::Snapshot => ("Snapshot", BY_SNAPSHOT),
         By::Chain => ("Link", BY_CHAIN),
         By::Region => ("Region", BY_REGION),
+        By::Tag => ("Tag", BY_TAG),
     };
+    if args.tag.is_some() && args.by != By::Tag {
+        bail!("--tag says which tag --by tag is about; here lines are about something else");
+    }
     let mut parameters = Parameters::new();
     add(&mut parameters, "GroupBy", Some(group_by));
     add(&mut parameters, "StartTime", from);
     add(&mut parameters, "EndTime", to);
     add(&mut parameters, "DiskId", args.disk.as_ref());
-    let rows = api.list(&METERING, &parameters)?;
+    add(&mut parameters, "TagKey", args.tag.as_ref());
     if args.csv {
-        return print(&csv(&rows));
+        return print(&csv(&api.list_with(&METERING, &parameters, complete)?));
     }
+    let rows = api.list(&METERING, &parameters)?;
     if args.common.json {
         return api.print_list(&METERING, &rows);
     }
@@ -143,6 +174,16 @@ fn whole_month(text: &str) -> Result<(String, String)> {
         (text.len() == 7).then(|| (at(first), at(next)))
     };
     parse().with_context(|| format!("{text:?} is no month; write for example 2026-10"))
+}
+
+/// A line by itself says for which hours it is, and in which currency.
+fn complete(answer: &Value, row: &mut Value) {
+    let price = text(answer, "Price");
+    let currency = price.split_once(' ').map_or("", |(_, currency)| currency);
+    row["Currency"] = currency.into();
+    for name in ["StartTime", "EndTime"] {
+        row[name] = answer[name].clone();
+    }
 }
 
 /// Lines end as RFC 4180 says, but for the last, which `print` ends.
@@ -178,14 +219,30 @@ mod tests {
     }
 
     #[test]
+    fn each_line_says_its_window_and_its_currency() {
+        let answer = json!({"Price": "0.120000 CNY", "StartTime": "2026-10-01T00:00:00Z", "EndTime": "2026-11-01T00:00:00Z"});
+        let mut row = json!({"RegionId": "r", "Cost": "1.000000"});
+        complete(&answer, &mut row);
+        let text = csv(&[row.clone()]);
+        let expected = ",1.000000,,,CNY,2026-10-01T00:00:00Z,2026-11-01T00:00:00Z";
+        assert!(text.ends_with(expected), "{text}");
+        complete(&json!({"Price": "1.000000"}), &mut row);
+        assert_eq!(row["Currency"], "", "a price may have none");
+    }
+
+    #[test]
     fn values_are_separated_and_quoted() {
         let text = csv(&[json!({"SnapshotId": "s-1", "Hours": 3, "RegionId": "a,\"b\""})]);
         let lines: Vec<_> = text.split("\r\n").collect();
         assert_eq!(
             lines[0],
-            "RegionId,SourceDiskId,SnapshotLinkId,SnapshotId,Size,Hours,ByteHours,GiBHours,Cost"
+            "RegionId,SourceDiskId,SnapshotLinkId,SnapshotId,Size,Hours,ByteHours,GiBHours,Cost,TagKey,TagValue,Currency,\
+             StartTime,EndTime"
         );
-        assert_eq!(lines[1], "\"a,\"\"b\"\"\",,,s-1,,3,,,");
+        assert_eq!(lines[1], "\"a,\"\"b\"\"\",,,s-1,,3,,,,,,,,");
+        for field in FIELDS {
+            assert!(EXAMPLES.contains(field), "the help does not tell of {field}");
+        }
         assert_eq!(csv(&[]).lines().count(), 1);
     }
 }

@@ -1,6 +1,6 @@
 //! `tidemark webhook <verb>`.
 
-use super::{Api, Column, CommonArgs, Kind, note, text};
+use super::{Api, Column, CommonArgs, Kind, add, note, text};
 use crate::client::params;
 use anyhow::Result;
 use clap::Subcommand;
@@ -16,6 +16,7 @@ const WEBHOOK: Kind = Kind {
     columns: &[
         Column::text("webhook", |r| text(r, "WebhookId")),
         Column::text("url", |r| text(r, "Url")),
+        Column::text("level", |r| text(r, "Level")),
         Column::text("last delivery", |r| text(r, "LastDeliveryTime")),
         Column::number("behind", |r| text(r, "Behind")),
         Column::number("dropped", |r| text(r, "Dropped")),
@@ -38,13 +39,14 @@ Each event is a POST of a JSON object, at least once and in order, with
   X-Tidemark-Timestamp   seconds since 1970
   X-Tidemark-Signature   v1=<hex of HMAC-SHA256(secret, timestamp + \".\" + body)>
   X-Tidemark-Event-Id    the same each time an event is sent
-  X-Tidemark-Dropped     events left out so far, because the receiver was too far behind
+  X-Tidemark-Dropped     wanted events left out so far, because the receiver was too far behind
 Whatever is not answered with 2xx is sent again, with growing pauses. Receivers
 on this very machine need `tidemark up --webhooks-to-this-machine`.
 
 Examples:
   tidemark webhook create https://hooks.example/tidemark
   tidemark webhook create https://hooks.example/bad --event Vault:DamageFound --event Quota:Near
+  tidemark webhook create https://hooks.example/bad --level WARN
   tidemark webhook list";
 
 /// `tidemark webhook ...`
@@ -69,6 +71,9 @@ enum Verb {
         /// Only events of this name; may be given several times
         #[arg(long = "event", value_name = "NAME")]
         events: Vec<String>,
+        /// Only events of this level or a graver one: INFO, WARN, CRITICAL [default: INFO]
+        #[arg(long)]
+        level: Option<String>,
     },
     /// Send nothing there any more
     #[command(visible_alias = "rm")]
@@ -83,11 +88,12 @@ pub fn run(args: &WebhookArgs) -> Result<()> {
     let api = Api::new(&args.common)?;
     match &args.verb {
         Verb::List => api.print_list(&WEBHOOK, &api.list(&WEBHOOK, &[])?),
-        Verb::Create { url, events } => {
+        Verb::Create { url, events, level } => {
             let mut parameters = params([("Url", url)]);
             for (at, name) in events.iter().enumerate() {
                 parameters.push((format!("EventName.{}", at + 1), name.clone()));
             }
+            add(&mut parameters, "Level", level.as_ref());
             api.print_one(&NEW_WEBHOOK, &api.call("CreateWebhook", &parameters)?)?;
             note("the secret is shown this once: the receiver checks signatures with it")
         }

@@ -66,7 +66,26 @@ has the same shape: `tidemark gc`, `verify` and `doctor` take it as a --data-dir
   zones = [\"cn-beijing-a\", \"cn-beijing-b\"]     [default: one, the id with -a; cn-hangzhou-g]
   vault = \"s3://backups/beijing\"              [default: <data-dir>/regions/cn-beijing/vault]
   endpoint = \"beijing.example:7480\"           what DescribeRegions tells [default: the host that is asked]
-  vault-key-file = \"beijing.key\"              or vault-passphrase-file, if the vault is encrypted";
+  vault-key-file = \"beijing.key\"              or vault-passphrase-file, if the vault is encrypted
+
+Quotas, in the file, with their defaults; how many policies a disk may have is --policies-per-disk:
+  [limits]
+  manual-snapshots-per-disk = 256
+  automatic-snapshots-per-disk = 1000           above, the oldest gives way
+  concurrent-snapshots-per-disk = 1             in creation at once
+  policies-per-region = 100
+  data-disks-per-instance = 16
+  images = 100
+  tags-per-resource = 20
+  disks-per-snapshot-group = 16                 and of one ResetDisks, which takes 10 in any case
+  snapshot-group-gib = 32768                    all disks of a group together
+  usage-kept-days = 400                         how far back `tidemark usage` goes
+  access-keys-per-user = 2                      and of the account itself
+  policies-per-holder = 20                      permissions of one user or role
+  webhooks = 20
+  webhook-backlog = 10000                       events that a webhook may be behind; older ones are left out
+  events = 100000                               that are kept; older ones go
+  events-days = 90                              that events are kept";
 
 /// Arguments of `tidemark up`.
 #[derive(Debug, clap::Args)]

@@ -52,66 +52,59 @@ struct ConfigFile {
     limits: LimitsFile,
 }
 
-/// Quotas, as the `[limits]` table of the file names them; what is not there is as documented.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct LimitsFile {
-    manual_snapshots_per_disk: Option<u64>,
-    concurrent_snapshots_per_disk: Option<u64>,
-    data_disks_per_instance: Option<u64>,
-    tags_per_resource: Option<u64>,
-    disks_per_snapshot_group: Option<u64>,
-    snapshot_group_gib: Option<u64>,
-    usage_kept_days: Option<u64>,
+/// Declares the `[limits]` table: its keys are the fields of [`Limits`], in the file's spelling. The compiler checks that none is missing.
+macro_rules! limits_file {
+    ($($field:ident),* $(,)?) => {
+        /// Quotas, as the `[limits]` table of the file names them; what is not there is as documented.
+        #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+        struct LimitsFile {
+            $($field: Option<u64>,)*
+        }
+
+        impl LimitsFile {
+            /// Keys of the table.
+            #[cfg(test)]
+            const KEYS: &[&str] = &[$(stringify!($field)),*];
+
+            /// `policies_per_disk` is a setting of its own, since it changes what applying a policy means.
+            fn resolve(self, policies_per_disk: u64) -> Result<Limits> {
+                let default = Limits::default();
+                Ok(Limits {
+                    policies_per_disk,
+                    $($field: limit(stringify!($field), self.$field, default.$field)?,)*
+                })
+            }
+        }
+    };
 }
 
-impl LimitsFile {
-    fn resolve(self) -> Result<Limits> {
-        let mut limits = Limits::default();
-        for (name, given, limit) in [
-            (
-                "manual-snapshots-per-disk",
-                self.manual_snapshots_per_disk,
-                &mut limits.manual_snapshots_per_disk,
-            ),
-            (
-                "concurrent-snapshots-per-disk",
-                self.concurrent_snapshots_per_disk,
-                &mut limits.concurrent_snapshots_per_disk,
-            ),
-            (
-                "data-disks-per-instance",
-                self.data_disks_per_instance,
-                &mut limits.data_disks_per_instance,
-            ),
-            (
-                "tags-per-resource",
-                self.tags_per_resource,
-                &mut limits.tags_per_resource,
-            ),
-            (
-                "disks-per-snapshot-group",
-                self.disks_per_snapshot_group,
-                &mut limits.disks_per_snapshot_group,
-            ),
-            (
-                "snapshot-group-gib",
-                self.snapshot_group_gib,
-                &mut limits.snapshot_group_gib,
-            ),
-            (
-                "usage-kept-days",
-                self.usage_kept_days,
-                &mut limits.usage_kept_days,
-            ),
-        ] {
-            if given == Some(0) {
-                bail!("the limit {name} is 0: nothing of that could be made; leave it away for the default");
-            }
-            *limit = given.unwrap_or(*limit);
-        }
-        Ok(limits)
+limits_file!(
+    manual_snapshots_per_disk,
+    automatic_snapshots_per_disk,
+    policies_per_region,
+    concurrent_snapshots_per_disk,
+    data_disks_per_instance,
+    images,
+    tags_per_resource,
+    disks_per_snapshot_group,
+    snapshot_group_gib,
+    usage_kept_days,
+    access_keys_per_user,
+    policies_per_holder,
+    webhooks,
+    events,
+    events_days,
+    webhook_backlog,
+);
+
+/// One of them; `field` is its name in [`Limits`].
+fn limit(field: &str, given: Option<u64>, default: u64) -> Result<u64> {
+    if given == Some(0) {
+        let name = field.replace('_', "-");
+        bail!("the limit {name} is 0: nothing of that could be made; leave it away for the default");
     }
+    Ok(given.unwrap_or(default))
 }
 
 /// `[throttle]`: calls per second of an account. The file only: who needs rates has several accounts to keep apart.
@@ -251,10 +244,9 @@ impl Settings {
         let usage_walk_every = given.usage_walk_every.or(file.usage_walk_every);
         Ok(Self {
             regions: regions::settle(&given.regions, entries, &data_dir, vault, secret)?,
-            limits: Limits {
-                policies_per_disk: policies_per_disk(given.policies_per_disk.or(file.policies_per_disk))?,
-                ..file.limits.resolve()?
-            },
+            limits: file.limits.resolve(policies_per_disk(
+                given.policies_per_disk.or(file.policies_per_disk),
+            )?)?,
             usage_walk_every: usage_walk_every
                 .map(|text| {
                     let time = humantime::parse_duration(&text);
@@ -553,6 +545,31 @@ mod tests {
         ] {
             let error = format!("{:#}", resolve(text).unwrap_err());
             assert!(error.contains(named), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_limit_is_in_the_file_and_documented() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.toml");
+        let resolve = |name: &str, number: u64| {
+            std::fs::write(&path, format!("[limits]\n{name} = {number}\n")).unwrap();
+            let given = Given {
+                config: Some(path.clone()),
+                data_dir: Some("/d".into()),
+                ..Given::default()
+            };
+            Settings::resolve(given).map(|settings| settings.limits)
+        };
+        for name in LimitsFile::KEYS.iter().map(|field| field.replace('_', "-")) {
+            let limits = format!("{:?}", resolve(&name, 54321).unwrap());
+            assert_eq!(limits.matches("54321").count(), 1, "{name}: {limits}");
+            let error = format!("{:#}", resolve(&name, 0).unwrap_err());
+            assert!(error.contains(&format!("limit {name} is 0")), "{error}");
+            let documented = crate::up::EXAMPLES
+                .lines()
+                .any(|line| line.contains(&format!("  {name} = ")));
+            assert!(documented, "`tidemark up --help` does not tell of {name}");
         }
     }
 

@@ -1,6 +1,6 @@
 //! CreateWebhook: who is told of events, from now on.
 
-use crate::catalogue::events::{self, EventKind};
+use crate::catalogue::events::{self, EventKind, Level};
 use crate::catalogue::webhooks::WebhookRow;
 use crate::keys::letters;
 use crate::ram::note;
@@ -36,6 +36,12 @@ fn create(
         let why = format!("{unknown:?} is no event's name");
         return Err(ApiError::invalid_parameter("EventName", why));
     }
+    let level = match request.level.as_deref() {
+        None => Level::Info,
+        Some(word) => word
+            .parse()
+            .map_err(|()| ApiError::invalid_parameter("Level", format!("{word:?} is no level")))?,
+    };
     let (most, sql) = (control.limits().webhooks, "WHERE account = $1");
     if WebhookRow::select(t, sql, &[(&caller.account).into()])?.len() as u64 >= most {
         let message = format!("There are {most} webhooks already; delete one first.");
@@ -55,6 +61,7 @@ fn create(
         url: request.url,
         secret: control.secrets().seal(&owner(&id), &secret),
         names,
+        level,
         seen: events::newest(t)?,
         dropped: 0,
         failures: 0,

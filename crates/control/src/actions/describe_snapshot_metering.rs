@@ -1,5 +1,8 @@
-//! DescribeSnapshotMetering: what has been stored for how long, in started hours, by snapshot, chain or region.
+//! DescribeSnapshotMetering: what has been stored for how long, in started hours, by snapshot, chain, region or tag.
+//!
+//! Tags are those that snapshots have now: one that is gone has none, and what was metered of it stands under the empty value.
 
+use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::usage::{UsageRow, hour_of, next_hour};
 use crate::clock::HOUR_MS;
 use crate::metering::{self, Metered};
@@ -15,6 +18,8 @@ use tidemark_ecs::time;
 
 /// What was metered of one thing, and since when there is something of it.
 struct Line {
+    /// Tells it from the others.
+    key: String,
     item: MeterItem,
     metered: Metered,
     from_ms: i64,
@@ -37,7 +42,7 @@ impl Control {
         let price = self.config().price.as_ref();
         let (lines, page) = request.page.cut(lines, |line| Cursor {
             created: line.from_ms,
-            id: line.item.snapshot_id.clone() + &line.item.snapshot_link_id,
+            id: line.key.clone(),
         });
         let show = |line: Line| MeterItem {
             hours: line.metered.hours(),
@@ -91,6 +96,10 @@ fn lines(
             rest.push_str(&format!(" AND {column} = ${}", values.len()));
         }
     }
+    let tags = match (request.group_by, &request.tag_key) {
+        (GroupBy::Tag, Some(key)) => tags::values(t, account, ResourceType::Snapshot, key)?,
+        _ => BTreeMap::new(),
+    };
     let mut lines: BTreeMap<String, Line> = BTreeMap::new();
     for row in UsageRow::select(t, &rest, &values)? {
         let item = MeterItem {
@@ -104,6 +113,15 @@ fn lines(
         };
         let (key, item) = match request.group_by {
             GroupBy::Region => (row.region.clone(), item),
+            GroupBy::Tag => {
+                let tag_value = tags.get(&row.snapshot_id).cloned().unwrap_or_default();
+                let item = MeterItem {
+                    tag_key: request.tag_key.clone().unwrap_or_default(),
+                    tag_value: tag_value.clone(),
+                    ..item
+                };
+                (tag_value, item)
+            }
             GroupBy::Link => (row.link_id.clone(), of_chain(&row, item)),
             GroupBy::Snapshot => {
                 let snapshot_id = row.snapshot_id.clone();
@@ -116,7 +134,8 @@ fn lines(
                 )
             }
         };
-        let line = lines.entry(key).or_insert_with(|| Line {
+        let line = lines.entry(key.clone()).or_insert_with(|| Line {
+            key,
             item,
             metered: Metered::default(),
             from_ms: row.from_ms,

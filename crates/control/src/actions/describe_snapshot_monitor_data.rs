@@ -1,4 +1,7 @@
 //! DescribeSnapshotMonitorData: what all snapshots took, over time.
+//!
+//! A snapshot of the old category `flash` is kept as any other: here it is a `standard` one, so that the curve ends where
+//! DescribeSnapshotsUsage is.
 
 use crate::catalogue::usage::UsageRow;
 use crate::clock::DAY_MS;
@@ -26,13 +29,17 @@ impl Control {
             return Err(ApiError::new(400, "InvalidStartTime.TooEarly", message));
         }
         let account = caller.account.clone();
+        let category = match request.category.as_str() {
+            "flash" => "standard".to_owned(),
+            _ => request.category,
+        };
         let read = move |t: &mut dyn Transaction| -> Result<Response, StoreError> {
-            let rest = "WHERE account = $1 AND region = $2 AND category = $3 AND from_ms <= $4 \
+            let rest = "WHERE account = $1 AND region = $2 AND CASE category WHEN 'flash' THEN 'standard' ELSE category END = $3 AND from_ms <= $4 \
                         AND (until_ms IS NULL OR until_ms > $5)";
             let values = [
                 account.into(),
                 request.region_id.into(),
-                request.category.into(),
+                category.into(),
                 request.end_ms.into(),
                 request.start_ms.into(),
             ];

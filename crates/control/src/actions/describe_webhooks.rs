@@ -35,6 +35,7 @@ impl Control {
         let (newest, (rows, page)) = self.store().read(read).await?;
         let show = |row: WebhookRow| Webhook {
             event_names: row.wanted(),
+            level: row.level.word().into(),
             creation_time: time::seconds(views::at(row.created_ms)),
             last_delivery_time: row
                 .delivered_ms

@@ -1,4 +1,7 @@
 //! ResetDisks: rolls several disks of one instance back, each as ResetDisk does.
+//!
+//! What was snapshotted together can be rolled back together: the limit is that of a snapshot group, and 10, the
+//! contract's, where groups are smaller.
 
 use super::reset_disk;
 use crate::error::node_refusal;
@@ -6,14 +9,21 @@ use crate::store::Transaction;
 use crate::{Caller, Control};
 use std::collections::{BTreeMap, BTreeSet};
 use tidemark_ecs::ApiError;
-use tidemark_ecs::actions::reset_disks::{Request, Response};
+use tidemark_ecs::actions::reset_disks::{self, Request, Response};
 use tidemark_ecs::model::OperationProgress;
+
+/// Disks that one request may always have.
+const LEAST_LIMIT: u64 = 10;
 
 impl Control {
     /// Answers when all rollbacks are certain to happen, or none is begun. One that fails at once says so in its place;
     /// its disk is as it was.
     pub async fn reset_disks(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         self.check_region(Some(&request.region_id))?;
+        let most = self.limits().disks_per_snapshot_group.max(LEAST_LIMIT);
+        if request.disks.len() as u64 > most {
+            return Err(reset_disks::too_many(request.disks.len(), most));
+        }
         for (disk, _) in &request.disks {
             self.settle_snapshots(disk).await?;
         }

@@ -1,14 +1,14 @@
 //! UndeleteSnapshot: brings a deleted snapshot back.
 
 use super::describe_deleted_snapshots::vault_error;
-use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
+use crate::catalogue::snapshots::{self, SnapshotRow, SnapshotType};
 use crate::catalogue::usage;
 use crate::config::Limits;
 use crate::notices;
 use crate::rebuild::{self, FoundSnapshot};
 use crate::rules;
 use crate::states::SnapshotStatus;
-use crate::store::Transaction;
+use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, Identity, RegionConfig};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::undelete_snapshot::{Request, Response};
@@ -19,7 +19,7 @@ impl Control {
     /// The snapshot is on the lists when this answers, as it was when it was deleted. One whose retention is over is kept for
     /// ever from then on: whoever wants it back does not want it to go again at once. For the same reason an automatic one of a
     /// disk that has as many as it can is a manual one when it is back: it would give way at the next slot. One that is listed
-    /// is fine. The vault comes first: what was cut off in between is repeated, and finds the snapshot there.
+    /// is fine. A manual one, or one that becomes one, must have room among its disk's. The vault comes first: what was cut off in between is repeated, and finds the snapshot there.
     pub async fn undelete_snapshot(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         // Its row is gone: without a region it may be anywhere. What a user may do was settled for the home region then.
         let regions: Vec<&RegionConfig> = match request.region_id.as_deref() {
@@ -50,6 +50,11 @@ impl Control {
         if found.account() != caller.account {
             return Err(gone());
         }
+        let (at, of, limits) = (region.clone(), found.clone(), self.limits().clone());
+        // Before the vault changes. A snapshot that is made between this and the end may be one too many.
+        self.store()
+            .read(move |t| check_quota(t, &at, &of, &limits))
+            .await?;
         let node = self.node_of(&region)?;
         let back = node.undelete_snapshot(&found.disk, &id).await;
         let found: FoundSnapshot = match back {
@@ -79,6 +84,38 @@ fn is_listed(t: &mut dyn Transaction, id: &str, account: &str) -> Result<bool, A
     }
 }
 
+/// One that will be a manual one has to have room among those of its disk.
+fn check_quota(
+    t: &mut dyn Transaction,
+    region: &str,
+    found: &FoundSnapshot,
+    limits: &Limits,
+) -> Result<(), ApiError> {
+    let (disk, kind, is_copy) = found.counts_as();
+    if kind != SnapshotType::User && !gives_way(t, &disk, region, kind, is_copy, limits)? {
+        return Ok(());
+    }
+    let most = limits.manual_snapshots_per_disk;
+    if snapshots::count(t, &disk, region, SnapshotType::User)? >= most {
+        let message = format!("The disk {disk} has {most} manual snapshots already; delete one first.");
+        return Err(ApiError::new(403, "QuotaExceed.Snapshot", message));
+    }
+    Ok(())
+}
+
+/// Whether it would give way at the next slot, if it came back as it was.
+fn gives_way(
+    t: &mut dyn Transaction,
+    disk: &str,
+    region: &str,
+    kind: SnapshotType,
+    is_copy: bool,
+    limits: &Limits,
+) -> Result<bool, StoreError> {
+    let counts = kind == SnapshotType::Timer && !is_copy;
+    Ok(counts && rules::automatic_count(t, disk, region)? >= limits.automatic_snapshots_per_disk)
+}
+
 fn restore(
     t: &mut dyn Transaction,
     region: &str,
@@ -93,11 +130,8 @@ fn restore(
         return Ok(());
     };
     let is_over = row.expires_ms.is_some_and(|end| end <= now_ms);
-    let gives_way = is_back
-        && row.snapshot_type == SnapshotType::Timer
-        && !row.is_copy()
-        && rules::automatic_count(t, &row.source_disk_id, &row.region)?
-            >= limits.automatic_snapshots_per_disk;
+    let (disk, kind, is_copy) = (&row.source_disk_id, row.snapshot_type, row.is_copy());
+    let gives_way = is_back && gives_way(t, disk, &row.region, kind, is_copy, limits)?;
     if is_over {
         (row.retention_days, row.expires_ms) = (None, None);
     }

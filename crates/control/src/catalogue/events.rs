@@ -83,7 +83,7 @@ words! {
 }
 
 words! {
-    /// How much it matters.
+    /// How much it matters; the least first.
     Level {
         /// As it should be.
         Info = "INFO",
@@ -91,6 +91,14 @@ words! {
         Warn = "WARN",
         /// Somebody should look now.
         Critical = "CRITICAL",
+    }
+}
+
+impl Level {
+    /// This one and those that matter more.
+    pub(crate) fn and_above(self) -> &'static [Level] {
+        let at = Level::ALL.iter().position(|level| *level == self);
+        &Level::ALL[at.unwrap_or(0)..]
     }
 }
 

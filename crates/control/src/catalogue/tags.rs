@@ -2,6 +2,7 @@
 
 use crate::store::{StoreError, Transaction};
 use crate::words::words;
+use std::collections::BTreeMap;
 use tidemark_ecs::model::Tag;
 
 words! {
@@ -52,6 +53,19 @@ pub(crate) fn of(t: &mut dyn Transaction, kind: ResourceType, id: &str) -> Resul
             })
         })
         .collect()
+}
+
+/// The value of one key, by resource, of all of the account's resources of a type that have it.
+pub(crate) fn values(
+    t: &mut dyn Transaction,
+    account: &str,
+    kind: ResourceType,
+    key: &str,
+) -> Result<BTreeMap<String, String>, StoreError> {
+    let sql =
+        "SELECT resource_id, tag_value FROM tags WHERE account = $1 AND resource_type = $2 AND tag_key = $3";
+    let rows = t.query(sql, &[account.into(), kind.word().into(), key.into()])?;
+    rows.iter().map(|row| Ok((row.text(0)?, row.text(1)?))).collect()
 }
 
 /// Sets tags; a key that is there gets the new value.

@@ -1,7 +1,9 @@
 //! Webhooks: who is told of events, and how far.
 
+use super::events::{EventRow, Level};
 use super::{next_number, record};
-use crate::store::{StoreError, Transaction};
+use crate::store::{StoreError, Transaction, Value};
+use std::ops::Range;
 
 record! {
     /// Where events are sent.
@@ -14,9 +16,11 @@ record! {
         secret: String,
         /// A JSON array of names; empty: all events.
         names: String,
+        /// The least level of events that it wants.
+        level: Level,
         /// The ordinal of the last event that is done with.
         seen: i64,
-        /// Events that were left out, because it was too far behind.
+        /// Events that it wanted and that were left out, because it was too far behind.
         dropped: i64,
         /// Attempts that failed since the last one that did not.
         failures: i64,
@@ -36,5 +40,37 @@ impl WebhookRow {
     /// The names of events that it wants; empty: all.
     pub(crate) fn wanted(&self) -> Vec<String> {
         serde_json::from_str(&self.names).unwrap_or_default()
+    }
+
+    /// Whether it wants to be told of this.
+    pub(crate) fn wants(&self, event: &EventRow) -> bool {
+        let names = self.wanted();
+        let named = names.is_empty() || names.iter().any(|name| name == event.name.word());
+        named && self.level.and_above().contains(&event.level)
+    }
+
+    /// How many events it wants of those with an ordinal above the start, up to the end, as far as they are still there.
+    pub(crate) fn count_wanted(&self, t: &mut dyn Transaction, of: Range<i64>) -> Result<i64, StoreError> {
+        let mut values: Vec<Value> = vec![(&self.account).into(), of.start.into(), of.end.into()];
+        let mut sql =
+            String::from("SELECT COUNT(*) FROM events WHERE account = $1 AND ordinal > $2 AND ordinal <= $3");
+        let levels: Vec<String> = self
+            .level
+            .and_above()
+            .iter()
+            .map(|level| level.word().into())
+            .collect();
+        for (column, wanted) in [("level", levels), ("name", self.wanted())] {
+            if wanted.is_empty() {
+                continue;
+            }
+            let mut places = Vec::new();
+            for value in wanted {
+                values.push(value.into());
+                places.push(format!("${}", values.len()));
+            }
+            sql.push_str(&format!(" AND {column} IN ({})", places.join(", ")));
+        }
+        t.query_one(&sql, &values)?.map_or(Ok(0), |row| row.integer(0))
     }
 }

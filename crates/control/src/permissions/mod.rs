@@ -158,6 +158,10 @@ impl Control {
             known: request_tags(params)?,
             complete: true,
         };
+        let (disk_policies, system_disk_policies) = match (service, action) {
+            ("ecs", "CreateInstance" | "RunInstances") => new_disks(params)?,
+            _ => (Vec::new(), Vec::new()),
+        };
         let name = format!("{service}:{action}");
         for target in on {
             for resource in named.resources(target)? {
@@ -172,6 +176,8 @@ impl Control {
                     source: caller.source,
                     resource_tags: resource.tags.clone(),
                     request_tags: request_tags.clone(),
+                    disk_policies: disk_policies.clone(),
+                    system_disk_policies: system_disk_policies.clone(),
                 };
                 let ask = |facts: &Facts| {
                     caller.identity.judge(&Question {
@@ -263,6 +269,14 @@ impl Control {
         };
         Ok(self.store().read(read).await?)
     }
+}
+
+/// Of each data disk that a new instance is to have, and of its system disk, whether it gets an automatic snapshot policy.
+/// Data disks that only its image knows of are not named, and not looked at.
+fn new_disks(params: &Params) -> Result<(Vec<bool>, Vec<bool>), ApiError> {
+    let has_policy = |disk: &Params| disk.text("AutoSnapshotPolicyId").is_some();
+    let data = params.structs("DataDisk")?.iter().map(has_policy).collect();
+    Ok((data, vec![has_policy(&params.fields("SystemDisk"))]))
 }
 
 /// Says nothing that the caller did not say.

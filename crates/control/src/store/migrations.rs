@@ -46,4 +46,8 @@ pub(crate) const ALL: &[Migration] = &[
         version: 9,
         sql: include_str!("../../migrations/0009_told.sql"),
     },
+    Migration {
+        version: 10,
+        sql: include_str!("../../migrations/0010_webhook_level.sql"),
+    },
 ];

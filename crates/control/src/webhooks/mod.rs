@@ -3,7 +3,7 @@
 //! A webhook's place is the last event that it is done with; a job row stands for "there is more". The place moves on in
 //! the transaction after an answer of 2xx: an event is sent at least once, and again after a crash in between. Who does
 //! not answer is tried again with growing pauses, for ever; who is further behind than the limit misses the oldest
-//! events, and is told how many.
+//! events, and is told how many of those that it wanted.
 //!
 //! What a receiver answers is looked at only for whether it is 2xx: nobody can read with our eyes what they could not
 //! reach by themselves ([`send`]).
@@ -67,16 +67,16 @@ fn next(t: &mut dyn Transaction, job: i64, id: &str, most: i64) -> Result<Next, 
     let newest = events::newest(t)?;
     let first = newest.saturating_sub(most);
     if hook.seen < first {
-        hook.dropped = hook.dropped.saturating_add(first - hook.seen);
+        // Of what is not wanted nothing is missed.
+        let missed = hook.count_wanted(t, hook.seen..first)?;
+        hook.dropped = hook.dropped.saturating_add(missed);
         hook.seen = first;
         hook.save(t)?;
     }
-    let wanted = hook.wanted();
     let rows = events::after(t, &hook.account, hook.seen, LOOK)?;
     let all = rows.len() < LOOK;
     let last = rows.last().map_or(newest, |row| row.ordinal);
-    let is_wanted = |row: &EventRow| wanted.is_empty() || wanted.iter().any(|name| name == row.name.word());
-    if let Some(event) = rows.into_iter().find(is_wanted) {
+    if let Some(event) = rows.into_iter().find(|row| hook.wants(row)) {
         return Ok(Next::Send(Box::new(hook), Box::new(event)));
     }
     hook.seen = if all { newest } else { last };

@@ -40,7 +40,7 @@ pub(crate) struct Message<'a> {
     pub(crate) secret: &'a str,
     /// Its id: the same each time it is sent.
     pub(crate) event: &'a str,
-    /// How many events the receiver has missed so far.
+    /// How many events that it wanted the receiver has missed so far.
     pub(crate) dropped: i64,
     /// Seconds since 1970.
     pub(crate) at_s: i64,

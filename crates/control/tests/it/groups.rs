@@ -642,3 +642,46 @@ async fn all_disks_of_a_group_are_rolled_back_or_none() {
     world.instance_is(&instance, "Running").await;
     assert_eq!(read(&world), [1, 1]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_disks_as_a_group_has_are_rolled_back_at_once() {
+    let world = World::new().await;
+    let (instance, _) = world.attached_disk().await;
+    for _ in 0..9 {
+        world.attach(&instance, &world.disk().await).await;
+    }
+    let id = create(&world, &format!("InstanceId={instance}")).await;
+    group_is(&world, &id, "accomplished").await;
+    world.stop(&instance).await;
+    let group = find(&world, &id).await.expect("listed");
+    let pair = |(n, member): (usize, &tidemark_ecs::model::GroupMember)| {
+        let (disk, snapshot) = (&member.source_disk_id, &member.snapshot_id);
+        format!("Disk.{n}.DiskId={disk}&Disk.{n}.SnapshotId={snapshot}")
+    };
+    let pairs: Vec<_> = (1..).zip(&group.snapshots).map(pair).collect();
+    let answer = call!(world, reset_disks, "{}", pairs.join("&")).expect("begun");
+    let outcomes = answer.operation_progress_set.iter();
+    let statuses: Vec<_> = outcomes.map(|item| item.operation_status.as_str()).collect();
+    assert_eq!(statuses, ["Success"; 11]);
+}
+
+#[tokio::test]
+async fn more_disks_than_a_group_has_are_not_rolled_back_at_once() {
+    let many = |disks: usize| -> String {
+        let pair = |n: usize| format!("Disk.{n}.DiskId=d-{n}&Disk.{n}.SnapshotId=s-{n}");
+        (1..=disks).map(pair).collect::<Vec<_>>().join("&")
+    };
+    let (allowed, refused) = ((404, "InvalidDiskId.NotFound"), (400, "InvalidParameter"));
+    // The contract's 10 are allowed also where groups are smaller.
+    for (group, disks, expected) in [
+        (16, 16, allowed),
+        (16, 17, refused),
+        (2, 10, allowed),
+        (2, 11, refused),
+    ] {
+        let world = World::with(|config| config.limits.disks_per_snapshot_group = group).await;
+        let query = many(disks);
+        let found = code(call!(world, reset_disks, "{query}"));
+        assert_eq!(found, (expected.0, expected.1.into()), "{disks} of {group}");
+    }
+}

@@ -282,6 +282,54 @@ async fn a_list_is_only_shown_to_who_may_see_all_that_may_be_in_it() {
     }
 }
 
+/// Nobody makes a machine whose disks have no automatic snapshots.
+#[tokio::test]
+async fn whether_new_disks_get_a_policy_decides() {
+    let world = World::new().await;
+    let deny = |key: &str| {
+        format!(
+            r#"{{"Effect":"Deny","Action":"ecs:*","Resource":"*","Condition":{{"StringLike":{{"ecs:{key}":"*false*"}}}}}}"#
+        )
+    };
+    let all = r#"{"Effect":"Allow","Action":"*","Resource":"*"}"#;
+    let keys = [
+        "IsDiskAutoSnapshotPolicyEnabled",
+        "IsSystemDiskAutoSnapshotPolicyEnabled",
+    ];
+    let statements = format!("{all},{},{}", deny(keys[0]), deny(keys[1]));
+    let careful = world.user("careful", &statements).await;
+    let sure = format!(
+        r#"{{"Effect":"Allow","Action":"ecs:*","Resource":"*","Condition":{{"Bool":{{"ecs:{}":"true","ecs:{}":"true"}}}}}}"#,
+        keys[0], keys[1]
+    );
+    let sure = world.user("sure", &sure).await;
+    let system = "SystemDisk.AutoSnapshotPolicyId=sp-1";
+    let one = "DataDisk.1.Size=20&DataDisk.1.AutoSnapshotPolicyId=sp-1";
+    for (query, expected) in [
+        (String::new(), NO),
+        ("SystemDisk.AutoSnapshotPolicyId=".into(), NO),
+        (one.into(), NO),
+        (system.into(), "ok"),
+        (format!("{system}&{one}"), "ok"),
+        (format!("{system}&{one}&DataDisk.2.Size=20"), NO),
+        (format!("{system}&DataDisk.1.Size=20"), NO),
+    ] {
+        for action in ["RunInstances", "CreateInstance"] {
+            for who in [&careful, &sure] {
+                assert_eq!(
+                    may(&world, who, action, &query).await,
+                    expected,
+                    "{action} {query}"
+                );
+            }
+        }
+    }
+    // What makes no instance is not concerned.
+    for who in [&careful, &sure] {
+        assert_eq!(may(&world, who, "CreateDisk", "Size=20").await, "ok");
+    }
+}
+
 #[tokio::test]
 async fn where_a_request_comes_from_decides() {
     let world = World::new().await;

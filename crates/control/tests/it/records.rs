@@ -207,6 +207,59 @@ async fn a_deleted_snapshot_is_brought_back() {
     assert_eq!(after.retention_days, None);
 }
 
+/// Deleting and bringing back is no way around the quota.
+#[tokio::test]
+async fn a_snapshot_is_not_brought_back_past_the_quota() {
+    let world = World::forgiving_with(|config| {
+        config.limits.manual_snapshots_per_disk = 1;
+        config.limits.automatic_snapshots_per_disk = 1;
+    })
+    .await;
+    let (_, disk) = world.attached_disk().await;
+    let left = async || world.count("jobs").to_string();
+    let delete = async |id: &str| {
+        call!(world, delete_snapshot, "SnapshotId={id}").expect("deleted");
+        world.snapshot_is(id, "").await;
+        world.eventually(left, "jobs left", "0").await;
+    };
+    let back = async |id: &str| call!(world, undelete_snapshot, "SnapshotId={id}");
+    let full = (403, "QuotaExceed.Snapshot".to_owned());
+    let make_automatic = async |id: &str| {
+        let kind = format!("UPDATE snapshots SET snapshot_type = 'timer', name = 'auto' WHERE id = '{id}'");
+        world.sql(&kind).await;
+        // So that its record says so, too.
+        call!(
+            world,
+            modify_snapshot_attribute,
+            "SnapshotId={id}&Description=its"
+        )
+        .expect("changed");
+        world.eventually(left, "jobs left", "0").await;
+    };
+    let first = world.snapshot(&disk).await;
+    delete(&first).await;
+    let second = world.snapshot(&disk).await;
+    let before = world.everything().await;
+    assert_eq!(code(back(&first).await), full);
+    let deleted = call!(world, describe_deleted_snapshots, "")
+        .expect("listed")
+        .deleted_snapshots;
+    assert_eq!(deleted.len(), 1, "it can still be brought back");
+    assert_eq!(world.everything().await, before);
+
+    // An automatic one has a quota of its own, unless that is full: then it would be a manual one.
+    make_automatic(&second).await;
+    delete(&second).await;
+    back(&first).await.expect("there is room now");
+    back(&second).await.expect("it is no manual one");
+    delete(&second).await;
+    delete(&first).await;
+    let third = world.snapshot(&disk).await;
+    make_automatic(&third).await;
+    back(&first).await.expect("there is room");
+    assert_eq!(code(back(&second).await), full);
+}
+
 /// A change outlives a vault that is away, and a restart.
 #[tokio::test]
 async fn a_change_waits_for_the_vault() {

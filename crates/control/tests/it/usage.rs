@@ -384,3 +384,89 @@ async fn chains_are_listed_with_what_they_are_of() {
     let plans = call!(world, describe_snapshot_package, "").expect("listed");
     assert_eq!((plans.snapshot_packages.len(), plans.page.total_count), (0, 0));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_metered_is_added_up_by_the_value_of_a_tag() {
+    let world = World::with(|config| config.accounting = std::time::Duration::ZERO).await;
+    let (_, disk) = world.attached_disk().await;
+    let mut ids = Vec::new();
+    for seed in 0..4 {
+        write(&world, &disk, seed << 20, seed);
+        ids.push(world.snapshot(&disk).await);
+    }
+    settle(&world).await;
+    for (id, team) in [(&ids[0], "red"), (&ids[1], "blue"), (&ids[2], "red")] {
+        let tag = format!("ResourceType=snapshot&ResourceId.1={id}&Tag.1.Key=team&Tag.1.Value={team}");
+        call!(world, tag_resources, "{tag}").expect("tagged");
+    }
+    let each = metered(&world, "").await;
+    let of = |wanted: &[&String]| -> u128 {
+        let items = each.iter().filter(|item| wanted.contains(&&item.snapshot_id));
+        items.map(byte_hours).sum()
+    };
+    let mut expected = vec![
+        (String::new(), of(&[&ids[3]])),
+        ("blue".to_owned(), of(&[&ids[1]])),
+        ("red".to_owned(), of(&[&ids[0], &ids[2]])),
+    ];
+    let by_team = async |more: &str| {
+        let items = metered(&world, &format!("GroupBy=Tag&TagKey=team{more}")).await;
+        assert!(
+            items
+                .iter()
+                .all(|item| item.tag_key == "team" && item.snapshot_id.is_empty())
+        );
+        let mut found: Vec<_> = items
+            .iter()
+            .map(|item| (item.tag_value.clone(), byte_hours(item)))
+            .collect();
+        found.sort();
+        found
+    };
+    assert_eq!(by_team("").await, expected);
+    // A snapshot that is gone has no tags: the hours that it had are still there.
+    call!(world, delete_snapshot, "SnapshotId={}", ids[1]).expect("deleted");
+    settle(&world).await;
+    let blue = expected.remove(1).1;
+    expected[0].1 += blue;
+    let sum = |found: &[(String, u128)]| found.iter().map(|(_, hours)| hours).sum::<u128>();
+    let found = by_team("").await;
+    assert_eq!(
+        found.iter().map(|(team, _)| team.as_str()).collect::<Vec<_>>(),
+        ["", "red"]
+    );
+    assert!(sum(&found) >= sum(&expected));
+}
+
+/// An old kind of snapshot that is kept like any other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_figure_counts_a_flash_snapshot_as_a_standard_one() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    write(&world, &disk, 0, 1);
+    let id = call!(world, create_snapshot, "DiskId={disk}&Category=flash")
+        .expect("begun")
+        .snapshot_id;
+    world.snapshot_is(&id, "accomplished").await;
+    settle(&world).await;
+    world.advance_ms(120_000);
+    let usage = call!(world, describe_snapshots_usage, "")
+        .expect("answered")
+        .snapshot_size;
+    assert!(usage > 1 << 20);
+    let now = world.now_ms();
+    for (category, expected) in [("standard", usage), ("flash", usage), ("archive", 0)] {
+        let window = format!("StartTime={}&EndTime={}", at(now - 60_000), at(now));
+        let answer = call!(
+            world,
+            describe_snapshot_monitor_data,
+            "{window}&Category={category}"
+        );
+        let points = answer.expect("answered").monitor_data;
+        assert_eq!(
+            points.last().map(|point| point.size),
+            Some(expected),
+            "{category}"
+        );
+    }
+}

@@ -217,6 +217,64 @@ async fn who_is_away_for_too_long_misses_the_oldest_and_can_see_how_many() {
         .await;
 }
 
+/// Makes some of the events behind `last` graver, and every webhook look at all of them again when the next event comes.
+async fn make_grave(world: &World, last: i64, levels: &[(i64, &str)]) {
+    let grave = |(at, level): &(i64, &str)| {
+        let ordinal = last + at;
+        format!("UPDATE events SET level = '{level}' WHERE ordinal = {ordinal};")
+    };
+    let all: String = levels.iter().map(grave).collect();
+    let again = format!("UPDATE webhooks SET seen = {last}, dropped = 0;");
+    world.sql(&(all + &again)).await;
+}
+
+#[tokio::test]
+async fn who_wants_grave_events_is_sent_no_others() {
+    let world = World::new().await;
+    let receiver = Receiver::new(&[GOOD]).await;
+    call!(world, create_webhook, "Url={}&Level=warn", receiver.url).expect("made");
+    let last = world.number("SELECT COALESCE(MAX(ordinal), 0) FROM events");
+    make(&world, 0..3).await;
+    let job = async || world.count("jobs").to_string();
+    world.eventually(job, "jobs", "0").await;
+    assert_eq!(receiver.about(), Vec::<String>::new());
+    // Two events each: a user and a key.
+    make_grave(&world, last, &[(3, "WARN"), (5, "CRITICAL")]).await;
+    make(&world, [3]).await;
+    world.eventually(job, "jobs", "0").await;
+    assert_eq!(receiver.about(), users([1, 2]));
+}
+
+/// What is not wanted is not missed.
+#[tokio::test]
+async fn who_is_away_misses_only_events_that_it_wanted() {
+    let world = World::with(|config| config.limits.webhook_backlog = 3).await;
+    let last = world.number("SELECT COALESCE(MAX(ordinal), 0) FROM events");
+    make(&world, 0..5).await;
+    // Who wants all comes last: it would be told of the others, and nobody is there to be told.
+    for query in ["Level=CRITICAL", "Level=WARN", "EventName.1=User:Created", ""] {
+        call!(world, create_webhook, "Url=http://127.0.0.1:1/&{query}").expect("made");
+    }
+    let shown = call!(world, describe_webhooks, "").expect("listed").webhooks;
+    let levels: Vec<_> = shown.iter().map(|hook| hook.level.as_str()).collect();
+    assert_eq!(levels, ["INFO", "INFO", "WARN", "CRITICAL"]);
+    make_grave(&world, last, &[(1, "WARN"), (4, "CRITICAL"), (9, "WARN")]).await;
+    // Ten events of users, four of webhooks and two more: all but the last three are too old.
+    make(&world, [5]).await;
+    let dropped = async || {
+        let shown = call!(world, describe_webhooks, "").expect("listed").webhooks;
+        let numbers: Vec<_> = shown.iter().map(|hook| hook.dropped.to_string()).collect();
+        numbers.join(" ")
+    };
+    world
+        .eventually(
+            dropped,
+            "missed of all, of users, of WARN, of CRITICAL",
+            "13 5 3 1",
+        )
+        .await;
+}
+
 #[tokio::test]
 async fn refusals() {
     let world = World::with(|config| config.limits.webhooks = 1).await;

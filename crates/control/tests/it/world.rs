@@ -120,11 +120,15 @@ impl World {
 
     /// Where deleted snapshots can be brought back.
     pub async fn forgiving() -> World {
+        Self::forgiving_with(|_| {}).await
+    }
+
+    pub async fn forgiving_with(change: impl FnOnce(&mut ControlConfig)) -> World {
         let setting = Setting {
             undelete_window: Duration::from_secs(3600),
             ..Setting::default()
         };
-        Self::made(setting, |_| {}).await
+        Self::made(setting, change).await
     }
 
     /// With a second region.

@@ -6,6 +6,9 @@ use serde::Serialize;
 /// Longest URL, in bytes.
 const URL_BYTES_MAX: usize = 2048;
 
+/// Levels of events, the least first.
+pub const LEVELS: [&str; 3] = ["INFO", "WARN", "CRITICAL"];
+
 /// What is asked for.
 #[derive(Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the field names are the contract's own")]
@@ -14,6 +17,8 @@ pub struct Request {
     pub url: String,
     /// Empty: all events.
     pub event_names: Vec<String>,
+    /// The least: `INFO`, `WARN`, `CRITICAL`; `None`: all.
+    pub level: Option<String>,
 }
 
 impl std::fmt::Debug for Request {
@@ -21,6 +26,7 @@ impl std::fmt::Debug for Request {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Request")
             .field("event_names", &self.event_names)
+            .field("level", &self.level)
             .finish_non_exhaustive()
     }
 }
@@ -53,6 +59,7 @@ impl Request {
             region_id: params.text("RegionId"),
             url,
             event_names: params.list("EventName")?,
+            level: params.word_any_case("Level", &LEVELS, 400, "InvalidParameter")?,
         })
     }
 }
@@ -84,6 +91,13 @@ mod tests {
     #[test]
     fn required() {
         check::required(Request::parse, "Url=https://h/a", &["Url"]);
+        let request = Request::parse(&check::params("Url=https://h/a&Level=warn")).expect("valid");
+        assert_eq!(request.level.as_deref(), Some("WARN"));
+        check::refusals(
+            Request::parse,
+            "Url=https://h/a",
+            &[("Level=LOUD", 400, "InvalidParameter")],
+        );
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Two ways through the list: pages, newest first, as everywhere; or with `Follow`, oldest first from a token on, which
 //! every answer carries, also when there is nothing new.
 
+use super::create_webhook::LEVELS;
 use crate::model::list;
 use crate::page::{PageInfo, PageRequest, Start};
 use crate::{ApiError, Params, time};
@@ -39,11 +40,10 @@ impl Request {
                 )
             }),
         };
-        let levels = ["INFO", "WARN", "CRITICAL"];
         let request = Self {
             region_id: params.text("RegionId"),
             event_names: params.list("EventName")?,
-            level: params.word_any_case("Level", &levels, 400, "InvalidParameter")?,
+            level: params.word_any_case("Level", &LEVELS, 400, "InvalidParameter")?,
             resource_type: params.text("ResourceType"),
             resource_id: params.text("ResourceId"),
             start_time: at("StartTime")?,

@@ -16,6 +16,8 @@ pub enum GroupBy {
     Link,
     /// All of a region.
     Region,
+    /// All snapshots of a region whose tag of some key has the same value.
+    Tag,
 }
 
 /// What is asked for; `None` means no filter.
@@ -28,6 +30,8 @@ pub struct Request {
     /// `None`: now.
     pub end_ms: Option<i64>,
     pub group_by: GroupBy,
+    /// Never absent where rows are about tags.
+    pub tag_key: Option<String>,
     pub disk_id: Option<String>,
     pub snapshot_id: Option<String>,
     pub snapshot_link_id: Option<String>,
@@ -46,17 +50,26 @@ impl Request {
             let message = "The parameter \"EndTime\" is not valid: it is not later than \"StartTime\".";
             return Err(ApiError::new(400, "InvalidEndTime.Malformed", message));
         }
-        let words = ["Snapshot", "Link", "Region"];
-        let group_by = params.word_any_case("GroupBy", &words, 400, "InvalidParameter")?;
+        let words = ["Snapshot", "Link", "Region", "Tag"];
+        let group_by = match params
+            .word_any_case("GroupBy", &words, 400, "InvalidParameter")?
+            .as_deref()
+        {
+            Some("Link") => GroupBy::Link,
+            Some("Region") => GroupBy::Region,
+            Some("Tag") => GroupBy::Tag,
+            _ => GroupBy::Snapshot,
+        };
+        let tag_key = match group_by {
+            GroupBy::Tag => Some(params.required("TagKey")?),
+            _ => params.text("TagKey"),
+        };
         Ok(Self {
             region_id,
             start_ms,
             end_ms,
-            group_by: match group_by.as_deref() {
-                Some("Link") => GroupBy::Link,
-                Some("Region") => GroupBy::Region,
-                _ => GroupBy::Snapshot,
-            },
+            group_by,
+            tag_key,
             disk_id: params.text("DiskId"),
             snapshot_id: params.text("SnapshotId"),
             snapshot_link_id: params.text("SnapshotLinkId"),
@@ -81,7 +94,7 @@ fn at(params: &Params, name: &str, code: &'static str) -> Result<Option<i64>, Ap
     }
 }
 
-/// What was metered for one snapshot, chain or region.
+/// What was metered for one snapshot, chain, region or tag.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "PascalCase")]
 #[allow(missing_docs, reason = "the field names are the contract's own")]
@@ -89,10 +102,14 @@ pub struct MeterItem {
     pub region_id: String,
     /// `""` but for a snapshot's row.
     pub snapshot_id: String,
-    /// `""` for a region's row.
+    /// `""` for a region's or a tag's row.
     pub snapshot_link_id: String,
-    /// `""` for a region's row.
+    /// `""` for a region's or a tag's row.
     pub source_disk_id: String,
+    /// `""` but for a tag's row.
+    pub tag_key: String,
+    /// As the snapshots are tagged now; `""` for those that have no such tag, or that are gone.
+    pub tag_value: String,
     /// Started hours in which there was something of it.
     pub hours: u64,
     /// Sum over those hours of the bytes stored; text, because it may be more than clients' integers hold.
@@ -144,10 +161,16 @@ mod tests {
                     400,
                     "InvalidEndTime.Malformed",
                 ),
-                ("GroupBy=tag", 400, "InvalidParameter"),
+                ("GroupBy=day", 400, "InvalidParameter"),
+                ("GroupBy=tag", 400, "MissingParameter"),
             ],
         );
         let request = Request::parse(&check::params("RegionId=r&GroupBy=link")).expect("valid");
         assert_eq!(request.group_by, GroupBy::Link);
+        let request = Request::parse(&check::params("RegionId=r&GroupBy=Tag&TagKey=team")).expect("valid");
+        assert_eq!(
+            (request.group_by, request.tag_key.as_deref()),
+            (GroupBy::Tag, Some("team"))
+        );
     }
 }

@@ -34,6 +34,8 @@ pub struct Webhook {
     /// Empty: all events.
     #[serde(with = "list::event_name")]
     pub event_names: Vec<String>,
+    /// The least level of events that it wants.
+    pub level: String,
     pub creation_time: String,
     /// Empty: nothing was delivered yet.
     pub last_delivery_time: String,
@@ -43,7 +45,7 @@ pub struct Webhook {
     pub last_error: String,
     /// Events that it has not seen, whether or not it wants them.
     pub behind: i64,
-    /// Events that it will never see, because it was too far behind.
+    /// Events that it wanted and will never see, because it was too far behind.
     pub dropped: i64,
 }
 

@@ -5,15 +5,16 @@ use crate::{ApiError, Params};
 use serde::Serialize;
 use std::collections::BTreeSet;
 
-/// Most disks of one request.
-const MOST: usize = 10;
+/// Most disks of one request, however large snapshot groups may be: this one keeps a request readable, the configured
+/// limit is checked where it is known.
+const MOST: usize = 1000;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the field names are the contract's own")]
 pub struct Request {
     pub region_id: String,
-    /// 1 to 10, no disk twice: (DiskId, SnapshotId).
+    /// At least one, no disk twice: (DiskId, SnapshotId).
     pub disks: Vec<(String, String)>,
     pub dry_run: bool,
 }
@@ -39,10 +40,7 @@ impl Request {
             disks.push((disk, snapshot));
         }
         if disks.len() > MOST {
-            return Err(ApiError::invalid_parameter(
-                "Disk.N",
-                format!("{} disks, where {MOST} are allowed", disks.len()),
-            ));
+            return Err(too_many(disks.len(), MOST as u64));
         }
         Ok(Self {
             region_id,
@@ -50,6 +48,11 @@ impl Request {
             dry_run: params.flag("DryRun")?,
         })
     }
+}
+
+/// The refusal of more disks than are allowed.
+pub fn too_many(disks: usize, most: u64) -> ApiError {
+    ApiError::invalid_parameter("Disk.N", format!("{disks} disks, where {most} are allowed"))
 }
 
 /// What became of each disk, in the order of the request.
@@ -74,7 +77,7 @@ mod tests {
             base,
             &["RegionId", "Disk.1.DiskId", "Disk.1.SnapshotId"],
         );
-        let many: Vec<_> = (2..=11)
+        let many: Vec<_> = (2..=1001)
             .map(|n| format!("Disk.{n}.DiskId=d-{n}&Disk.{n}.SnapshotId=s-{n}"))
             .collect();
         check::refusals(

@@ -1,8 +1,13 @@
-//! Conditions of a statement: on tags, and on where a request came from.
+//! Conditions of a statement: on tags, on where a request came from, and on whether new disks get an automatic snapshot
+//! policy.
 //!
 //! A condition has three outcomes: what is not known is neither so nor not so. An Allow needs certainty that its
 //! conditions hold, a Deny only needs that they might: then a caller is told the same of a resource that is not
 //! there, of one that is somebody else's, and of one that it may not touch.
+//!
+//! The keys about new disks are `true` or `false` of each disk that a request names; of several that differ nobody can
+//! tell, so one without a policy is enough for a Deny, and too much for an Allow. Where a request makes no such disk, none
+//! is without a policy: `true`.
 
 use super::pattern;
 use crate::ApiError;
@@ -61,6 +66,10 @@ pub struct Facts {
     pub resource_tags: Tags,
     /// Tags that the request names.
     pub request_tags: Tags,
+    /// Of each data disk of a new instance, whether it gets an automatic snapshot policy.
+    pub disk_policies: Vec<bool>,
+    /// Of its system disk.
+    pub system_disk_policies: Vec<bool>,
 }
 
 /// What a condition looks at.
@@ -69,6 +78,14 @@ enum Key {
     ResourceTag(String),
     RequestTag(String),
     SourceIp,
+    DiskPolicy,
+    SystemDiskPolicy,
+}
+
+impl Key {
+    fn is_flag(&self) -> bool {
+        matches!(self, Key::DiskPolicy | Key::SystemDiskPolicy)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,11 +117,16 @@ impl Condition {
             "StringNotLike" => (How::Like, true),
             "IpAddress" => (How::Address, false),
             "NotIpAddress" => (How::Address, true),
+            "Bool" => (How::EqualsIgnoreCase, false),
             other => return Err(format!("the condition operator {other:?} is not supported")),
         };
         let tag = |prefix: &str| key.strip_prefix(prefix).filter(|name| !name.is_empty());
         let key = if key.eq_ignore_ascii_case("acs:SourceIp") {
             Key::SourceIp
+        } else if key.eq_ignore_ascii_case("ecs:IsDiskAutoSnapshotPolicyEnabled") {
+            Key::DiskPolicy
+        } else if key.eq_ignore_ascii_case("ecs:IsSystemDiskAutoSnapshotPolicyEnabled") {
+            Key::SystemDiskPolicy
         } else if let Some(name) = tag("ecs:tag/").or_else(|| tag("acs:ResourceTag/")) {
             Key::ResourceTag(name.to_owned())
         } else if let Some(name) = tag("acs:RequestTag/") {
@@ -112,7 +134,7 @@ impl Condition {
         } else {
             return Err(format!("the condition key {key:?} is not supported"));
         };
-        if (how == How::Address) != (key == Key::SourceIp) {
+        if (how == How::Address) != (key == Key::SourceIp) || (operator == "Bool" && !key.is_flag()) {
             return Err(format!("the condition operator {operator} does not fit its key"));
         }
         if values.is_empty() {
@@ -147,6 +169,8 @@ impl Condition {
             },
             Key::ResourceTag(name) => self.text(&facts.resource_tags, name),
             Key::RequestTag(name) => self.text(&facts.request_tags, name),
+            Key::DiskPolicy => self.flags(&facts.disk_policies),
+            Key::SystemDiskPolicy => self.flags(&facts.system_disk_policies),
         };
         if self.negated { fits.not() } else { fits }
     }
@@ -156,11 +180,25 @@ impl Condition {
         let Some(value) = tags.known.get(name) else {
             return if tags.complete { Truth::No } else { Truth::Unknown };
         };
-        Truth::of(self.values.iter().any(|wanted| match self.how {
+        Truth::of(self.fits(value))
+    }
+
+    fn fits(&self, value: &str) -> bool {
+        self.values.iter().any(|wanted| match self.how {
             How::EqualsIgnoreCase => wanted.to_lowercase() == value.to_lowercase(),
             How::Like => pattern::matches(wanted, value),
             How::Equals | How::Address => wanted == value,
-        }))
+        })
+    }
+
+    /// What is so of some disks and not of others is not known of all.
+    fn flags(&self, flags: &[bool]) -> Truth {
+        let of = |flag: &bool| self.fits(if *flag { "true" } else { "false" });
+        match (flags.iter().any(of), flags.iter().all(of)) {
+            _ if flags.is_empty() => Truth::of(of(&true)),
+            (true, false) => Truth::Unknown,
+            (any, _) => Truth::of(any),
+        }
     }
 }
 
@@ -296,10 +334,48 @@ mod tests {
     }
 
     #[test]
+    fn one_disk_without_a_policy_is_enough_to_doubt() {
+        let key = "ecs:IsDiskAutoSnapshotPolicyEnabled";
+        for (operator, value, disks, expected) in [
+            ("StringEquals", "false", &[false][..], Truth::Yes),
+            ("Bool", "False", &[false, false], Truth::Yes),
+            ("StringEquals", "false", &[true], Truth::No),
+            ("StringEquals", "false", &[true, false], Truth::Unknown),
+            ("StringLike", "*false*", &[true, false], Truth::Unknown),
+            ("StringNotEquals", "true", &[false], Truth::Yes),
+            ("StringNotEquals", "true", &[true, false], Truth::Unknown),
+            ("StringNotEquals", "true", &[], Truth::No),
+            ("Bool", "true", &[], Truth::Yes),
+        ] {
+            let data = Facts {
+                disk_policies: disks.to_vec(),
+                ..Facts::default()
+            };
+            assert_eq!(
+                truth(operator, key, &[value], &data),
+                expected,
+                "{operator} {value} {disks:?}"
+            );
+            let system = Facts {
+                system_disk_policies: disks.to_vec(),
+                ..Facts::default()
+            };
+            let key = "ecs:IsSystemDiskAutoSnapshotPolicyEnabled";
+            assert_eq!(
+                truth(operator, key, &[value], &system),
+                expected,
+                "{operator} {value} {disks:?}"
+            );
+        }
+    }
+
+    #[test]
     fn what_is_not_understood_is_refused() {
         for (operator, key, value) in [
             ("DateLessThan", "acs:CurrentTime", "2026"),
             ("StringEquals", "acs:MFAPresent", "true"),
+            ("Bool", "ecs:tag/a", "true"),
+            ("IpAddress", "ecs:IsDiskAutoSnapshotPolicyEnabled", "true"),
             ("StringEquals", "ecs:tag/", "a"),
             ("StringEquals", "acs:SourceIp", "10.0.0.1"),
             ("IpAddress", "ecs:tag/a", "10.0.0.1"),

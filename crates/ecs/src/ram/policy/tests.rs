@@ -19,6 +19,7 @@ fn facts(tags: &[(&str, &str)], complete: bool) -> Facts {
             complete,
         },
         request_tags: Tags::default(),
+        ..Facts::default()
     }
 }
 
