@@ -47,7 +47,7 @@ fn resize(
     if Token::replay::<Response>(token, t, now)?.is_some() {
         return Ok(None);
     }
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("ResizeDisk", request.region_id.as_deref())?;
     let disk = rules::disk(t, caller, &request.disk_id)?;
     check_state(t, caller, &disk, request.online)?;
     rules::not_being_replaced(t, &disk)?;
