@@ -180,6 +180,15 @@ pub(crate) fn encrypted(
     Ok(encrypted)
 }
 
+/// How an action says that a ClientToken came with other parameters: most have the common code, some one of their own.
+fn mismatch(action: &str) -> (u16, &'static str) {
+    match action {
+        "CreateDisk" | "CreateSnapshot" | "CreateSnapshotGroup" => (403, "IdempotentParameterMismatch"),
+        "CreateImage" => (400, "IdempotenceParamNotMatch"),
+        _ => (400, "IdempotentParameterMismatch"),
+    }
+}
+
 /// A request's ClientToken with what it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
@@ -234,7 +243,8 @@ impl Token {
             }
             Known::Mismatch => {
                 let message = "This ClientToken was used in a request with other parameters.";
-                Err(ApiError::new(403, "IdempotentParameterMismatch", message))
+                let (status, code) = mismatch(own.key.action);
+                Err(ApiError::new(status, code, message))
             }
         }
     }
