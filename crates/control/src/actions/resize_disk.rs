@@ -133,7 +133,7 @@ fn check_size(disk: &DiskRow, wanted: i64) -> Result<(), ApiError> {
 }
 
 /// Why the node could not make the disk larger, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Full => node_refusal(
             400,
