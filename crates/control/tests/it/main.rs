@@ -1,5 +1,6 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
+mod codes;
 mod copies;
 mod data;
 mod disks;
