@@ -12,6 +12,7 @@ mod images;
 mod instances;
 mod lists;
 mod never;
+mod others;
 mod policies;
 mod snapshots;
 mod tags;
@@ -57,6 +58,7 @@ macro_rules! actions {
 }
 
 actions! {
+    "AddTags" add_tags
     "ApplyAutoSnapshotPolicy" apply_auto_snapshot_policy
     "AttachDisk" attach_disk
     "CancelAutoSnapshotPolicy" cancel_auto_snapshot_policy
@@ -78,6 +80,8 @@ actions! {
     "DescribeAutoSnapshotPolicyEx" describe_auto_snapshot_policy_ex
     "DescribeDisks" describe_disks
     "DescribeImages" describe_images
+    "DescribeImageSharePermission" describe_image_share_permission
+    "DescribeInstanceAttribute" describe_instance_attribute
     "DescribeInstances" describe_instances
     "DescribeLockedSnapshots" describe_locked_snapshots
     "DescribeRegions" describe_regions
@@ -86,25 +90,36 @@ actions! {
     "DescribeSnapshotMonitorData" describe_snapshot_monitor_data
     "DescribeSnapshots" describe_snapshots
     "DescribeSnapshotsUsage" describe_snapshots_usage
+    "DescribeTaskAttribute" describe_task_attribute
     "DescribeTasks" describe_tasks
+    "DescribeUserData" describe_user_data
     "DescribeZones" describe_zones
     "DetachDisk" detach_disk
     "ListTagResources" list_tag_resources
     "LockSnapshot" lock_snapshot
     "ModifyAutoSnapshotPolicyEx" modify_auto_snapshot_policy_ex
     "ModifyDiskAttribute" modify_disk_attribute
+    "ModifyDiskSpec" modify_disk_spec
+    "ModifyImageAttribute" modify_image_attribute
+    "ModifyImageSharePermission" modify_image_share_permission
+    "ModifyInstanceAttribute" modify_instance_attribute
+    "ModifyInstanceAutoReleaseTime" modify_instance_auto_release_time
     "ModifySnapshotAttribute" modify_snapshot_attribute
     "ModifySnapshotCategory" modify_snapshot_category
     "ModifySnapshotGroup" modify_snapshot_group
     "ReInitDisk" re_init_disk
     "RebootInstance" reboot_instance
+    "RebootInstances" reboot_instances
+    "RemoveTags" remove_tags
     "ReplaceSystemDisk" replace_system_disk
     "ResetDisk" reset_disk
     "ResetDisks" reset_disks
     "ResizeDisk" resize_disk
     "RunInstances" run_instances
     "StartInstance" start_instance
+    "StartInstances" start_instances
     "StopInstance" stop_instance
+    "StopInstances" stop_instances
     "TagResources" tag_resources
     "UnlockSnapshot" unlock_snapshot
     "UntagResources" untag_resources
@@ -306,6 +321,7 @@ const TABLES: &[Table] = &[
     images::TABLE,
     instances::TABLE,
     lists::TABLE,
+    others::TABLE,
     policies::TABLE,
     tags::TABLE,
 ];
