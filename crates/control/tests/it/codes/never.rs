@@ -356,7 +356,7 @@ const NEVER: &[Reason] = &[
             (
                 "CreateDisk",
                 "InvalidDiskSize.NotSupported InvalidDiskSizeOrCategory InvalidDataDiskSize.ValueNotSupported \
-                InvalidSnapshot.NotReady 403/OperationDenied InvalidParameter.Conflict",
+                InvalidSnapshot.NotReady 403/OperationDenied InvalidParameter.Conflict InvalidInstanceId.NotFound",
             ),
             (
                 "DescribeDisks",
@@ -380,12 +380,12 @@ const NEVER: &[Reason] = &[
             (
                 "ReplaceSystemDisk",
                 "InvalidSystemDiskSize InvalidParameter.Conflict 500/InternalError InvalidParameter.NotMatch \
-                NoSuchResource",
+                NoSuchResource OperationDenied.InstanceCreating",
             ),
             (
                 "CreateImage",
-                "InvalidParameter.DiskType InvalidParamter.Conflict SnapshotNotReady InvalidSystemSnapshot.Missing \
-                TooManySnapshot.Unfinished",
+                "InvalidParameter.DiskType InvalidParameter.AllEmpty InvalidParamter.Conflict SnapshotNotReady \
+                InvalidSystemSnapshot.Missing TooManySnapshot.Unfinished",
             ),
             (
                 "RunInstances",
@@ -406,7 +406,10 @@ const NEVER: &[Reason] = &[
         name: "Refused by nothing",
         why: "What these codes refuse is granted here, or taken without effect; no request can be harmed by it.",
         codes: &[
-            ("CreateSnapshot", "IncorrectDiskStatus.NeverUsed"),
+            (
+                "CreateSnapshot",
+                "IncorrectDiskStatus.NeverUsed InvalidOperation.UnfinishedEncryptedSnapshotCopy",
+            ),
             (
                 "CreateSnapshotGroup",
                 "IncorrectDiskStatus.NeverUsed InvalidSnapshotCategory.Malformed \
@@ -455,7 +458,7 @@ const NEVER: &[Reason] = &[
             ),
             (
                 "CreateImage",
-                "InvalidParameter.AllEmpty ImageQuotaExceed.ImageFamily ImageFamilyQuotaExceed",
+                "ImageQuotaExceed.ImageFamily ImageFamilyQuotaExceed",
             ),
             ("DescribeImages", "InvalidOperation.ImageOwnerIdUnsupported"),
             (
@@ -477,19 +480,15 @@ const NEVER: &[Reason] = &[
         name: "Cannot happen",
         why: "The state that a code names does not exist, or the request has no parameter for it: a disk names no instance that is not there, a stopped instance is ready to be started, stopping and restarting needs nothing of a disk, every caller sees a region, tags are not changed where they are only read.",
         codes: &[
-            (
-                "CreateSnapshot",
-                "InvalidInstanceId.NotFound InvalidOperation.UnfinishedEncryptedSnapshotCopy",
-            ),
+            ("CreateSnapshot", "InvalidInstanceId.NotFound"),
             ("ResetDisk", "InvalidInstanceId.NotFound"),
             ("ResetDisks", "InvalidInstanceId.NotFound"),
             (
                 "CreateDisk",
-                "InvalidInstance.NotFoundSystemDisk InstanceDiskCategoryLimitExceed InvalidInstanceId.NotFound",
+                "InvalidInstance.NotFoundSystemDisk InstanceDiskCategoryLimitExceed",
             ),
             ("ResizeDisk", "InvalidInstanceId.NotFound"),
             ("ModifyDiskAttribute", "InvalidInstanceId.NotFound"),
-            ("ReplaceSystemDisk", "OperationDenied.InstanceCreating"),
             ("RunInstances", "IncorrectInstanceStatus"),
             ("StartInstance", "InstanceNotReady"),
             ("StopInstance", "DiskError"),
