@@ -40,6 +40,14 @@ impl Control {
         self.region(given).map(drop)
     }
 
+    /// As [`Self::check_region`], with the status and code that the action has for it.
+    pub(crate) fn check_region_of(&self, action: &str, given: Option<&str>) -> Result<(), ApiError> {
+        self.check_region(given).map_err(|error| match given {
+            Some(region) if error.status == 404 => unknown_region(action, region),
+            _ => error,
+        })
+    }
+
     /// A zone that was given must be one of the region's.
     pub(crate) fn check_zone(
         &self,
@@ -55,6 +63,34 @@ impl Control {
             _ => Ok(()),
         }
     }
+}
+
+/// How an action says that there is no such region: most have the common code, some one of their own.
+pub(crate) fn unknown_region(action: &str, region: &str) -> ApiError {
+    let error = ApiError::region_not_found(region);
+    let (status, code) = match action {
+        "AttachDisk"
+        | "DeleteDisk"
+        | "DetachDisk"
+        | "ModifyDiskAttribute"
+        | "ReInitDisk"
+        | "ResetDisk"
+        | "ResetDisks"
+        | "ResizeDisk" => (400, "InvalidRegionId.MalFormed"),
+        "DescribeDisks" => (400, "InvalidRegion.NotFound"),
+        "DescribeSnapshotLinks" => (400, "InvalidRegionId"),
+        "DescribeSnapshotsUsage" => (403, "InvalidParam.RegionId"),
+        "CancelTask" | "DescribeAutoSnapshotPolicyEx" | "DescribeTaskAttribute" | "DescribeTasks" => {
+            (400, "InvalidRegionId.NotFound")
+        }
+        "ApplyAutoSnapshotPolicy"
+        | "CancelAutoSnapshotPolicy"
+        | "CreateAutoSnapshotPolicy"
+        | "DeleteAutoSnapshotPolicy"
+        | "ModifyAutoSnapshotPolicyEx" => (403, "ParameterInvalid"),
+        _ => return error,
+    };
+    ApiError::new(status, code, error.message)
 }
 
 /// A resource group that was given must be the default one; that is also the answer.
@@ -151,6 +187,15 @@ pub(crate) fn token_given(token: Option<&String>, dry_run: bool) -> Option<&Stri
     token.filter(|_| !dry_run)
 }
 
+/// How an action says that a ClientToken came with other parameters: most have the common code, some one of their own.
+fn mismatch(action: &str) -> (u16, &'static str) {
+    match action {
+        "CreateDisk" | "CreateSnapshot" | "CreateSnapshotGroup" => (403, "IdempotentParameterMismatch"),
+        "CreateImage" => (400, "IdempotenceParamNotMatch"),
+        _ => (400, "IdempotentParameterMismatch"),
+    }
+}
+
 /// A request's ClientToken with what it stands for.
 #[derive(Clone, Debug)]
 pub(crate) struct Token {
@@ -205,7 +250,8 @@ impl Token {
             }
             Known::Mismatch => {
                 let message = "This ClientToken was used in a request with other parameters.";
-                Err(ApiError::new(403, "IdempotentParameterMismatch", message))
+                let (status, code) = mismatch(own.key.action);
+                Err(ApiError::new(status, code, message))
             }
         }
     }

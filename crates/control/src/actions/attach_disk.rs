@@ -45,7 +45,7 @@ fn attach(
     caller: &Caller,
     request: &Request,
 ) -> Result<i64, ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("AttachDisk", request.region_id.as_deref())?;
     let instance = rules::instance(t, caller, &request.instance_id)?;
     let mut disk = rules::disk(t, caller, &request.disk_id)?;
     rules::not_locked(&instance)?;

@@ -150,7 +150,7 @@ fn smallest_that_holds(request: &Request, least: u64) -> Result<u64, ApiError> {
 }
 
 /// Why the node could not make a disk, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Full => node_refusal(
             400,

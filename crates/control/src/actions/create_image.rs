@@ -153,11 +153,7 @@ fn begin(
     let now = control.now_ms();
     let given = rules::token_given(request.client_token.as_ref(), request.dry_run);
     let token = Token::new(caller, "CreateImage", given, request, "IdempotentProcessing")?;
-    let replayed = Token::replay(token.as_ref(), t, now).map_err(|error| match &*error.code {
-        "IdempotentParameterMismatch" => ApiError::new(400, "IdempotenceParamNotMatch", error.message),
-        _ => error,
-    });
-    if let Some(response) = replayed? {
+    if let Some(response) = Token::replay(token.as_ref(), t, now)? {
         return Ok(Err(response));
     }
     let region = &control.region(Some(&request.region_id))?.id;

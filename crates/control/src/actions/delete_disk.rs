@@ -29,7 +29,7 @@ fn delete(
     caller: &Caller,
     request: &Request,
 ) -> Result<i64, ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("DeleteDisk", request.region_id.as_deref())?;
     let mut disk = rules::disk(t, caller, &request.disk_id)?;
     if !DISK.allows(disk.status, DiskCause::DeleteDisk) {
         return Err(rules::wrong_disk_state(&disk, "Available"));

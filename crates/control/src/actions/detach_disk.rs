@@ -27,7 +27,7 @@ fn detach(
     caller: &Caller,
     request: &Request,
 ) -> Result<i64, ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("DetachDisk", request.region_id.as_deref())?;
     let instance = rules::instance(t, caller, &request.instance_id)?;
     let mut disk = rules::disk(t, caller, &request.disk_id)?;
     let here = disk.instance_id.as_ref() == Some(&instance.id);

@@ -74,6 +74,8 @@ mod open_snapshot_service;
 mod plans;
 mod re_init_disk;
 mod reboot_instance;
+#[cfg(test)]
+mod refused_by_the_node;
 mod replace_system_disk;
 mod reset_disk;
 mod reset_disks;

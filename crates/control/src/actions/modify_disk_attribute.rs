@@ -28,7 +28,7 @@ fn modify(
     caller: &Caller,
     request: &Request,
 ) -> Result<(), ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("ModifyDiskAttribute", request.region_id.as_deref())?;
     for id in &request.disk_ids {
         let mut disk = rules::disk(t, caller, id)?;
         let takes_bursting = category(&disk.category).is_some_and(|category| category.is_auto());

@@ -38,7 +38,7 @@ fn reinit(
     caller: &Caller,
     request: &Request,
 ) -> Result<i64, ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("ReInitDisk", request.region_id.as_deref())?;
     let mut disk = rules::disk(t, caller, &request.disk_id)?;
     let instance = match &disk.instance_id {
         Some(id) => Some(rules::instance(t, caller, id)?),

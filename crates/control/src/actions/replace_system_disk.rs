@@ -175,7 +175,7 @@ fn size(request: &Request, old: &DiskRow, image: &FromImage) -> Result<u64, ApiE
 }
 
 /// Why the node could not make the disk, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Full => node_refusal(500, "OperationDenied", "The storage has no room", error),
         NodeErrorKind::Missing | NodeErrorKind::Corrupt => node_refusal(

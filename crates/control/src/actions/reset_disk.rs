@@ -44,7 +44,7 @@ fn reset(
     caller: &Caller,
     request: &Request,
 ) -> Result<i64, ApiError> {
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("ResetDisk", request.region_id.as_deref())?;
     let (disk, snapshot) = check(t, caller, &request.disk_id, &request.snapshot_id)?;
     if request.dry_run {
         return Err(ApiError::dry_run());

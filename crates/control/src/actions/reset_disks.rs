@@ -19,7 +19,7 @@ impl Control {
     /// Answers when all rollbacks are certain to happen, or none is begun. One that fails at once says so in its place;
     /// its disk is as it was.
     pub async fn reset_disks(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
-        self.check_region(Some(&request.region_id))?;
+        self.check_region_of("ResetDisks", Some(&request.region_id))?;
         let most = self.limits().disks_per_snapshot_group.max(LEAST_LIMIT);
         if request.disks.len() as u64 > most {
             return Err(reset_disks::too_many(request.disks.len(), most));

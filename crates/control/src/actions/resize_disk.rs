@@ -47,7 +47,7 @@ fn resize(
     if Token::replay::<Response>(token, t, now)?.is_some() {
         return Ok(None);
     }
-    control.check_region(request.region_id.as_deref())?;
+    control.check_region_of("ResizeDisk", request.region_id.as_deref())?;
     let disk = rules::disk(t, caller, &request.disk_id)?;
     check_state(t, caller, &disk, request.online)?;
     rules::not_being_replaced(t, &disk)?;
@@ -133,7 +133,7 @@ fn check_size(disk: &DiskRow, wanted: i64) -> Result<(), ApiError> {
 }
 
 /// Why the node could not make the disk larger, in the contract's words.
-fn refusal(error: &NodeError) -> ApiError {
+pub(super) fn refusal(error: &NodeError) -> ApiError {
     match error.kind {
         NodeErrorKind::Full => node_refusal(
             400,

@@ -12,6 +12,7 @@ mod table;
 
 use crate::actions::tag_resources;
 use crate::catalogue::tags::{self, ResourceType};
+use crate::rules;
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, Identity};
 use std::collections::BTreeMap;
@@ -197,7 +198,7 @@ impl Control {
                     }
                 }
                 return Err(match unserved {
-                    Some(region) => ApiError::region_not_found(region),
+                    Some(region) => rules::unknown_region(action, region),
                     None => refusal(service, &name, &resource.name),
                 });
             }
@@ -224,6 +225,7 @@ impl Control {
             source: caller.source,
             resource_tags: none(),
             request_tags: none(),
+            ..Facts::default()
         };
         let question = Question {
             action: &name,

@@ -230,7 +230,7 @@ async fn a_token_makes_one_copy() {
     assert_eq!(first, again);
     let asked = format!("SnapshotId={source}&DestinationRegionId={FAR}&ClientToken=t&RetentionDays=1");
     let other = code(call!(world, copy_snapshot, "{asked}"));
-    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+    assert_eq!(other, (400, "IdempotentParameterMismatch".into()));
     world.snapshot_in_is(FAR, &first, "accomplished").await;
     let world = world.restart().await;
     assert_eq!(begin(&world, &source, "ClientToken=t").await, first);

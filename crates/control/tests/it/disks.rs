@@ -45,7 +45,7 @@ async fn a_disk_grows_while_it_is_used_and_after_a_restart_it_is_as_large() {
         resize_disk,
         "DiskId={disk}&NewSize=33&ClientToken=t"
     ));
-    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+    assert_eq!(other, (400, "IdempotentParameterMismatch".into()));
 }
 
 #[tokio::test]

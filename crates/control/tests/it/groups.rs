@@ -186,6 +186,7 @@ async fn refusals_name_what_is_wrong_and_leave_no_trace() {
     world.snapshot(&full).await;
     let system = call!(world, describe_disks, "InstanceId={free}&DiskType=system").expect("listed");
     let system = &system.disks[0].disk_id;
+    world.sql("").await; // The snapshot's job may be about to go.
     let before = (world.everything().await, world.count("jobs"));
     let exclude: Vec<_> = disks
         .iter()

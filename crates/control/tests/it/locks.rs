@@ -264,5 +264,5 @@ async fn the_same_lock_again_is_the_same_answer() {
     world.advance_ms(2 * HOUR_MS);
     assert_eq!(call!(world, lock_snapshot, "{ask}").expect("again"), first);
     let other = code(call!(world, lock_snapshot, "{}&ClientToken=T", lock(&id, 6, 0)));
-    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+    assert_eq!(other, (400, "IdempotentParameterMismatch".into()));
 }

@@ -1,6 +1,7 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
 mod audit;
+mod codes;
 mod copies;
 mod damage;
 mod data;

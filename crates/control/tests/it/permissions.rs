@@ -376,7 +376,7 @@ async fn the_region_that_is_checked_is_the_one_that_is_worked_in() {
     let (near, far) = (world.disk().await, world.far_disk("Size=20").await);
     let statement = format!(r#"{{"Effect":"Allow","Action":"ecs:*","Resource":"acs:ecs:{REGION}:*:*"}}"#);
     let user = world.user("near", &statement).await;
-    let mars = "404 InvalidRegionId.NotFound";
+    let mars = "400 InvalidRegion.NotFound";
     for (action, pairs, expected) in [
         (
             "DeleteDisk",

@@ -57,7 +57,7 @@ async fn other_parameters_under_the_same_token_are_refused() {
         first
     );
     let other = code(call!(world, run_instances, "{run}&Amount=2"));
-    assert_eq!(other, (403, "IdempotentParameterMismatch".into()));
+    assert_eq!(other, (400, "IdempotentParameterMismatch".into()));
 }
 
 #[tokio::test]
