@@ -183,7 +183,7 @@ async fn what_was_asked_for_of_the_internet_is_shown_and_found() {
         );
         let found = call!(world, describe_instances, "InternetChargeType={kind}").expect("listed");
         let found: Vec<_> = found.instances.into_iter().map(|i| i.instance_id).collect();
-        assert_eq!(&found, &[id.clone()], "{kind}");
+        assert_eq!(found.as_slice(), std::slice::from_ref(id), "{kind}");
     }
     let cluster = code(call!(world, describe_instances, "HpcClusterId=hpc-1"));
     assert_eq!(cluster, (400, "InvalidHpcClusterId.NotFound".into()));
