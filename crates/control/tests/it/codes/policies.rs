@@ -126,7 +126,7 @@ pub(super) const TABLE: Table = &[
                 403,
                 "OperationDenied.TooManyAutoSnapshotPolicies",
                 State(
-                    "CREATE TEMP TABLE two AS SELECT * FROM policies; UPDATE two SET id = 'sp-2', ordinal = 9000; INSERT INTO policies SELECT * FROM two; INSERT INTO policy_disks SELECT 1, account, '{p}', '{d}', 99999999999999, 1 FROM disks WHERE id = '{d}'; INSERT INTO policy_disks SELECT 2, account, 'sp-2', '{d}', 99999999999999, 1 FROM disks WHERE id = '{d}'",
+                    "CREATE TEMP TABLE two AS SELECT * FROM policies; UPDATE two SET id = 'sp-2', ordinal = 9000; INSERT INTO policies SELECT * FROM two; INSERT INTO policy_disks (ordinal, account, policy_id, disk_id, due_ms, decided_ms) SELECT 1, account, '{p}', '{d}', 99999999999999, 1 FROM disks WHERE id = '{d}'; INSERT INTO policy_disks (ordinal, account, policy_id, disk_id, due_ms, decided_ms) SELECT 2, account, 'sp-2', '{d}', 99999999999999, 1 FROM disks WHERE id = '{d}'",
                     "diskIds=[\"{d}\"]",
                 ),
             ),
