@@ -6,6 +6,7 @@
 //! second signal ends the process at once, which loses nothing that was acknowledged.
 
 pub mod data_dir;
+mod file;
 pub mod regions;
 pub mod settings;
 mod vault;

@@ -1,14 +1,13 @@
-//! What `tidemark up` is told: flags, then the environment, then the configuration file, then defaults.
+//! What `tidemark up` is told: flags, then the environment, then the configuration file (`file`), then defaults.
 
-use super::regions::{self, RegionEntry, RegionSettings};
-use crate::credentials::{DEFAULT_DATA_DIR, DEFAULT_REGION};
+use super::file::{ConfigFile, throttle};
+use super::regions::{self, RegionSettings};
+use crate::credentials::DEFAULT_DATA_DIR;
 use crate::size;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tidemark_api::ThrottleConfig;
 use tidemark_control::{Limits, Price};
@@ -23,129 +22,6 @@ const DEFAULT_SCRUB_RATE: u64 = 8 * MIB;
 const DEFAULT_SCRUB_EVERY: Duration = Duration::from_secs(7 * 24 * 3600);
 /// The least `--vault-cache`.
 const VAULT_CACHE_BYTES_MIN: u64 = 4 * MIB;
-
-/// The configuration file: the flags' names are its keys.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ConfigFile {
-    data_dir: Option<PathBuf>,
-    vault: Option<String>,
-    listen: Option<String>,
-    metadata_listen: Option<String>,
-    region: Option<String>,
-    zone: Option<String>,
-    regions: Option<Vec<RegionEntry>>,
-    demo: Option<bool>,
-    vault_passphrase_file: Option<PathBuf>,
-    vault_key_file: Option<PathBuf>,
-    undelete_window: Option<String>,
-    scrub_rate: Option<String>,
-    scrub_every: Option<String>,
-    vault_cache: Option<String>,
-    snapshot_price: Option<String>,
-    usage_walk_every: Option<String>,
-    secrets_key_file: Option<PathBuf>,
-    webhooks_to_this_machine: Option<bool>,
-    policies_per_disk: Option<u64>,
-    throttle: Option<ThrottleFile>,
-    #[serde(default)]
-    limits: LimitsFile,
-}
-
-/// Declares the `[limits]` table: its keys are the fields of [`Limits`], in the file's spelling. The compiler checks that none is missing.
-macro_rules! limits_file {
-    ($($field:ident),* $(,)?) => {
-        /// Quotas, as the `[limits]` table of the file names them; what is not there is as documented.
-        #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-        #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-        struct LimitsFile {
-            $($field: Option<u64>,)*
-        }
-
-        impl LimitsFile {
-            /// Keys of the table.
-            #[cfg(test)]
-            const KEYS: &[&str] = &[$(stringify!($field)),*];
-
-            /// `policies_per_disk` is a setting of its own, since it changes what applying a policy means.
-            fn resolve(self, policies_per_disk: u64) -> Result<Limits> {
-                let default = Limits::default();
-                Ok(Limits {
-                    policies_per_disk,
-                    $($field: limit(stringify!($field), self.$field, default.$field)?,)*
-                })
-            }
-        }
-    };
-}
-
-limits_file!(
-    manual_snapshots_per_disk,
-    automatic_snapshots_per_disk,
-    policies_per_region,
-    concurrent_snapshots_per_disk,
-    data_disks_per_instance,
-    images,
-    tags_per_resource,
-    disks_per_snapshot_group,
-    snapshot_group_gib,
-    usage_kept_days,
-    access_keys_per_user,
-    policies_per_holder,
-    webhooks,
-    events,
-    events_days,
-    webhook_backlog,
-);
-
-/// One of them; `field` is its name in [`Limits`].
-fn limit(field: &str, given: Option<u64>, default: u64) -> Result<u64> {
-    if given == Some(0) {
-        let name = field.replace('_', "-");
-        bail!("the limit {name} is 0: nothing of that could be made; leave it away for the default");
-    }
-    Ok(given.unwrap_or(default))
-}
-
-/// `[throttle]`: calls per second of an account. The file only: who needs rates has several accounts to keep apart.
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ThrottleFile {
-    per_account: Option<u32>,
-    per_action: Option<u32>,
-    #[serde(default)]
-    actions: BTreeMap<String, u32>,
-}
-
-impl ConfigFile {
-    fn parse(text: &str) -> Result<Self, toml::de::Error> {
-        toml::from_str(text)
-    }
-
-    fn load(path: &Path) -> Result<Self> {
-        let text =
-            std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text).with_context(|| format!("configuration {} is not usable", path.display()))
-    }
-
-    /// The regions, the home region first.
-    fn regions(&mut self) -> Result<Vec<RegionEntry>> {
-        let (region, zone) = (self.region.take(), self.zone.take());
-        match self.regions.take() {
-            Some(_) if region.is_some() || zone.is_some() => {
-                bail!(
-                    "the configuration has `regions` beside `region` or `zone`: the first of `regions` is what these say"
-                )
-            }
-            Some(regions) if regions.is_empty() => bail!("the configuration's `regions` is empty"),
-            Some(regions) => Ok(regions),
-            None => {
-                let id = region.unwrap_or_else(|| DEFAULT_REGION.into());
-                Ok(vec![RegionEntry::home(id, zone)])
-            }
-        }
-    }
-}
 
 /// What the command line says.
 #[derive(Clone, Debug, Default)]
@@ -323,32 +199,6 @@ impl Settings {
     }
 }
 
-/// Rates are 1 or more, and for actions that there are: a slip of the pen would hold nothing back.
-fn throttle(file: ThrottleFile) -> Result<ThrottleConfig> {
-    let ThrottleFile {
-        per_account,
-        per_action,
-        actions,
-    } = file;
-    if let Some(name) = actions.keys().find(|name| !tidemark_api::is_action(name)) {
-        bail!("throttle.actions names {name:?}, and there is no such action");
-    }
-    if actions
-        .values()
-        .copied()
-        .chain(per_account)
-        .chain(per_action)
-        .any(|rate| rate == 0)
-    {
-        bail!("a rate of [throttle] is 0: rates are calls per second; leave one out for no limit");
-    }
-    Ok(ThrottleConfig {
-        per_account,
-        per_action,
-        actions,
-    })
-}
-
 /// Bytes per second; 0 is off.
 fn scrub_rate(text: &str) -> Result<u64> {
     match text.trim() {
@@ -417,6 +267,7 @@ pub fn reachable(address: SocketAddr) -> SocketAddr {
 mod tests {
     use super::*;
     use crate::vault::place::VaultPlace;
+    use std::path::Path;
 
     #[test]
     fn nothing_said_means_the_documented_defaults() {
@@ -455,48 +306,6 @@ mod tests {
         assert_eq!(home.vault, VaultPlace::Directory("/v".into()));
         assert_eq!(home.config.first_zone(), "cn-beijing-a");
         assert!(settings.demo);
-    }
-
-    #[test]
-    fn the_file_lists_regions_in_one_way_or_the_other() {
-        let entries = |text: &str| ConfigFile::parse(text).unwrap().regions();
-        let several = "[[regions]]\nid = 'a'\n[[regions]]\nid = 'b'\nzones = ['b-1']\nvault = '/b'\nendpoint = 'b.example'\n";
-        assert_eq!(entries(several).unwrap().len(), 2);
-        assert_eq!(entries("").unwrap().len(), 1);
-        for text in [format!("region = 'a'\n{several}"), "regions = []".to_owned()] {
-            let error = entries(&text).unwrap_err().to_string();
-            assert!(error.contains("regions"), "{error}");
-        }
-        let error = ConfigFile::parse("[[regions]]\nid = 'a'\nzone = 'b'\n").unwrap_err();
-        assert!(error.to_string().contains("zone"), "{error}");
-    }
-
-    #[test]
-    fn rates_are_for_actions_that_there_are() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        let read = |text: &str| {
-            std::fs::write(&path, text).unwrap();
-            let given = Given {
-                config: Some(path.clone()),
-                ..Given::default()
-            };
-            Settings::resolve(given).map(|settings| settings.throttle)
-        };
-        assert_eq!(read("").unwrap(), ThrottleConfig::default());
-        let found = read("[throttle]\nper-account = 100\nactions.CreateDisk = 2\n").unwrap();
-        assert_eq!(
-            (found.per_account, found.per_action, found.actions["CreateDisk"]),
-            (Some(100), None, 2)
-        );
-        for (text, word) in [
-            ("[throttle]\nactions.MakeDisk = 2", "MakeDisk"),
-            ("[throttle]\nper-action = 0", "no limit"),
-            ("[throttle]\nper-second = 1", "not usable"),
-        ] {
-            let error = format!("{:#}", read(text).unwrap_err());
-            assert!(error.contains(word), "{error}");
-        }
     }
 
     #[test]
@@ -545,31 +354,6 @@ mod tests {
         ] {
             let error = format!("{:#}", resolve(text).unwrap_err());
             assert!(error.contains(named), "{error}");
-        }
-    }
-
-    #[test]
-    fn every_limit_is_in_the_file_and_documented() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("c.toml");
-        let resolve = |name: &str, number: u64| {
-            std::fs::write(&path, format!("[limits]\n{name} = {number}\n")).unwrap();
-            let given = Given {
-                config: Some(path.clone()),
-                data_dir: Some("/d".into()),
-                ..Given::default()
-            };
-            Settings::resolve(given).map(|settings| settings.limits)
-        };
-        for name in LimitsFile::KEYS.iter().map(|field| field.replace('_', "-")) {
-            let limits = format!("{:?}", resolve(&name, 54321).unwrap());
-            assert_eq!(limits.matches("54321").count(), 1, "{name}: {limits}");
-            let error = format!("{:#}", resolve(&name, 0).unwrap_err());
-            assert!(error.contains(&format!("limit {name} is 0")), "{error}");
-            let documented = crate::up::EXAMPLES
-                .lines()
-                .any(|line| line.contains(&format!("  {name} = ")));
-            assert!(documented, "`tidemark up --help` does not tell of {name}");
         }
     }
 
@@ -644,20 +428,6 @@ mod tests {
         }
         let file = ConfigFile::parse("vault-cache = '64M'").unwrap();
         assert_eq!(file.vault_cache.as_deref(), Some("64M"));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named() {
-        let error = ConfigFile::parse("listen = 'a:1'\nlissten = 'b:2'\n")
-            .unwrap_err()
-            .to_string();
-        assert!(error.contains("lissten"), "{error}");
-        assert!(
-            ConfigFile::parse("listen = 1")
-                .unwrap_err()
-                .to_string()
-                .contains("listen")
-        );
     }
 
     #[test]
