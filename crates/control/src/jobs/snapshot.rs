@@ -213,7 +213,12 @@ async fn write_record(control: &Control, job: &JobRow, status: SnapshotStatus) -
         };
         let mut fields = record_meta::fields(&row, &tags::of(t, ResourceType::Snapshot, &id)?);
         let (group, lock) = (groups::of_snapshot(t, &id)?, LockRow::get(t, id.as_str())?);
-        fields.extend(record_meta::beside(group.as_ref(), lock.as_ref()));
+        let mut beside = record_meta::beside(group.as_ref(), lock.as_ref());
+        // It left its group when it was deleted, and is in it again when it is brought back.
+        if status == SnapshotStatus::Deleting {
+            beside.remove("snapshot_group");
+        }
+        fields.extend(beside);
         Ok(Some((row, fields)))
     };
     let Some((row, fields)) = control.store().read::<_, StoreError, _>(read).await? else {

@@ -300,12 +300,20 @@ async fn a_change_waits_for_the_vault() {
     assert_eq!(record(&world.dir, &id)["meta"]["name"], "last");
 }
 
-/// Deleted before its record said so: with its last name, and without the lock that was taken off.
+/// Deleted before its record said so: with its last name, in its group, and without the lock that was taken off.
 #[tokio::test]
 async fn what_was_changed_right_before_a_deletion_comes_back_with_it() {
     let world = World::forgiving().await;
-    let (_, disk) = world.attached_disk().await;
-    let id = world.snapshot(&disk).await;
+    let (instance, disk) = world.attached_disk().await;
+    let asked = format!("InstanceId={instance}&DiskId.1={disk}&Name=night");
+    let group = call!(world, create_snapshot_group, "{asked}")
+        .expect("begun")
+        .snapshot_group_id;
+    let rows = call!(world, describe_snapshots, "DiskId={disk}")
+        .expect("listed")
+        .snapshots;
+    let id = rows[0].snapshot_id.clone();
+    world.snapshot_is(&id, "accomplished").await;
     let lock = "LockMode=compliance&LockDuration=5&CoolOffPeriod=24";
     call!(world, lock_snapshot, "SnapshotId={id}&{lock}").expect("locked");
     let left = async || world.count("jobs").to_string();
@@ -328,6 +336,8 @@ async fn what_was_changed_right_before_a_deletion_comes_back_with_it() {
     call!(world, undelete_snapshot, "SnapshotId={id}").expect("back");
     let after = world.find_snapshot(&id).await.expect("listed again");
     assert_eq!((&*after.snapshot_name, &*after.description), ("last", "words"));
+    let groups = call!(world, describe_snapshot_groups, "SnapshotGroupId.1={group}").expect("listed");
+    assert_eq!(groups.snapshot_groups[0].snapshots[0].snapshot_id, id);
     call!(world, delete_snapshot, "SnapshotId={id}").expect("no lock came back");
 }
 
