@@ -15,7 +15,7 @@ use rustix::net::Shutdown;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -29,6 +29,18 @@ pub struct Net {
 impl Net {
     pub(super) fn new(runtime: Rc<Runtime>) -> Self {
         Self { runtime }
+    }
+
+    /// Waits for what is signalled by a descriptor. Whatever is wrong with it, the first use says so.
+    pub fn watch(&self, fd: OwnedFd) -> Watch {
+        let fd = Arc::new(fd);
+        // Its mode stays as it is: others may share it.
+        let watched = self.runtime.check_running().and_then(|()| self.watched(&fd));
+        Watch {
+            watched,
+            runtime: self.runtime.clone(),
+            fd,
+        }
     }
 
     /// Takes over a connected socket, unix or TCP. Whatever is wrong with it, the first use says so.
@@ -54,10 +66,52 @@ impl Net {
         // The ring waits for us only on descriptors in blocking mode; calls of our own say "don't wait".
         let flags = rustix::fs::fcntl_getfl(fd)?;
         rustix::fs::fcntl_setfl(fd, flags - OFlags::NONBLOCK)?;
+        self.watched(fd)
+    }
+
+    fn watched(&self, fd: &Arc<OwnedFd>) -> io::Result<Option<Watched>> {
         self.runtime
             .readiness()
             .map(|readiness| readiness.watch(fd.clone()))
             .transpose()
+    }
+}
+
+/// A descriptor that somebody else signals, such as an eventfd, or a socket whose bytes another reads.
+pub struct Watch {
+    runtime: Rc<Runtime>,
+    fd: Arc<OwnedFd>,
+    /// For the driver without a ring.
+    watched: io::Result<Option<Watched>>,
+}
+
+impl Watch {
+    /// Completes while there is something to read, or the other side is gone. Reads nothing; may be dropped at any time.
+    ///
+    /// # Errors
+    /// Those of a descriptor that cannot be waited for.
+    pub async fn readable(&self) -> io::Result<()> {
+        self.runtime.check_running()?;
+        self.runtime.pace().await;
+        loop {
+            let mut op = Op::Poll { fd: self.fd.clone() };
+            if let Some(done) = op.run_ready() {
+                return done;
+            }
+            if let Some(ring) = self.runtime.ring() {
+                return ring.start(op).await.1;
+            }
+            match &self.watched {
+                Ok(Some(watched)) => watched.ready(Interest::Read).await,
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(io::Error::new(error.kind(), error.to_string())),
+            }
+        }
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, IoSlice};
@@ -142,6 +143,8 @@ pub(super) enum Op {
     },
     /// Sends all that is `left`.
     Send { fd: Arc<OwnedFd>, left: Pieces },
+    /// Waits until something can be read, and reads nothing.
+    Poll { fd: Arc<OwnedFd> },
 }
 
 /// What comes after an answer of the kernel.
@@ -155,7 +158,7 @@ pub(super) enum Step {
 impl Op {
     /// Whether its end depends on another party, so that it must be cancelled when nobody waits.
     pub(super) fn may_last(&self) -> bool {
-        matches!(self, Self::Recv { .. } | Self::Send { .. })
+        matches!(self, Self::Recv { .. } | Self::Send { .. } | Self::Poll { .. })
     }
 
     /// Takes in an answer. For `Read` and `Recv` the buffer already has the new length.
@@ -174,7 +177,7 @@ impl Op {
                 advance_gather(left, count)
             }
             Self::Send { left, .. } => advance_gather(left, count),
-            Self::Sync { .. } | Self::Recv { .. } => Step::Done(Ok(())),
+            Self::Sync { .. } | Self::Recv { .. } | Self::Poll { .. } => Step::Done(Ok(())),
         }
     }
 
@@ -228,6 +231,13 @@ impl Op {
                 left.gather(|slices| {
                     rustix::net::sendmsg(&**fd, slices, &mut SendAncillaryBuffer::default(), flags)
                 })
+            }
+            Self::Poll { fd } => {
+                let mut polled = [PollFd::new(&**fd, PollFlags::IN)];
+                match rustix::event::poll(&mut polled, Some(&Timespec::default())) {
+                    Ok(0) => Err(Errno::AGAIN),
+                    answer => answer,
+                }
             }
         };
         answer.map_err(io::Error::from)

@@ -345,6 +345,7 @@ impl InFlight {
                 let spare = buf.spare_capacity_mut()[..*max].as_mut_ptr().cast();
                 opcode::Recv::new(types::Fd(fd.as_raw_fd()), spare, *max as u32).build()
             }
+            Op::Poll { fd } => opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), libc::POLLIN as u32).build(),
             Op::Send { fd, left } => {
                 gather(&mut self.gather, left.slices());
                 // SAFETY: all-zero is a valid `msghdr`: null pointers with lengths of 0.
