@@ -67,6 +67,11 @@ const RULES: &[Rule] = &[
         others: None,
     },
     Rule {
+        name: "vhost",
+        ours: &["env"],
+        others: None,
+    },
+    Rule {
         name: "volume",
         ours: &["units", "env"],
         others: None,
@@ -78,7 +83,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "node",
-        ours: &["units", "env", "nbd", "volume", "vault"],
+        ours: &["units", "env", "nbd", "vhost", "volume", "vault"],
         others: None,
     },
     // Control reaches the engine only through a node.

@@ -15,6 +15,8 @@ pub type Tool = (&'static str, &'static str);
 /// What the end-to-end tests run.
 pub const FOR_TESTS: &[Tool] = &[
     ("qemu-img", "qemu-utils"),
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("busybox", "busybox-static"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),
     ("fio", "fio"),

@@ -1,4 +1,4 @@
-//! A volume's thread: the volume, its NBD connections.
+//! A volume's thread: the volume, its NBD connections, and that of a virtual machine.
 //!
 //! Invariant: while `stop` is pulled (the disk is not exported) no connection is served; withdrawing waits
 //! until those that were have ended.
@@ -22,6 +22,7 @@ use std::time::Duration;
 use tidemark_nbd::proto::Negotiated;
 use tidemark_nbd::server::{ServeLimits, Stop, serve};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
+use tidemark_vhost::{ServeOutcome, Session};
 use tidemark_volume::{AckHold, ChunkSource, Decided, Mark, PendingMark, Prepared, Volume, VolumeConfig};
 use tokio::sync::{Notify, broadcast};
 
@@ -39,6 +40,8 @@ pub struct DiskHost {
     stop: RefCell<Option<Stop>>,
     clients: Cell<usize>,
     client_gone: Notify,
+    /// Tells a virtual machine that the disk has become larger.
+    pub resized: Rc<Notify>,
     /// What clients ask for.
     pub demand: Rc<Demand>,
     /// How the disk is filled from its snapshot.
@@ -96,6 +99,7 @@ impl DiskHost {
             stop: RefCell::new(None),
             clients: Cell::new(0),
             client_gone: Notify::new(),
+            resized: Rc::default(),
             demand,
             hydration,
             member: RefCell::default(),
@@ -162,6 +166,28 @@ impl DiskHost {
             )
             .await;
             tracing::debug!(outcome = ?ended, "connection ended");
+        };
+        self.connect(session).await;
+    }
+
+    /// Serves a virtual machine's front end until it leaves, as [`DiskHost::serve`] does.
+    pub async fn serve_vhost(self: Rc<Self>, socket: OwnedFd) {
+        let Some(net) = self.place.net.clone() else { return };
+        let (env, resized, disk) = (self.place.env.clone(), Rc::clone(&self.resized), &self.disk);
+        let session = |export: Rc<VolumeExport>, stop: Stop| async move {
+            let session = Session {
+                disk: export,
+                env,
+                net,
+                limits: tidemark_vhost::ServeLimits::default(),
+                resized,
+            };
+            match tidemark_vhost::serve(socket, session, stop.stopped()).await {
+                ServeOutcome::Violation(why) => {
+                    tracing::warn!(%disk, why, "a vhost-user front end broke the protocol and was left");
+                }
+                ended => tracing::debug!(outcome = ?ended, "vhost-user connection ended"),
+            }
         };
         self.connect(session).await;
     }

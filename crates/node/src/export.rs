@@ -1,4 +1,4 @@
-//! A volume as an NBD export.
+//! A volume as an NBD export, and as a disk for virtual machines: the same, but that those see it grow.
 
 use crate::demand::Demand;
 use bytes::{Bytes, BytesMut};
@@ -7,6 +7,7 @@ use tidemark_env::LocalFuture;
 use tidemark_nbd::proto::wire::BASE_ALLOCATION;
 use tidemark_nbd::proto::{Errno, ExportInfo, Extent};
 use tidemark_nbd::server::{Export, ExportError};
+use tidemark_vhost::{Disk, DiskError};
 use tidemark_volume::{Volume, VolumeError, VolumeErrorKind};
 
 /// What clients are told of a disk of that size.
@@ -151,5 +152,50 @@ impl Export for VolumeExport {
     fn cache(&self, _offset: u64, _len: u64) -> LocalFuture<'_, Result<(), ExportError>> {
         // All is local; the system's cache does the rest.
         Box::pin(async { Ok(()) })
+    }
+}
+
+/// An errno tells a guest nothing: its requests fail or do not.
+fn untold(error: ExportError) -> DiskError {
+    DiskError(error.message.into_owned())
+}
+
+impl Disk for VolumeExport {
+    fn size_bytes(&self) -> u64 {
+        self.volume.size_bytes()
+    }
+
+    fn serial(&self) -> String {
+        self.info.name.clone()
+    }
+
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
+        Box::pin(async move { Export::read(self, offset, len).await.map_err(untold) })
+    }
+
+    fn write(&self, offset: u64, data: Bytes, fua: bool) -> LocalFuture<'_, Result<(), DiskError>> {
+        Box::pin(async move { Export::write(self, offset, vec![data], fua).await.map_err(untold) })
+    }
+
+    fn zero(
+        &self,
+        offset: u64,
+        len: u64,
+        may_punch: bool,
+        fua: bool,
+    ) -> LocalFuture<'_, Result<(), DiskError>> {
+        Box::pin(async move {
+            Export::zero(self, offset, len, may_punch, fua)
+                .await
+                .map_err(untold)
+        })
+    }
+
+    fn trim(&self, offset: u64, len: u64, fua: bool) -> LocalFuture<'_, Result<(), DiskError>> {
+        Box::pin(async move { Export::trim(self, offset, len, fua).await.map_err(untold) })
+    }
+
+    fn flush(&self) -> LocalFuture<'_, Result<(), DiskError>> {
+        Box::pin(async move { Export::flush(self).await.map_err(untold) })
     }
 }

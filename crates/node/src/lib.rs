@@ -2,7 +2,7 @@
 //!
 //! [`Node`] is what the control plane holds: `Send`, cheap to clone, every method a message to a thread
 //! that owns the state ([`remote`]). One thread per volume owns the volume and serves its NBD
-//! connections (`disk`) and fills it from its snapshot (`hydration`, in the order that `demand` recorded); one thread owns the vault (`vault`) and runs the captures (`capture`). A guest's I/O
+//! connections and its virtual machine (`disk`) and fills it from its snapshot (`hydration`, in the order that `demand` recorded); one thread owns the vault (`vault`) and runs the captures (`capture`). A guest's I/O
 //! never waits for the vault's thread, except to read a chunk that is not local yet (`source`).
 //!
 //! What must stay true: (1) [`Node::mark`] returns only when the mark is durable; (2) a snapshot is
@@ -31,6 +31,7 @@ mod snapshots;
 mod source;
 mod types;
 mod vault;
+mod vhost;
 
 pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;

@@ -80,7 +80,7 @@ impl Directory for Exports {
     }
 }
 
-/// Opens the socket; a left-over one of a process that was killed is replaced.
+/// Opens a unix socket; a left-over one of a process that was killed is replaced.
 pub fn listen(path: &Path) -> io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;

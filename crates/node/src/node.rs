@@ -17,9 +17,10 @@ use crate::export::VolumeExport;
 use crate::nbd;
 use crate::place::{BucketHandles, SharedLauncher, Thread, Threads};
 use crate::progress::ProgressBoard;
-use crate::remote::Remote;
+use crate::remote::{Gone, Remote};
 use crate::types::{DiskStatus, Event, NodeConfig, NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
+use crate::vhost::VhostSocket;
 use futures_util::future::{self, Either};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -71,6 +72,8 @@ struct Disk {
     remote: Remote<DiskHost>,
     size_bytes: AtomicU64,
     exported: AtomicBool,
+    /// Where a virtual machine finds it; only while it is exported.
+    vhost: Mutex<Option<VhostSocket>>,
     /// Mark, rollback, delete: one at a time.
     changing: AsyncMutex<()>,
     thread: Mutex<Option<Thread>>,
@@ -214,16 +217,32 @@ impl Node {
         self.shared.vault_is_encrypted
     }
 
-    /// Lets NBD clients connect to the disk, or disconnects them and refuses new ones. When `false` has
+    /// Lets clients connect to the disk, or disconnects them and refuses new ones. When `false` has
     /// returned, no client write is under way any more. Not remembered across restarts.
     pub async fn set_exported(&self, disk: &DiskId, exported: bool) -> Result<(), NodeError> {
         let open = self.shared.disk(disk)?;
         let _changing = open.changing.lock().await;
-        open.exported.store(exported, Ordering::Release);
-        Ok(open
-            .remote
-            .call(move |host| async move { host.set_exported(exported).await })
-            .await?)
+        if !exported {
+            return Ok(open.withdraw().await?);
+        }
+        open.exported.store(true, Ordering::Release);
+        open.remote
+            .call(|host| async move { host.set_exported(true).await })
+            .await?;
+        // Once clients are let in: a front end that finds the socket is served.
+        if let Some(dir) = &self.shared.config.vhost_dir {
+            let mut socket = lock(&open.vhost);
+            if socket.is_none() {
+                match VhostSocket::open(dir, disk, open.remote.clone()) {
+                    Ok(opened) => *socket = Some(opened),
+                    // NBD clients are none the worse for it.
+                    Err(e) => {
+                        tracing::error!(%disk, dir = %dir.display(), error = %e, "no vhost-user socket for a disk")
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// How large a disk is, in bytes, if it is open.
@@ -292,10 +311,7 @@ impl Node {
         }
         let disks = std::mem::take(&mut *lock(&shared.disks));
         for disk in disks.values() {
-            disk.exported.store(false, Ordering::Release);
-            let ended = disk
-                .remote
-                .call(|host| async move { host.set_exported(false).await });
+            let ended = disk.withdraw();
             // A request that waits for room on a full file system ends when its volume is closed, below.
             if shared.within(SHUTDOWN_PATIENCE, ended).await.is_none() {
                 tracing::warn!("clients still have requests under way; closing their disk all the same");
@@ -322,6 +338,15 @@ impl Node {
 impl Disk {
     fn size_bytes(&self) -> u64 {
         self.size_bytes.load(Ordering::Acquire)
+    }
+
+    /// Lets no more clients in and waits for the end of those that are there.
+    async fn withdraw(&self) -> Result<(), Gone> {
+        self.exported.store(false, Ordering::Release);
+        drop(lock(&self.vhost).take());
+        self.remote
+            .call(|host| async move { host.set_exported(false).await })
+            .await
     }
 
     /// Closes the volume and waits for the end of its thread.

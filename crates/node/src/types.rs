@@ -26,6 +26,8 @@ pub struct NodeConfig {
     pub vault_secret: Option<Secret>,
     /// The unix socket on which disks and snapshots are exported by NBD; `None`: they are not.
     pub nbd_socket: Option<PathBuf>,
+    /// The directory with a vhost-user socket for each exported disk; `None`: there are none.
+    pub vhost_dir: Option<PathBuf>,
     /// How files and sockets are driven.
     pub io: IoChoice,
     /// Most bytes that captures may hold in the local spool before they wait for the vault.
@@ -46,7 +48,7 @@ impl NodeConfig {
     /// What [`NodeConfig::vault_cache_bytes`] is unless somebody chooses.
     pub const VAULT_CACHE_BYTES: u64 = 48 * MIB;
 
-    /// A node with its volumes in one directory and its vault in another, no NBD socket, and no scrub.
+    /// A node with its volumes in one directory and its vault in another, no sockets, and no scrub.
     pub fn new(data_dir: PathBuf, vault_dir: PathBuf) -> Self {
         let capture = CaptureOptions::default();
         Self {
@@ -54,6 +56,7 @@ impl NodeConfig {
             vault_dir,
             vault_secret: None,
             nbd_socket: None,
+            vhost_dir: None,
             io: IoChoice::Auto,
             spool_bytes_max: capture.spool_quota_bytes,
             pack_bytes: capture.pack_bytes,

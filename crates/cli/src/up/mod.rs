@@ -284,6 +284,7 @@ async fn start_node(settings: &Settings, region: &RegionSettings, secret: Option
     let (vault_dir, bucket) = vault::open(region).await?;
     let config = NodeConfig {
         nbd_socket: Some(region.nbd_socket()),
+        vhost_dir: Some(region.vhost_dir()),
         spool_bytes_max: SPOOL_BYTES_MAX,
         vault_secret: secret,
         undelete_window: settings.undelete_window,

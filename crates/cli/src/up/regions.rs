@@ -72,6 +72,11 @@ impl RegionSettings {
         self.data_dir.join("run").join("nbd.sock")
     }
 
+    /// Where its disks have their sockets for virtual machines.
+    pub fn vhost_dir(&self) -> PathBuf {
+        self.data_dir.join("vhost")
+    }
+
     fn settle(entry: RegionEntry, data_dir: PathBuf) -> Result<Self> {
         let mut config = RegionConfig::new(entry.id);
         if let Some(zones) = entry.zones {

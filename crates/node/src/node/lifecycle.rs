@@ -10,7 +10,7 @@ use crate::remote::Remote;
 use crate::types::{NodeError, NodeErrorKind};
 use std::io;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tidemark_env::Fs;
@@ -185,13 +185,7 @@ impl Node {
             }
             // It stopped serving. What it acknowledged is in its log, which the opening below replays.
             let _changing = open.changing.lock().await;
-            open.exported.store(false, Ordering::Release);
-            if open
-                .remote
-                .call(|host| async move { host.set_exported(false).await })
-                .await
-                .is_err()
-            {
+            if open.withdraw().await.is_err() {
                 tracing::warn!(%disk, "the thread of a disk that stopped serving has ended by itself");
             }
             lock(&shared.disks).remove(disk);
@@ -246,6 +240,7 @@ impl Node {
             remote,
             size_bytes: AtomicU64::new(size_bytes),
             exported: AtomicBool::new(false),
+            vhost: Mutex::new(None),
             changing: AsyncMutex::new(()),
             thread: Mutex::new(Some(thread)),
         };
@@ -304,10 +299,7 @@ impl Node {
                 );
                 return Err(NodeError::new(NodeErrorKind::Busy, message));
             }
-            open.exported.store(false, Ordering::Release);
-            open.remote
-                .call(|host| async move { host.set_exported(false).await })
-                .await?;
+            open.withdraw().await?;
             lock(&shared.disks).remove(disk);
             open.end().await;
         }

@@ -1,7 +1,7 @@
 //! A disk grows, or is made anew in place: its content becomes that of any snapshot, or zeros.
 //!
-//! What must stay true: one change of a disk at a time (`changing`); a client that is connected keeps the size that it was
-//! told, one that connects later is told the new one; a disk that is made anew has its old content or the new one after a crash.
+//! What must stay true: one change of a disk at a time (`changing`); an NBD client that is connected keeps the size that it was
+//! told, one that connects later is told the new one, and so is a virtual machine at once; a disk that is made anew has its old content or the new one after a crash.
 //! Rolling back to the disk's own snapshots is `marks`: there only what differs is fetched again.
 
 use super::Node;
@@ -14,12 +14,19 @@ use tidemark_vault::Root;
 
 impl Node {
     /// Makes the disk `size_bytes` large; what is new reads as zeros. Durable when this returns, and fine while clients use the
-    /// disk: they learn of it when they connect again. Refused (`Busy`) while a capture runs; a disk never shrinks (`Invalid`).
+    /// disk: NBD clients learn of it when they connect again, virtual machines at once. Refused (`Busy`) while a capture runs; a disk never shrinks (`Invalid`).
     pub async fn grow_disk(&self, disk: &DiskId, size_bytes: u64) -> Result<(), NodeError> {
         let open = self.shared.disk(disk)?;
         let _changing = open.changing.lock().await;
         open.remote
-            .call(move |host| async move { host.volume.grow(size_bytes).await })
+            .call(move |host| async move {
+                let before = host.volume.size_bytes();
+                host.volume.grow(size_bytes).await?;
+                if host.volume.size_bytes() > before {
+                    host.resized.notify_one();
+                }
+                Ok::<_, tidemark_volume::VolumeError>(())
+            })
             .await??;
         open.size_bytes.store(size_bytes, Ordering::Release);
         Ok(())
