@@ -43,7 +43,7 @@ impl Table {
             mapped.push(region);
             places.push((user, bytes, gpa));
         }
-        mapped.sort_by_key(|region| vm_memory::GuestMemoryRegion::start_addr(region));
+        mapped.sort_by_key(vm_memory::GuestMemoryRegion::start_addr);
         let memory = GuestMemoryMmap::from_regions(mapped).map_err(io::Error::other)?;
         Ok(Self {
             memory: Arc::new(memory),

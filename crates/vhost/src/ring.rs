@@ -265,21 +265,8 @@ impl Ring {
                 Some(head) => head,
                 None if self.paused.get() => return Ok(Taken::NotNow),
                 None => {
-                    let next = {
-                        let mut queue = self.queue.borrow_mut();
-                        let mut heads = queue.iter(&*memory).map_err(invalid)?;
-                        heads.next().map(|chain| chain.head_index())
-                    };
-                    let Some(head) = next else {
-                        let mut queue = self.queue.borrow_mut();
-                        if !queue.enable_notification(&*memory).map_err(invalid)? {
-                            return Ok(Taken::All);
-                        }
-                        queue.disable_notification(&*memory).map_err(invalid)?;
-                        // The index moved, or cannot be read as an entry; the check above tells which.
-                        drop(queue);
-                        self.shared.env.tasks.yield_now().await;
-                        continue;
+                    let Some(head) = self.next_head(&memory)? else {
+                        return Ok(Taken::All);
                     };
                     if !self.account.borrow_mut().take(head) {
                         return Err(Broken::Head);
@@ -294,6 +281,25 @@ impl Ring {
                 self.shared.env.tasks.yield_now().await;
             }
         }
+    }
+
+    /// Takes the next head; `None`: there is none, and the driver will kick.
+    fn next_head(&self, memory: &Memory) -> Result<Option<u16>, Broken> {
+        let invalid = |_| Broken::Ring;
+        let mut queue = self.queue.borrow_mut();
+        for _ in 0..2 {
+            let mut heads = queue.iter(&**memory).map_err(invalid)?;
+            if let Some(chain) = heads.next() {
+                return Ok(Some(chain.head_index()));
+            }
+            if !queue.enable_notification(&**memory).map_err(invalid)? {
+                return Ok(None);
+            }
+            // One came in between.
+            queue.disable_notification(&**memory).map_err(invalid)?;
+        }
+        // The index moved and has nothing to show for it.
+        Err(Broken::Ring)
     }
 
     /// Starts the request at `head`, which is marked.

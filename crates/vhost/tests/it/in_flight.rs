@@ -89,7 +89,7 @@ fn each_request_is_answered_exactly_once() {
 fn deaths_at_any_moment() {
     let content = Content::new(SIZE);
     let mut machine = Machine::new(1);
-    let mut versions = vec![0u8; 64];
+    let mut versions = [0u8; 64];
     for round in 0..40u64 {
         let (back_end, socket) = BackEnd::start(&content, IoChoice::Auto, ServeLimits::default());
         let front = machine.connect(socket);
