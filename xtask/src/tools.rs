@@ -52,7 +52,26 @@ pub const FOR_BENCH: &[Tool] = &[
 ];
 
 /// Makes sure that every tool is there.
+///
+/// In two rounds at most: a package may come at the price of another of ours, as Debian's `qemu-system-x86` removes a
+/// `qemu-utils` from elsewhere that has another version. The second round brings the one that fits.
 pub fn ensure(tools: &[Tool]) -> Result<()> {
+    for _ in 0..2 {
+        let packages = missing(tools)?;
+        if packages.is_empty() {
+            return Ok(());
+        }
+        install(&packages)?;
+    }
+    for (program, package) in tools {
+        find(program)
+            .with_context(|| format!("package {package} is installed but brought no `{program}`"))?;
+    }
+    Ok(())
+}
+
+/// The packages whose programs are not there.
+fn missing(tools: &[Tool]) -> Result<Vec<&'static str>> {
     let mut packages: Vec<&str> = tools
         .iter()
         .filter(|(program, _)| find(program).is_none())
@@ -63,9 +82,10 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     }
     packages.sort_unstable();
     packages.dedup();
-    if packages.is_empty() {
-        return Ok(());
-    }
+    Ok(packages)
+}
+
+fn install(packages: &[&str]) -> Result<()> {
     let install = format!(
         "apt-get install -y --no-install-recommends {}",
         packages.join(" ")
@@ -77,12 +97,7 @@ pub fn ensure(tools: &[Tool]) -> Result<()> {
     let words: Vec<&str> = install.split(' ').collect();
     let mut command = process::command(words[0], &words[1..])?;
     command.env("DEBIAN_FRONTEND", "noninteractive");
-    process::run(command)?;
-    for (program, package) in tools {
-        find(program)
-            .with_context(|| format!("package {package} is installed but brought no `{program}`"))?;
-    }
-    Ok(())
+    process::run(command)
 }
 
 /// The interpreter of an environment that holds exactly `tests/requirements.txt`.
