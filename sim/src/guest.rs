@@ -15,7 +15,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::rc::Rc;
-use tidemark_env::{Env, LocalFuture};
+use tidemark_env::{Env, LocalFuture, Piece};
 use tidemark_nbd::proto::Errno;
 use tidemark_nbd::server::{Export, Stop};
 use tidemark_node::VolumeExport;
@@ -61,12 +61,20 @@ pub struct Request(pub Io, pub oneshot::Sender<Result<Bytes, Errno>>);
 /// A client's end of a connection.
 pub type Wire = mpsc::UnboundedSender<Request>;
 
+/// Nothing is lent where files are simulated.
+fn in_memory(pieces: Vec<Piece>) -> Vec<Bytes> {
+    let bytes = pieces.into_iter().map(Piece::into_bytes);
+    bytes
+        .map(|bytes| bytes.expect("the simulated file system lends nothing"))
+        .collect()
+}
+
 async fn perform(export: &VolumeExport, io: Io) -> Result<Bytes, Errno> {
     let done = match io {
         Io::Read { offset, len } => export
             .read(offset, len)
             .await
-            .map(|pieces| pieces.concat().into()),
+            .map(|pieces| in_memory(pieces).concat().into()),
         Io::Write { offset, data, fua } => export.write(offset, vec![data], fua).await.map(|()| Bytes::new()),
         Io::Zero {
             offset,

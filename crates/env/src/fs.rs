@@ -6,6 +6,7 @@
 //! 512-byte sectors and in any order. After a failed sync the state of unsynced bytes is unknown for
 //! ever: asking again proves nothing.
 
+use crate::real::Lent;
 use crate::{LocalFuture, mutant};
 use bytes::Bytes;
 use std::io;
@@ -31,6 +32,17 @@ pub trait File {
     fn size(&self) -> LocalFuture<'_, io::Result<u64>>;
     /// Exactly `len` bytes from `offset`; past the end is [`io::ErrorKind::UnexpectedEof`].
     fn read_at(&self, offset: u64, len: usize) -> LocalFuture<'_, io::Result<Bytes>>;
+    /// As [`File::read_at`], of bytes that will hardly be read again: what of them is not in the system's cache does not push others
+    /// out of it, where the system can do that.
+    fn read_once(&self, offset: u64, len: usize) -> LocalFuture<'_, io::Result<Bytes>> {
+        self.read_at(offset, len)
+    }
+    /// The range for a peer to take from the system's cache, if all of it is there now ([`crate::real::net::Stream::send`]). The
+    /// peer gets what the file holds when it takes it: only for places whose content may be replaced by newer
+    /// content of the same place and by nothing else. `None`: read it.
+    fn lend(&self, _offset: u64, _len: usize) -> Option<Lent> {
+        None
+    }
     /// Writes all of `data`, one piece after the other, from `offset` on. On an error any part of it
     /// may have been written. Dropping the future does not stop the write.
     fn write_at(&self, offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>>;

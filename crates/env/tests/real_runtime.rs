@@ -14,12 +14,17 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 use tidemark_env::real::net::Stream;
 use tidemark_env::real::{IoChoice, RealEnv, RuntimeOptions, run};
+use tidemark_env::{File, OpenMode, Piece};
 
 /// Runs a test on both drivers.
 fn both(test: impl AsyncFn(RealEnv)) {
     for io in [IoChoice::Uring, IoChoice::Threads] {
         run(RuntimeOptions { io }, |world| test(world));
     }
+}
+
+fn memory(byte: u8, len: usize) -> Piece {
+    Bytes::from(vec![byte; len]).into()
 }
 
 fn pair(world: &RealEnv) -> (Stream, UnixStream) {
@@ -178,7 +183,10 @@ fn a_stream_carries_everything_in_order_both_ways() {
             assert!(got == expected);
             peer.write_all(&got).unwrap();
         });
-        let pieces: Vec<Bytes> = sent.chunks(1777).map(Bytes::copy_from_slice).collect();
+        let pieces: Vec<Piece> = sent
+            .chunks(1777)
+            .map(|part| Bytes::copy_from_slice(part).into())
+            .collect();
         assert!(pieces.len() > 1024, "more pieces than one call takes");
         let (done, got) = join(stream.send(pieces), recv_all(&stream, 100_000)).await;
         done.unwrap();
@@ -217,8 +225,7 @@ fn several_senders_take_turns() {
             peer.read_to_end(&mut got).unwrap();
             got
         });
-        let sends =
-            (0..8u8).map(|n| stream.send(vec![Bytes::from(vec![n; 150_000]), Bytes::from(vec![n; 150_000])]));
+        let sends = (0..8u8).map(|n| stream.send(vec![memory(n, 150_000), memory(n, 150_000)]));
         assert!(join_all(sends).await.into_iter().all(|sent| sent.is_ok()));
         drop(stream);
         let got = reader.join().unwrap();
@@ -237,11 +244,7 @@ fn the_end_of_a_connection_is_seen() {
         drop(peer);
         assert!(stream.recv(10).await.unwrap().is_empty());
         assert_eq!(
-            stream
-                .send(vec![Bytes::from_static(b"x")])
-                .await
-                .unwrap_err()
-                .kind(),
+            stream.send(vec![memory(1, 1)]).await.unwrap_err().kind(),
             std::io::ErrorKind::BrokenPipe
         );
 
@@ -263,11 +266,139 @@ fn the_end_of_a_connection_is_seen() {
 fn a_send_that_was_dropped_midway_breaks_the_stream() {
     both(async |world| {
         let (stream, _peer) = pair(&world);
-        let big = stream.send(vec![Bytes::from(vec![0; 4_000_000])]);
+        let big = stream.send(vec![memory(0, 4_000_000)]);
         let timeout = world.env.clock.sleep(Duration::from_millis(5));
         assert!(matches!(select(pin!(big), timeout).await, Either::Right(_)));
-        let after = stream.send(vec![Bytes::from_static(b"x")]).await;
+        let after = stream.send(vec![memory(1, 1)]).await;
         assert_eq!(after.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn what_is_read_once_is_right_whether_the_file_system_can_leave_it_out_of_the_cache_or_not() {
+    both(async |world| {
+        // The second is a file system in memory, where that is refused.
+        for dir in [
+            tempfile::tempdir().unwrap(),
+            tempfile::tempdir_in("/dev/shm").unwrap(),
+        ] {
+            let (file, content) = cached_file(&world, &dir, 1 << 20).await;
+            file.sync().await.unwrap();
+            let plain = std::fs::File::open(dir.path().join("file")).unwrap();
+            rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+            for _ in 0..2 {
+                assert!(file.read_once(0, 1 << 20).await.unwrap() == content);
+                assert!(file.read_once(12_345, 100_000).await.unwrap() == content[12_345..112_345]);
+            }
+            let past = file.read_once(1 << 19, 1 << 20).await.unwrap_err();
+            assert_eq!(past.kind(), std::io::ErrorKind::UnexpectedEof);
+        }
+    });
+}
+
+/// A file of `len` bytes, in the system's cache.
+async fn cached_file(world: &RealEnv, dir: &tempfile::TempDir, len: usize) -> (Rc<dyn File>, Vec<u8>) {
+    let content: Vec<u8> = (0..len as u32).map(|n| (n / 7 % 251) as u8).collect();
+    let path = dir.path().join("file");
+    let file = world.env.fs.open(&path, OpenMode::Create).await.unwrap();
+    file.write_at(0, vec![content.clone().into()]).await.unwrap();
+    (file, content)
+}
+
+fn lent(file: &Rc<dyn File>, offset: u64, len: usize) -> Piece {
+    Piece::Lent(
+        file.lend(offset, len)
+            .expect("it was just written, so it is in the cache"),
+    )
+}
+
+#[test]
+fn what_is_lent_arrives_in_its_place() {
+    both(async |world| {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, content) = cached_file(&world, &dir, 3_000_000).await;
+        let (stream, mut peer) = pair(&world);
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            // Slower than the sender: it has to wait, also longer than one call does.
+            let mut part = vec![0; 100_000];
+            loop {
+                std::thread::sleep(Duration::from_millis(if got.len() > 2_000_000 { 0 } else { 6 }));
+                match peer.read(&mut part).unwrap() {
+                    0 => return got,
+                    count => got.extend_from_slice(&part[..count]),
+                }
+            }
+        });
+        let pieces = vec![
+            memory(1, 10),
+            lent(&file, 4096, 2_000_000),
+            memory(2, 10),
+            lent(&file, 5, 200_000),
+        ];
+        stream.send(pieces).await.unwrap();
+        drop(stream);
+        let got = reader.join().unwrap();
+        let expected = [
+            &[1; 10][..],
+            &content[4096..2_004_096],
+            &[2; 10],
+            &content[5..200_005],
+        ]
+        .concat();
+        assert!(got == expected);
+    });
+}
+
+#[test]
+fn only_what_is_in_the_cache_is_lent() {
+    both(async |world| {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, content) = cached_file(&world, &dir, 1 << 20).await;
+        file.sync().await.unwrap();
+        assert!(file.lend(0, 1 << 20).is_some());
+        assert!(
+            file.lend(512 << 10, 1 << 20).is_none(),
+            "past its end there is nothing"
+        );
+        let plain = std::fs::File::open(dir.path().join("file")).unwrap();
+        rustix::fs::fadvise(&plain, 0, None, rustix::fs::Advice::DontNeed).unwrap();
+        assert!(file.lend(0, 1 << 20).is_none());
+        assert!(file.read_at(0, 1 << 20).await.unwrap() == content);
+        assert!(file.lend(0, 1 << 20).is_some(), "reading has brought it back");
+    });
+}
+
+#[test]
+fn who_is_gone_or_takes_nothing_of_what_was_lent_stops_nobody_else() {
+    both(async |world| {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, _) = cached_file(&world, &dir, 4_000_000).await;
+        // More peers that never read than there are threads for such work.
+        let idle: Vec<_> = (0..20).map(|_| pair(&world)).collect();
+        let sends = idle
+            .iter()
+            .map(|(stream, _)| stream.send(vec![lent(&file, 0, 4_000_000)]));
+        let others = async {
+            world.env.clock.sleep(Duration::from_millis(50)).await;
+            file.sync().await.unwrap();
+            let (stream, mut peer) = pair(&world);
+            let reader = std::thread::spawn(move || peer.read_exact(&mut vec![0; 2_000_000]));
+            stream.send(vec![lent(&file, 0, 2_000_000)]).await.unwrap();
+            reader.join().unwrap().unwrap();
+        };
+        assert!(matches!(
+            select(pin!(join_all(sends)), pin!(others)).await,
+            Either::Right(_)
+        ));
+
+        let (stream, peer) = pair(&world);
+        let gone = async {
+            world.env.clock.sleep(Duration::from_millis(5)).await;
+            drop(peer);
+        };
+        let (sent, ()) = join(stream.send(vec![lent(&file, 0, 4_000_000)]), gone).await;
+        assert!(sent.is_err());
     });
 }
 
@@ -277,7 +408,7 @@ fn a_descriptor_that_is_no_socket_is_an_error_not_a_hang() {
         let file = tempfile::tempfile().unwrap();
         let stream = world.net.stream(file.into());
         assert!(stream.recv(10).await.is_err());
-        assert!(stream.send(vec![Bytes::from_static(b"x")]).await.is_err());
+        assert!(stream.send(vec![memory(1, 1)]).await.is_err());
     });
 }
 

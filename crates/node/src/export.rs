@@ -1,9 +1,9 @@
 //! A volume as an NBD export, and as a disk for virtual machines: the same, but that those see it grow.
 
-use crate::demand::Demand;
-use bytes::{Bytes, BytesMut};
+use crate::demand::{Demand, Waiting};
+use bytes::Bytes;
 use std::rc::Rc;
-use tidemark_env::LocalFuture;
+use tidemark_env::{LocalFuture, Piece};
 use tidemark_nbd::proto::wire::BASE_ALLOCATION;
 use tidemark_nbd::proto::{Errno, ExportInfo, Extent};
 use tidemark_nbd::server::{Export, ExportError};
@@ -42,6 +42,13 @@ impl VolumeExport {
         }
     }
 
+    /// Notes that a client waits for these bytes, until the answer is dropped.
+    fn note_read(&self, offset: u64, len: u32) -> Option<Waiting<'_>> {
+        self.demand
+            .as_deref()
+            .and_then(|demand| demand.reading(offset, len.into()))
+    }
+
     fn note_write(&self, offset: u64, len: u64) {
         if let Some(demand) = &self.demand {
             demand.writing(offset, len);
@@ -71,38 +78,28 @@ fn failed(error: VolumeError) -> ExportError {
     ExportError::new(errno, error.message)
 }
 
-/// One piece, without a copy where there is only one.
-fn joined(mut pieces: Vec<Bytes>) -> Bytes {
-    match pieces.len() {
-        1 => pieces.remove(0),
-        _ => {
-            let mut all = BytesMut::with_capacity(pieces.iter().map(Bytes::len).sum());
-            pieces.iter().for_each(|piece| all.extend_from_slice(piece));
-            all.freeze()
-        }
-    }
-}
-
 impl Export for VolumeExport {
     fn info(&self) -> ExportInfo {
         self.info.clone()
     }
 
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>> {
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>> {
         Box::pin(async move {
-            let _waiting = self
-                .demand
-                .as_deref()
-                .and_then(|demand| demand.reading(offset, len.into()));
-            self.volume.read(offset, u64::from(len)).await.map_err(failed)
+            let _waiting = self.note_read(offset, len);
+            self.volume
+                .read_for_peer(offset, u64::from(len))
+                .await
+                .map_err(failed)
         })
     }
 
     fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
         Box::pin(async move {
-            let data = joined(data);
-            self.note_write(offset, data.len() as u64);
-            self.volume.write(offset, data, fua).await.map_err(failed)
+            self.note_write(offset, data.iter().map(|piece| piece.len() as u64).sum());
+            self.volume
+                .write_vectored(offset, data, fua)
+                .await
+                .map_err(failed)
         })
     }
 
@@ -170,7 +167,11 @@ impl Disk for VolumeExport {
     }
 
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
-        Box::pin(async move { Export::read(self, offset, len).await.map_err(untold) })
+        Box::pin(async move {
+            let _waiting = self.note_read(offset, len);
+            let read = self.volume.read(offset, u64::from(len)).await;
+            read.map_err(|error| untold(failed(error)))
+        })
     }
 
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> LocalFuture<'_, Result<(), DiskError>> {

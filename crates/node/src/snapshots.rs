@@ -4,7 +4,7 @@ use crate::vault::VaultHost;
 use bytes::Bytes;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use tidemark_env::LocalFuture;
+use tidemark_env::{LocalFuture, Piece};
 use tidemark_nbd::proto::wire::BASE_ALLOCATION;
 use tidemark_nbd::proto::{Errno, ExportInfo, Extent, Negotiated};
 use tidemark_nbd::server::{Export, ExportError, ServeLimits, Stop, serve};
@@ -48,7 +48,7 @@ impl Export for SnapshotExport {
         self.info.clone()
     }
 
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>> {
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>> {
         Box::pin(async move {
             let end = offset + u64::from(len);
             let mut out = Vec::new();
@@ -61,7 +61,7 @@ impl Export for SnapshotExport {
                     Chunk::Data(bytes) => bytes,
                 };
                 let from = (at - index * CHUNK_BYTES) as usize;
-                out.push(bytes.slice(from..from + (stop - at) as usize));
+                out.push(bytes.slice(from..from + (stop - at) as usize).into());
                 at = stop;
             }
             Ok(out)

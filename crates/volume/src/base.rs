@@ -5,12 +5,14 @@
 //! Not here: which blocks are valid (`chunks`), what may be overwritten when (`checkpoint`).
 
 use crate::error::{Result, VolumeError};
+use crate::pieces::take_front;
 use bytes::Bytes;
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::rc::Rc;
-use tidemark_env::{Env, File, OpenMode};
+use tidemark_env::{Env, File, OpenMode, Piece};
 use tidemark_units::TIB;
 
 /// Bytes of a shard: below the largest file of every common file system.
@@ -123,6 +125,27 @@ impl Base {
         Ok(out)
     }
 
+    /// As [`Base::read`], of what will hardly be read again.
+    pub async fn read_once(&self, offset: u64, len: u64) -> io::Result<Vec<Bytes>> {
+        let mut out = Vec::with_capacity(1);
+        for part in parts(offset, len) {
+            out.push(
+                self.shard(&part)
+                    .read_once(part.offset, part.len as usize)
+                    .await?,
+            );
+        }
+        Ok(out)
+    }
+
+    /// The range for a peer to take from the system's cache, if all of it is there.
+    pub fn lend(&self, offset: u64, len: u64) -> Option<Vec<Piece>> {
+        let lend = |part: Part| self.shard(&part).lend(part.offset, part.len as usize);
+        parts(offset, len)
+            .map(|part| lend(part).map(Piece::Lent))
+            .collect()
+    }
+
     /// Writes `data`, pieces one after the other, from `offset` on.
     pub async fn write(&self, offset: u64, data: Vec<Bytes>) -> io::Result<()> {
         let len = data.iter().map(|d| d.len() as u64).sum();
@@ -131,7 +154,7 @@ impl Base {
         if parts.peek().is_none() {
             return self.shard(&first).write_at(first.offset, data).await;
         }
-        let mut rest = data.into_iter().collect::<std::collections::VecDeque<_>>();
+        let mut rest = data.into_iter().collect::<VecDeque<_>>();
         for part in std::iter::once(first).chain(parts) {
             self.shard(&part)
                 .write_at(part.offset, take_front(&mut rest, part.len))
@@ -181,22 +204,6 @@ impl Base {
     }
 }
 
-/// The first `len` bytes of a queue of pieces.
-fn take_front(pieces: &mut std::collections::VecDeque<Bytes>, mut len: u64) -> Vec<Bytes> {
-    let mut out = Vec::new();
-    while len > 0 {
-        let Some(front) = pieces.front_mut() else { break };
-        if front.len() as u64 <= len {
-            len -= front.len() as u64;
-            out.extend(pieces.pop_front());
-        } else {
-            out.push(front.split_to(len as usize));
-            len = 0;
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -207,10 +214,5 @@ mod tests {
             .map(|p| (p.shard, p.offset, p.len))
             .collect();
         assert_eq!(cut, vec![(0, TIB - 4096, 4096), (1, 0, 4096)]);
-        let mut pieces = [Bytes::from_static(b"abc"), Bytes::from_static(b"defg")]
-            .into_iter()
-            .collect();
-        assert_eq!(take_front(&mut pieces, 4).concat(), b"abcd");
-        assert_eq!(take_front(&mut pieces, 3).concat(), b"efg");
     }
 }

@@ -2,7 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use super::op::{self, CALL_BYTES_MAX, Op, Pieces};
+use super::lend::Lent;
+use super::op::{self, Op, Pieces};
 use super::runtime::{Runtime, call_detached};
 use crate::{File, LocalFuture};
 use bytes::Bytes;
@@ -10,7 +11,7 @@ use rustix::fs::{FallocateFlags, SeekFrom};
 use rustix::io::Errno;
 use std::cell::Cell;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -30,6 +31,8 @@ pub(super) struct RealFile {
     fd: Arc<OwnedFd>,
     /// Whether the file system can say that a read would wait.
     reads_nowait: Cell<bool>,
+    /// Whether it can leave what is read out of the cache.
+    reads_once: Cell<bool>,
 }
 
 impl RealFile {
@@ -38,6 +41,7 @@ impl RealFile {
             runtime,
             fd: Arc::new(fd),
             reads_nowait: Cell::new(true),
+            reads_once: Cell::new(true),
         }
     }
 
@@ -55,23 +59,42 @@ impl RealFile {
 
     /// Reads into the empty `buf` what the page cache has of the range, perhaps nothing.
     fn read_cached(&self, offset: u64, buf: &mut Vec<u8>, len: usize) {
-        let spare = &mut buf.spare_capacity_mut()[..len.min(CALL_BYTES_MAX)];
-        let vector = libc::iovec {
-            iov_base: spare.as_mut_ptr().cast(),
-            iov_len: spare.len(),
+        match op::read_into(&self.fd, offset, buf, len, libc::RWF_NOWAIT) {
+            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => self.reads_nowait.set(false),
+        }
+    }
+
+    async fn read(&self, offset: u64, len: usize, once: bool) -> io::Result<Bytes> {
+        self.runtime.check_running()?;
+        if len == 0 {
+            return Ok(Bytes::new());
+        }
+        self.runtime.pace().await;
+        let mut buf = Vec::with_capacity(len);
+        if self.reads_nowait.get() {
+            self.read_cached(offset, &mut buf, len);
+            if buf.len() == len {
+                return Ok(buf.into());
+            }
+        }
+        let op = Op::Read {
+            fd: self.fd.clone(),
+            offset,
+            buf,
+            len,
+            once: once && self.reads_once.get(),
         };
-        let Ok(at) = libc::off_t::try_from(offset) else {
-            return;
-        };
-        // SAFETY: the vector describes memory that we own and that nothing else uses meanwhile.
-        let count = unsafe { libc::preadv2(self.fd.as_raw_fd(), &vector, 1, at, libc::RWF_NOWAIT) };
-        match usize::try_from(count) {
-            // SAFETY: the kernel has just filled that many bytes of the spare capacity.
-            Ok(count) => unsafe { op::grow(buf, count) },
-            Err(_) => match Errno::from_io_error(&io::Error::last_os_error()) {
-                Some(Errno::AGAIN | Errno::INTR) => {}
-                _ => self.reads_nowait.set(false),
-            },
+        match self.runtime.file_op(op).await {
+            (Op::Read { buf, once: did, .. }, Ok(())) => {
+                if once && !did {
+                    self.reads_once.set(false);
+                }
+                Ok(buf.into())
+            }
+            (_, done) => Err(done
+                .err()
+                .unwrap_or_else(|| io::Error::other("a read became something else"))),
         }
     }
 }
@@ -104,32 +127,15 @@ impl File for RealFile {
     }
 
     fn read_at(&self, offset: u64, len: usize) -> LocalFuture<'_, io::Result<Bytes>> {
-        Box::pin(async move {
-            self.runtime.check_running()?;
-            if len == 0 {
-                return Ok(Bytes::new());
-            }
-            self.runtime.pace().await;
-            let mut buf = Vec::with_capacity(len);
-            if self.reads_nowait.get() {
-                self.read_cached(offset, &mut buf, len);
-                if buf.len() == len {
-                    return Ok(buf.into());
-                }
-            }
-            let op = Op::Read {
-                fd: self.fd.clone(),
-                offset,
-                buf,
-                len,
-            };
-            match self.runtime.file_op(op).await {
-                (Op::Read { buf, .. }, Ok(())) => Ok(buf.into()),
-                (_, done) => Err(done
-                    .err()
-                    .unwrap_or_else(|| io::Error::other("a read became something else"))),
-            }
-        })
+        Box::pin(self.read(offset, len, false))
+    }
+
+    fn read_once(&self, offset: u64, len: usize) -> LocalFuture<'_, io::Result<Bytes>> {
+        Box::pin(self.read(offset, len, true))
+    }
+
+    fn lend(&self, offset: u64, len: usize) -> Option<Lent> {
+        Lent::of(&self.fd, offset, len)
     }
 
     fn write_at(&self, mut offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>> {

@@ -6,6 +6,7 @@
 
 mod file;
 mod fs;
+mod lend;
 pub mod net;
 mod op;
 mod outside;
@@ -13,6 +14,8 @@ mod pool;
 mod readiness;
 mod runtime;
 mod uring;
+
+pub use lend::Lent;
 
 use crate::Env;
 use net::Net;

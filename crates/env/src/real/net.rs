@@ -4,14 +4,17 @@
 //! `recv` leaves what it may have read to the next one. A `send` that did not end well (failed or
 //! dropped) may have sent a part, so the stream refuses to send anything after it.
 
+use super::lend::Lent;
 use super::op::{Op, Pieces};
 use super::readiness::{Interest, Watched};
 use super::runtime::Runtime;
 use super::uring::RingOp;
+use crate::Piece;
 use bytes::Bytes;
 use futures_util::lock::Mutex;
 use rustix::fs::OFlags;
 use rustix::net::Shutdown;
+use rustix::net::sockopt::Timeout;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -19,6 +22,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a thread waits for a peer that takes nothing of what was lent, before it does other work.
+const LENT_PATIENCE: Duration = Duration::from_millis(4);
 
 /// Makes streams of one thread. Cheap to clone.
 #[derive(Clone)]
@@ -47,6 +54,8 @@ impl Net {
     pub fn stream(&self, fd: OwnedFd) -> Stream {
         // Small replies must not wait for more; other sockets than TCP refuse, and need nothing.
         let _ = rustix::net::sockopt::set_tcp_nodelay(&fd, true);
+        // For what is sent on another thread; what is sent on this one never waits in a call.
+        let _ = rustix::net::sockopt::set_socket_timeout(&fd, Timeout::Send, Some(LENT_PATIENCE));
         let fd = Arc::new(fd);
         Stream {
             watched: self.prepare(&fd),
@@ -94,7 +103,10 @@ impl Watch {
         self.runtime.check_running()?;
         self.runtime.pace().await;
         loop {
-            let mut op = Op::Poll { fd: self.fd.clone() };
+            let mut op = Op::Poll {
+                fd: self.fd.clone(),
+                interest: Interest::Read,
+            };
             if let Some(done) = op.run_ready() {
                 return done;
             }
@@ -228,11 +240,11 @@ impl Stream {
     /// Sends all of `data`, one piece after the other. Several at once take turns.
     ///
     /// # Errors
-    /// Those of the connection; [`io::ErrorKind::BrokenPipe`] also after a send that was dropped.
-    pub async fn send(&self, data: Vec<Bytes>) -> io::Result<()> {
+    /// Those of the connection; [`io::ErrorKind::BrokenPipe`] also after a send that was dropped. Also those of a medium
+    /// from which the system has to read again what was lent.
+    pub async fn send(&self, data: Vec<Piece>) -> io::Result<()> {
         self.check()?;
-        let left = Pieces::new(data);
-        if left.is_done() {
+        if data.iter().all(Piece::is_empty) {
             return Ok(());
         }
         self.runtime.pace().await;
@@ -243,23 +255,77 @@ impl Stream {
         if self.broken.replace(true) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
+        let mut together = Vec::with_capacity(data.len());
+        for piece in data {
+            match piece {
+                Piece::Bytes(bytes) => together.push(bytes),
+                Piece::Lent(lent) => {
+                    self.send_bytes(std::mem::take(&mut together)).await?;
+                    self.send_lent(lent).await?;
+                }
+            }
+        }
+        self.send_bytes(together).await?;
+        self.broken.set(false);
+        Ok(())
+    }
+
+    async fn send_bytes(&self, data: Vec<Bytes>) -> io::Result<()> {
+        let left = Pieces::new(data);
+        if left.is_done() {
+            return Ok(());
+        }
         let mut op = Op::Send {
             fd: self.fd.clone(),
             left,
         };
         loop {
             if let Some(done) = op.run_ready() {
-                done?;
-                break;
+                return done;
             }
             if let Some(ring) = self.runtime.ring() {
-                ring.start(op).await.1?;
-                break;
+                return ring.start(op).await.1;
             }
             self.ready(Interest::Write).await;
         }
-        self.broken.set(false);
+    }
+
+    /// On another thread: the call may wait for the medium, and for the peer, in neither case for long.
+    async fn send_lent(&self, mut lent: Lent) -> io::Result<()> {
+        while !lent.is_empty() {
+            let fd = self.fd.clone();
+            let (left, sent) = self
+                .runtime
+                .call(move || {
+                    let sent = lent.send(fd.as_fd());
+                    (lent, sent)
+                })
+                .await;
+            lent = left;
+            match sent {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                sent => sent?,
+            }
+        }
         Ok(())
+    }
+
+    async fn writable(&self) -> io::Result<()> {
+        let mut op = Op::Poll {
+            fd: self.fd.clone(),
+            interest: Interest::Write,
+        };
+        loop {
+            // Asked here first: the refusal came to another thread, and may be out of date.
+            if let Some(done) = op.run_ready() {
+                return done;
+            }
+            if let Some(ring) = self.runtime.ring() {
+                return ring.start(op).await.1;
+            }
+            self.ready(Interest::Write).await;
+        }
     }
 
     /// Ends the connection both ways: whoever waits, here or there, sees it closed.

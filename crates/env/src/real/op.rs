@@ -6,12 +6,13 @@
 
 #![allow(unsafe_code)]
 
+use super::readiness::Interest;
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Pieces that one call may gather (the kernel's UIO_MAXIOV).
@@ -96,6 +97,37 @@ impl Pieces {
     }
 }
 
+/// What the kernel is told of a read (`preadv2`).
+pub(super) fn read_flags(once: bool) -> libc::c_int {
+    /// Since Linux 6.14; the C library's headers may not know it.
+    const RWF_DONTCACHE: libc::c_int = 0x80;
+    if once { RWF_DONTCACHE } else { 0 }
+}
+
+/// Reads at most `max` bytes from `offset` on behind the end of `buf`, within its capacity; tells how many.
+pub(super) fn read_into(
+    fd: &OwnedFd,
+    offset: u64,
+    buf: &mut Vec<u8>,
+    max: usize,
+    flags: libc::c_int,
+) -> Result<usize, Errno> {
+    let spare = &mut buf.spare_capacity_mut()[..max.min(CALL_BYTES_MAX)];
+    let vector = libc::iovec {
+        iov_base: spare.as_mut_ptr().cast(),
+        iov_len: spare.len(),
+    };
+    let at = libc::off_t::try_from(offset).map_err(|_| Errno::OVERFLOW)?;
+    // SAFETY: the vector describes memory that we own and that nothing else uses meanwhile.
+    let count = unsafe { libc::preadv2(fd.as_raw_fd(), &vector, 1, at, flags) };
+    let Ok(count) = usize::try_from(count) else {
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO));
+    };
+    // SAFETY: the kernel has just filled that many bytes of the spare capacity.
+    unsafe { grow(buf, count) };
+    Ok(count)
+}
+
 /// Lengthens `buf` by `count` bytes of its spare capacity.
 ///
 /// # Safety
@@ -120,12 +152,14 @@ fn advance_gather(left: &mut Pieces, count: usize) -> Step {
 
 /// An operation; see the module.
 pub(super) enum Op {
-    /// Fills `buf` up to `len` bytes from `offset + buf.len()`.
+    /// Fills `buf` up to `len` bytes from `offset + buf.len()`. `once`: leaves nothing in the cache that was not there; lowered
+    /// where the kernel or the file system cannot do that.
     Read {
         fd: Arc<OwnedFd>,
         offset: u64,
         buf: Vec<u8>,
         len: usize,
+        once: bool,
     },
     /// Writes what is `left` at `offset`.
     Write {
@@ -143,8 +177,8 @@ pub(super) enum Op {
     },
     /// Sends all that is `left`.
     Send { fd: Arc<OwnedFd>, left: Pieces },
-    /// Waits until something can be read, and reads nothing.
-    Poll { fd: Arc<OwnedFd> },
+    /// Waits until something can be read, or written, and does neither.
+    Poll { fd: Arc<OwnedFd>, interest: Interest },
 }
 
 /// What comes after an answer of the kernel.
@@ -166,7 +200,15 @@ impl Op {
         let count = match answer {
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Step::Again,
-            Err(error) => return Step::Done(Err(error)),
+            Err(error) => {
+                if let Self::Read { once, .. } = self
+                    && Errno::from_io_error(&error) == Some(Errno::OPNOTSUPP)
+                    && std::mem::take(once)
+                {
+                    return Step::Again;
+                }
+                return Step::Done(Err(error));
+            }
         };
         match self {
             Self::Read { buf, len, .. } if buf.len() == *len => Step::Done(Ok(())),
@@ -209,12 +251,15 @@ impl Op {
 
     fn call(&mut self, send: SendFlags, recv: RecvFlags) -> io::Result<usize> {
         let answer: Result<usize, Errno> = match self {
-            Self::Read { fd, offset, buf, len } => {
+            Self::Read {
+                fd,
+                offset,
+                buf,
+                len,
+                once,
+            } => {
                 let (at, missing) = (*offset + buf.len() as u64, *len - buf.len());
-                let spare = &mut buf.spare_capacity_mut()[..missing.min(CALL_BYTES_MAX)];
-                let count = rustix::io::pread(&**fd, spare, at).map(|(filled, _)| filled.len());
-                // SAFETY: the kernel has just filled that many bytes of the spare capacity.
-                count.inspect(|count| unsafe { grow(buf, *count) })
+                read_into(fd, at, buf, missing, read_flags(*once))
             }
             Self::Write { fd, offset, left } => {
                 left.gather(|slices| rustix::io::pwritev(&**fd, slices, *offset))
@@ -232,8 +277,8 @@ impl Op {
                     rustix::net::sendmsg(&**fd, slices, &mut SendAncillaryBuffer::default(), flags)
                 })
             }
-            Self::Poll { fd } => {
-                let mut polled = [PollFd::new(&**fd, PollFlags::IN)];
+            Self::Poll { fd, interest } => {
+                let mut polled = [PollFd::new(&**fd, interest.flags())];
                 match rustix::event::poll(&mut polled, Some(&Timespec::default())) {
                     Ok(0) => Err(Errno::AGAIN),
                     answer => answer,

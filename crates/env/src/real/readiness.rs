@@ -4,7 +4,7 @@
 //! said that it would block, and events are taken in only later, on the same thread.
 
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
-use rustix::event::{Timespec, epoll as calls};
+use rustix::event::{PollFlags, Timespec, epoll as calls};
 use rustix::io::Errno;
 use slab::Slab;
 use std::cell::{Cell, RefCell};
@@ -117,6 +117,16 @@ pub(super) struct Watched {
 pub(super) enum Interest {
     Read,
     Write,
+}
+
+impl Interest {
+    /// For `poll`.
+    pub(super) fn flags(self) -> PollFlags {
+        match self {
+            Self::Read => PollFlags::IN,
+            Self::Write => PollFlags::OUT,
+        }
+    }
 }
 
 impl Watched {

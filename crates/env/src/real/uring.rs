@@ -316,11 +316,18 @@ impl InFlight {
     /// The submission for what is left to do.
     fn entry(&mut self) -> squeue::Entry {
         match &mut self.op {
-            Op::Read { fd, offset, buf, len } => {
+            Op::Read {
+                fd,
+                offset,
+                buf,
+                len,
+                once,
+            } => {
                 let (at, missing) = (*offset + buf.len() as u64, (*len - buf.len()).min(CALL_BYTES_MAX));
                 let spare = buf.spare_capacity_mut()[..missing].as_mut_ptr().cast();
                 opcode::Read::new(types::Fd(fd.as_raw_fd()), spare, missing as u32)
                     .offset(at)
+                    .rw_flags(op::read_flags(*once))
                     .build()
             }
             Op::Write { fd, offset, left } => {
@@ -345,7 +352,9 @@ impl InFlight {
                 let spare = buf.spare_capacity_mut()[..*max].as_mut_ptr().cast();
                 opcode::Recv::new(types::Fd(fd.as_raw_fd()), spare, *max as u32).build()
             }
-            Op::Poll { fd } => opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), libc::POLLIN as u32).build(),
+            Op::Poll { fd, interest } => {
+                opcode::PollAdd::new(types::Fd(fd.as_raw_fd()), u32::from(interest.flags().bits())).build()
+            }
             Op::Send { fd, left } => {
                 gather(&mut self.gather, left.slices());
                 // SAFETY: all-zero is a valid `msghdr`: null pointers with lengths of 0.

@@ -3,7 +3,7 @@
 use crate::proto::{Errno, ExportInfo, Extent};
 use bytes::Bytes;
 use std::borrow::Cow;
-use tidemark_env::LocalFuture;
+use tidemark_env::{LocalFuture, Piece};
 
 /// A failed request: what the client is told.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -42,7 +42,7 @@ pub trait Export {
     /// What it is and can do; must not change while it is served, except that it may grow.
     fn info(&self) -> ExportInfo;
     /// Exactly `len` bytes from `offset`, in pieces of any sizes.
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>>;
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>>;
     /// Stores `data`, piece after piece, from `offset` on; durable before this completes if `fua`.
     fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>>;
     /// Makes a range read as zeros. Unless `may_punch`, later writes to it must not fail for lack of space.

@@ -7,10 +7,11 @@
 //! Once abandoned (the socket failed, or nobody read for too long after the end), replies are dropped
 //! as they come; requests still run to their end.
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use tidemark_env::Piece;
 
 /// What is held, or allowed to be.
 #[derive(Clone, Copy, Debug, Default)]
@@ -36,20 +37,20 @@ impl Held {
 pub(super) struct Batch {
     /// Headers behind the last piece.
     pub(super) headers: BytesMut,
-    pieces: Vec<Bytes>,
+    pieces: Vec<Piece>,
     held: Held,
 }
 
 impl Batch {
     /// Appends data behind the headers written so far.
-    pub(super) fn data(&mut self, data: Bytes) {
+    pub(super) fn data(&mut self, data: Piece) {
         self.close_headers();
         self.pieces.push(data);
     }
 
     fn close_headers(&mut self) {
         if !self.headers.is_empty() {
-            self.pieces.push(self.headers.split().freeze());
+            self.pieces.push(self.headers.split().freeze().into());
         }
     }
 }
@@ -178,7 +179,7 @@ impl Outbox {
 
 /// A batch taken for sending.
 pub(super) struct Sending {
-    pub(super) pieces: Vec<Bytes>,
+    pub(super) pieces: Vec<Piece>,
     pub(super) held: Held,
 }
 

@@ -3,8 +3,9 @@
 use super::export::{Export, ExportError};
 use super::outbox::{Batch, Permit};
 use crate::proto::{Command, Dialect, Errno, MetaContext, ReplyTo, fit_extents};
-use bytes::{Buf, Bytes};
+use bytes::Buf;
 use std::rc::Rc;
+use tidemark_env::Piece;
 
 /// Zeros in a read are looked for in pieces of this size; smaller reads are looked at as a whole.
 const HOLE_BYTES: usize = 32 << 10;
@@ -81,8 +82,8 @@ fn fail(batch: &mut Batch, to: &ReplyTo, error: &ExportError) {
 
 /// Replies to a read of `len` bytes with `pieces`; stretches of zeros are named, not sent, where the
 /// dialect can do that and the client does not want one piece.
-fn reply_read(permit: Permit, to: ReplyTo, pieces: Vec<Bytes>, len: u32, whole: bool) {
-    let found: usize = pieces.iter().map(Bytes::len).sum();
+fn reply_read(permit: Permit, to: ReplyTo, pieces: Vec<Piece>, len: u32, whole: bool) {
+    let found: usize = pieces.iter().map(Piece::len).sum();
     if found != len as usize {
         let error = ExportError::new(Errno::Io, format!("the export returned {found} bytes of {len}"));
         return permit.reply(|batch| fail(batch, &to, &error));
@@ -114,12 +115,13 @@ fn reply_read(permit: Permit, to: ReplyTo, pieces: Vec<Bytes>, len: u32, whole: 
 struct Run {
     zero: bool,
     len: usize,
-    pieces: Vec<Bytes>,
+    pieces: Vec<Piece>,
 }
 
 impl Run {
-    fn cut(pieces: Vec<Bytes>) -> Vec<Run> {
-        if let [only] = &pieces[..]
+    /// What is lent is not looked at: that would be the copy that lending spares.
+    fn cut(pieces: Vec<Piece>) -> Vec<Run> {
+        if let [Piece::Bytes(only)] = &pieces[..]
             && only.len() <= HOLE_BYTES
         {
             return vec![Run {
@@ -129,26 +131,37 @@ impl Run {
             }];
         }
         let mut runs: Vec<Run> = Vec::new();
-        for mut piece in pieces {
-            while piece.has_remaining() {
-                // The longest start of the piece that is all alike.
-                let zero = is_zero(&piece[..piece.len().min(HOLE_BYTES)]);
-                let alike = piece.chunks(HOLE_BYTES).take_while(|part| is_zero(part) == zero);
-                let part = piece.split_to(alike.map(<[u8]>::len).sum());
-                match runs.last_mut() {
-                    Some(last) if last.zero == zero => {
-                        last.len += part.len();
-                        last.pieces.push(part);
-                    }
-                    _ => runs.push(Run {
-                        zero,
-                        len: part.len(),
-                        pieces: vec![part],
-                    }),
+        for piece in pieces {
+            let mut bytes = match piece {
+                Piece::Bytes(bytes) => bytes,
+                lent => {
+                    push(&mut runs, false, lent);
+                    continue;
                 }
+            };
+            while bytes.has_remaining() {
+                // The longest start of the piece that is all alike.
+                let zero = is_zero(&bytes[..bytes.len().min(HOLE_BYTES)]);
+                let alike = bytes.chunks(HOLE_BYTES).take_while(|part| is_zero(part) == zero);
+                let part = bytes.split_to(alike.map(<[u8]>::len).sum());
+                push(&mut runs, zero, part.into());
             }
         }
         runs
+    }
+}
+
+fn push(runs: &mut Vec<Run>, zero: bool, piece: Piece) {
+    match runs.last_mut() {
+        Some(last) if last.zero == zero => {
+            last.len += piece.len();
+            last.pieces.push(piece);
+        }
+        _ => runs.push(Run {
+            zero,
+            len: piece.len(),
+            pieces: vec![piece],
+        }),
     }
 }
 
@@ -163,6 +176,7 @@ fn is_zero(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
     use proptest::prelude::*;
 
     #[test]
@@ -177,11 +191,12 @@ mod tests {
             let pieces: Vec<Bytes> =
                 lens.iter().map(|&(len, data)| Bytes::from(vec![u8::from(data); len])).collect();
             let whole = pieces.concat();
-            let runs = Run::cut(pieces);
+            let runs = Run::cut(pieces.into_iter().map(Piece::from).collect());
             prop_assert!(runs.windows(2).all(|pair| pair[0].zero != pair[1].zero));
             let mut joined = Vec::new();
             for run in &runs {
-                let bytes = run.pieces.concat();
+                let bytes: Vec<Bytes> = run.pieces.iter().cloned().filter_map(Piece::into_bytes).collect();
+                let bytes = bytes.concat();
                 prop_assert_eq!(bytes.len(), run.len);
                 prop_assert!(!run.zero || is_zero(&bytes));
                 joined.extend(bytes);

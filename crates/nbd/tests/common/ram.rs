@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use tidemark_env::LocalFuture;
+use tidemark_env::{LocalFuture, Piece};
 use tidemark_nbd::proto::{BASE_ALLOCATION, Errno, ExportInfo, Extent};
 use tidemark_nbd::server::{Export, ExportError};
 use tokio::sync::Semaphore;
@@ -173,11 +173,11 @@ impl Export for RamExport {
         self.info.clone()
     }
 
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, ExportError>> {
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>> {
         self.knobs.reads.fetch_add(1, Ordering::SeqCst);
         let read = self
             .check(offset, len.into())
-            .map(|()| vec![Bytes::from(self.get(offset, len))]);
+            .map(|()| vec![Bytes::from(self.get(offset, len)).into()]);
         ready(read)
     }
 

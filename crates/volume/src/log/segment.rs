@@ -142,7 +142,7 @@ impl SegmentStore {
     }
 }
 
-/// Block `index` of a file.
+/// `count` blocks of a file from block `index` on.
 pub async fn read_blocks(file: &dyn File, index: u32, count: u32) -> std::io::Result<Bytes> {
     file.read_at(u64::from(index) * BLOCK_BYTES, count as usize * BLOCK)
         .await

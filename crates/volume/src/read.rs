@@ -1,24 +1,24 @@
-//! What a guest does: read, write, zero, trim, flush, ask for holes. And reading the view at a mark.
+//! Reading: the disk as it is now, and as it was at a mark; and what of it are holes.
 //!
-//! Reads resolve blocks through the layers and read log, base or source; segments found in the index are
-//! pinned until their bytes are read. Writes are admitted (space, log room), widened to blocks when they are
-//! smaller, logged, and acknowledged. Requests on overlapping blocks keep the order in which they were logged.
+//! Reads resolve blocks through the layers and read log, base or source; segments found in the index are pinned until
+//! their bytes are read.
+//! What must stay true of a range that is lent instead of read ([`Volume::read_for_peer`]): the peer takes its bytes later, so only
+//! the base is lent, where a place only ever gets newer bytes of the same place. A segment of the log is recycled, and would give
+//! the peer another block's bytes.
+//! Not here: what changes the disk (`write`).
 
-use crate::config::{SLOW_PERCENT, STOP_PERCENT};
 use crate::error::{Result, VolumeError, VolumeErrorKind};
 use crate::index::Location;
 use crate::layers::Piece;
-use crate::log::layout::RecordKind;
-use crate::log::segment::read_blocks;
-use crate::log::writer::{Append, Log};
-use crate::reserve::Admitted;
-use crate::volume::{Volume, blocks_touched, blocks_within};
+use crate::volume::{Volume, blocks_touched};
 use bytes::{Bytes, BytesMut};
 use futures_util::future::try_join_all;
 use std::rc::Rc;
-use std::time::Duration;
-use tidemark_env::mutant;
-use tidemark_units::{BLOCK_BYTES, BlockRange, CHUNK_BYTES, ChunkIndex, Lsn, SnapshotId};
+use tidemark_env::Piece as ForPeer;
+use tidemark_units::{BLOCK_BYTES, BlockRange, CHUNK_BYTES, ChunkIndex, SnapshotId};
+
+/// Runs of at least this many bytes are lent: below it, handing them to a thread that sends them costs more than copying.
+const LEND_BYTES_MIN: u64 = 128 << 10;
 
 /// A run of bytes and whether anything is stored for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,39 +70,81 @@ impl Volume {
         }
         let blocks = blocks_touched(offset, len);
         let pieces = self.inner.core.state.borrow().layers.resolve(blocks);
-        let mut out = self.read_pieces(pieces).await?;
+        let mut out = self.read_pieces(pieces, Caching::Usual).await?;
         trim_pieces(&mut out, offset - blocks.start * BLOCK_BYTES, len);
         Ok(out)
     }
 
-    /// Reads resolved pieces. Everything that this reads stays readable: log segments are pinned before the
-    /// first wait.
-    async fn read_pieces(&self, pieces: Vec<Piece>) -> Result<Vec<Bytes>> {
-        let pinned: Vec<_> = pieces
-            .into_iter()
-            .map(|piece| match piece {
-                Piece::Found(extent) => match extent.location {
-                    Location::Log { segment, block } => {
-                        (extent.blocks, Source::Log(self.inner.log.segment(segment), block))
-                    }
-                    Location::Zero { .. } => (extent.blocks, Source::Zero),
-                },
-                Piece::Below(blocks) => (blocks, Source::Below),
-            })
-            .collect();
-        if let [(blocks, source)] = &pinned[..] {
-            return self.read_piece(*blocks, source).await;
+    /// As [`Volume::read`], for somebody who sends what is read to a peer and may be lent long runs of it.
+    pub async fn read_for_peer(&self, offset: u64, len: u64) -> Result<Vec<ForPeer>> {
+        let whole_blocks = offset.is_multiple_of(BLOCK_BYTES) && len.is_multiple_of(BLOCK_BYTES);
+        if len < LEND_BYTES_MIN || !whole_blocks {
+            let read = self.read(offset, len).await?;
+            return Ok(read.into_iter().map(ForPeer::from).collect());
         }
-        let reads = pinned
-            .iter()
-            .map(|(blocks, source)| self.read_piece(*blocks, source));
+        self.check_range(offset, len)?;
+        self.check_serving()?;
+        let pieces = self
+            .inner
+            .core
+            .state
+            .borrow()
+            .layers
+            .resolve(blocks_touched(offset, len));
+        let reads = self.pin(pieces).into_iter().map(|(blocks, source)| async move {
+            match self.lend(blocks, &source) {
+                Some(lent) => Ok(lent),
+                None => {
+                    let read = self.read_piece(blocks, &source, Caching::Usual).await?;
+                    Ok(read.into_iter().map(ForPeer::from).collect())
+                }
+            }
+        });
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
-    async fn read_piece(&self, blocks: BlockRange, source: &Source) -> Result<Vec<Bytes>> {
+    fn lend(&self, blocks: BlockRange, source: &Source) -> Option<Vec<ForPeer>> {
+        let (offset, len) = (blocks.start * BLOCK_BYTES, blocks.count() * BLOCK_BYTES);
+        let is_base = matches!(source, Source::Below)
+            && len >= LEND_BYTES_MIN
+            && self.inner.core.state.borrow().states.all_valid(blocks);
+        is_base.then(|| self.inner.base.lend(offset, len)).flatten()
+    }
+
+    async fn read_pieces(&self, pieces: Vec<Piece>, caching: Caching) -> Result<Vec<Bytes>> {
+        let pinned = self.pin(pieces);
+        if let [(blocks, source)] = &pinned[..] {
+            return self.read_piece(*blocks, source, caching).await;
+        }
+        let reads = pinned
+            .iter()
+            .map(|(blocks, source)| self.read_piece(*blocks, source, caching));
+        Ok(try_join_all(reads).await?.into_iter().flatten().collect())
+    }
+
+    /// Where resolved pieces are read from. Must be called before anything is waited for after they were resolved: from then
+    /// on the log's segments stay what they are.
+    fn pin(&self, pieces: Vec<Piece>) -> Vec<(BlockRange, Source)> {
+        let pin = |piece| match piece {
+            Piece::Found(extent) => match extent.location {
+                Location::Log { segment, block } => {
+                    (extent.blocks, Source::Log(self.inner.log.segment(segment), block))
+                }
+                Location::Zero { .. } => (extent.blocks, Source::Zero),
+            },
+            Piece::Below(blocks) => (blocks, Source::Below),
+        };
+        pieces.into_iter().map(pin).collect()
+    }
+
+    async fn read_piece(&self, blocks: BlockRange, source: &Source, caching: Caching) -> Result<Vec<Bytes>> {
         match source {
             Source::Log(segment, block) => {
-                let read = read_blocks(&*segment.file, *block, blocks.count() as u32).await;
+                let (offset, len) = (u64::from(*block) * BLOCK_BYTES, blocks.count() * BLOCK_BYTES);
+                let read = match caching {
+                    Caching::Usual => segment.file.read_at(offset, len as usize).await,
+                    Caching::Once => segment.file.read_once(offset, len as usize).await,
+                };
                 let bytes = read
                     .map_err(|e| VolumeError::io(format!("reading log segment {}", segment.sequence), &e))?;
                 Ok(vec![bytes])
@@ -112,25 +154,30 @@ impl Volume {
                 push_zeros(&mut out, blocks.count() * BLOCK_BYTES);
                 Ok(out)
             }
-            Source::Below => self.read_below(blocks).await,
+            Source::Below => self.read_below(blocks, caching).await,
         }
     }
 
     /// Reads blocks that no layer has: from the base, or from the source where the base has nothing valid.
-    async fn read_below(&self, blocks: BlockRange) -> Result<Vec<Bytes>> {
+    async fn read_below(&self, blocks: BlockRange, caching: Caching) -> Result<Vec<Bytes>> {
         if self.inner.core.state.borrow().states.all_valid(blocks) {
-            return self.read_base(blocks).await;
+            return self.read_base(blocks, caching).await;
         }
         let parts = blocks
             .chunks()
             .map(|c| (ChunkIndex(c), ChunkIndex(c).blocks().intersect(blocks)));
-        let reads = parts.map(|(chunk, part)| self.read_below_chunk(chunk, part));
+        let reads = parts.map(|(chunk, part)| self.read_below_chunk(chunk, part, caching));
         Ok(try_join_all(reads).await?.into_iter().flatten().collect())
     }
 
-    async fn read_below_chunk(&self, chunk: ChunkIndex, part: BlockRange) -> Result<Vec<Bytes>> {
+    async fn read_below_chunk(
+        &self,
+        chunk: ChunkIndex,
+        part: BlockRange,
+        caching: Caching,
+    ) -> Result<Vec<Bytes>> {
         if self.inner.core.state.borrow().states.all_valid(part) {
-            return self.read_base(part).await;
+            return self.read_base(part, caching).await;
         }
         let fetched = self.fetch(chunk).await?;
         // Blocks may have become valid meanwhile, never the other way round: what is valid now is at
@@ -148,7 +195,7 @@ impl Volume {
             }
             let run = BlockRange { start: at, end };
             match (&fetched, local) {
-                (_, true) => out.extend(self.read_base(run).await?),
+                (_, true) => out.extend(self.read_base(run, caching).await?),
                 (Some(bytes), false) => {
                     let from = (at - first) * BLOCK_BYTES;
                     out.push(bytes.slice(from as usize..(from + run.count() * BLOCK_BYTES) as usize));
@@ -160,12 +207,12 @@ impl Volume {
         Ok(out)
     }
 
-    async fn read_base(&self, blocks: BlockRange) -> Result<Vec<Bytes>> {
-        let read = self
-            .inner
-            .base
-            .read(blocks.start * BLOCK_BYTES, blocks.count() * BLOCK_BYTES)
-            .await;
+    async fn read_base(&self, blocks: BlockRange, caching: Caching) -> Result<Vec<Bytes>> {
+        let (offset, len) = (blocks.start * BLOCK_BYTES, blocks.count() * BLOCK_BYTES);
+        let read = match caching {
+            Caching::Usual => self.inner.base.read(offset, len).await,
+            Caching::Once => self.inner.base.read_once(offset, len).await,
+        };
         read.map_err(|e| VolumeError::io("reading the base", &e))
     }
 
@@ -190,7 +237,7 @@ impl Volume {
             }
             pieces
         };
-        let mut bytes = self.read_pieces(pieces).await?;
+        let mut bytes = self.read_pieces(pieces, Caching::Usual).await?;
         push_zeros(&mut bytes, CHUNK_BYTES - blocks.count() * BLOCK_BYTES);
         Ok(Some(concat(bytes)))
     }
@@ -219,236 +266,9 @@ impl Volume {
         if pieces.iter().all(zero) {
             return Ok(FrozenChunk::Zero);
         }
-        let mut bytes = self.read_pieces(pieces).await?;
+        let mut bytes = self.read_pieces(pieces, Caching::Once).await?;
         push_zeros(&mut bytes, CHUNK_BYTES - blocks.count() * BLOCK_BYTES);
         Ok(FrozenChunk::Data(concat(bytes)))
-    }
-
-    /// Writes `data` at `offset`. When this returns, reads see it; with `fua` it is durable too.
-    pub async fn write(&self, offset: u64, data: Bytes, fua: bool) -> Result<()> {
-        let len = data.len() as u64;
-        self.check_range(offset, len)?;
-        if len == 0 {
-            return Ok(());
-        }
-        let lsn = if offset.is_multiple_of(BLOCK_BYTES) && len.is_multiple_of(BLOCK_BYTES) {
-            self.write_blocks(blocks_touched(offset, len), data).await?
-        } else {
-            self.write_bytes(offset, data).await?
-        };
-        self.acknowledge(lsn, fua).await
-    }
-
-    async fn write_blocks(&self, blocks: BlockRange, data: Bytes) -> Result<Lsn> {
-        let admitted = self.admit(blocks, data.len() as u64).await?;
-        self.inner.locks.free(blocks).await;
-        let logged = self.log_data(blocks, data);
-        drop(admitted);
-        logged.await
-    }
-
-    /// Logs whole blocks as records that each fit one batch. Queued at once, so nothing can come between them.
-    fn log_data(&self, blocks: BlockRange, data: Bytes) -> impl Future<Output = Result<Lsn>> + use<> {
-        let log = self.inner.log.clone();
-        let step = log.record_bytes_max();
-        let mut waiting = Vec::with_capacity(1);
-        let mut at = 0;
-        while at < data.len() as u64 {
-            let len = step.min(data.len() as u64 - at);
-            let part = BlockRange::new(blocks.start + at / BLOCK_BYTES, len / BLOCK_BYTES);
-            let payload = vec![data.slice(at as usize..(at + len) as usize)];
-            waiting.push(log.append(Append {
-                kind: RecordKind::Data,
-                blocks: part,
-                payload,
-            }));
-            at += len;
-        }
-        async move {
-            if mutant::on("volume-ack-before-write") {
-                return Ok(Lsn::ZERO);
-            }
-            let mut last = Lsn::ZERO;
-            for receiver in waiting {
-                last = Log::appended(receiver).await?;
-            }
-            Ok(last)
-        }
-    }
-
-    /// A write that does not cover whole blocks: reads them, changes them, logs them.
-    async fn write_bytes(&self, offset: u64, data: Bytes) -> Result<Lsn> {
-        let blocks = blocks_touched(offset, data.len() as u64);
-        let admitted = self.admit(blocks, blocks.count() * BLOCK_BYTES).await?;
-        let held = match mutant::on("volume-widen-without-lock") {
-            false => blocks,
-            true => BlockRange::new(blocks.start, 0),
-        };
-        let guard = self.inner.locks.hold(held).await;
-        // Everything logged before is in the index after this, and nothing of these blocks can follow.
-        self.inner.log.barrier().await;
-        let old = self
-            .read(blocks.start * BLOCK_BYTES, blocks.count() * BLOCK_BYTES)
-            .await?;
-        let mut whole = BytesMut::with_capacity((blocks.count() * BLOCK_BYTES) as usize);
-        old.iter().for_each(|piece| whole.extend_from_slice(piece));
-        let from = (offset - blocks.start * BLOCK_BYTES) as usize;
-        whole[from..from + data.len()].copy_from_slice(&data);
-        let logged = self.log_data(blocks, whole.freeze());
-        drop((guard, admitted));
-        logged.await
-    }
-
-    /// Makes bytes read as zeros. `may_punch`: their space may be given back.
-    pub async fn zero(&self, offset: u64, len: u64, may_punch: bool, fua: bool) -> Result<()> {
-        self.check_range(offset, len)?;
-        let middle = blocks_within(offset, len);
-        let end = offset + len;
-        let mut last = Lsn::ZERO;
-        if middle.is_empty() {
-            if len > 0 {
-                last = self
-                    .write_bytes(offset, Bytes::from(vec![0; len as usize]))
-                    .await?;
-            }
-        } else {
-            let head = middle.start * BLOCK_BYTES - offset;
-            let tail = end - middle.end * BLOCK_BYTES;
-            if head > 0 {
-                last = self
-                    .write_bytes(offset, Bytes::from(vec![0; head as usize]))
-                    .await?;
-            }
-            if tail > 0 {
-                last = last.max(
-                    self.write_bytes(end - tail, Bytes::from(vec![0; tail as usize]))
-                        .await?,
-                );
-            }
-            let kind = if may_punch {
-                RecordKind::Trim
-            } else {
-                RecordKind::Zero
-            };
-            last = last.max(self.log_zero(kind, middle).await?);
-        }
-        self.acknowledge(last, fua).await
-    }
-
-    /// Forgets bytes: whole blocks within the range read as zeros afterwards, the rest stays as it is.
-    pub async fn trim(&self, offset: u64, len: u64, fua: bool) -> Result<()> {
-        self.check_range(offset, len)?;
-        let blocks = blocks_within(offset, len);
-        if blocks.is_empty() {
-            self.check_serving()?;
-            return self.acknowledge(Lsn::ZERO, false).await;
-        }
-        let lsn = self.log_zero(RecordKind::Trim, blocks).await?;
-        self.acknowledge(lsn, fua).await
-    }
-
-    async fn log_zero(&self, kind: RecordKind, blocks: BlockRange) -> Result<Lsn> {
-        let _nothing = self.admit(BlockRange::new(blocks.start, 0), 0).await?;
-        self.inner.locks.free(blocks).await;
-        Log::appended(self.inner.log.append(Append {
-            kind,
-            blocks,
-            payload: Vec::new(),
-        }))
-        .await
-    }
-
-    /// Completes once everything acknowledged before is durable.
-    pub async fn flush(&self) -> Result<()> {
-        self.check_serving()?;
-        self.acknowledge(self.inner.log.written(), true).await
-    }
-
-    /// The last step of every request that changes the disk or promises durability: makes its records up to `lsn` durable if
-    /// it asks for that, and waits while acknowledgements are held. Nothing may be awaited after this.
-    async fn acknowledge(&self, lsn: Lsn, durable: bool) -> Result<()> {
-        if durable && !mutant::on("volume-flush-without-sync") {
-            self.inner.log.sync(lsn).await?;
-        }
-        self.inner.acks.pass().await;
-        Ok(())
-    }
-
-    /// Lets a write in: base space is reserved for it (a full file system is an error here, before any
-    /// acknowledgement), and the log has room for it (a full log makes it wait).
-    async fn admit(&self, blocks: BlockRange, bytes: u64) -> Result<Admitted<'_>> {
-        self.check_serving()?;
-        let inner = &self.inner;
-        let admitted = inner.reserve.admit(bytes);
-        if bytes > 0 && !mutant::on("volume-reserve-skipped") {
-            self.reserve_for(blocks).await?;
-        }
-        loop {
-            let space = inner.log.space_changed();
-            let (used, capacity) = inner.log.usage();
-            let percent = (used + inner.log.queued_bytes()) * 100 / capacity;
-            if percent >= inner.config.checkpoint_percent {
-                inner.core.checkpoint_wanted.notify_one();
-            }
-            if percent >= STOP_PERCENT && inner.log.is_stuck() {
-                return Err(VolumeError::new(
-                    VolumeErrorKind::Full,
-                    "no space left for the disk's log",
-                ));
-            }
-            if percent >= STOP_PERCENT {
-                space.await;
-                self.check_serving()?;
-            } else {
-                if percent >= SLOW_PERCENT {
-                    // From 0 to 10 ms as the log fills from "slow" to "stop": smooth for the guest.
-                    let delay = (percent - SLOW_PERCENT) * 10_000 / (STOP_PERCENT - SLOW_PERCENT);
-                    inner.env.clock.sleep(Duration::from_micros(delay)).await;
-                }
-                return Ok(admitted);
-            }
-        }
-    }
-
-    /// Makes sure that everything let in has its space in the base or the reserve, `blocks` included.
-    async fn reserve_for(&self, blocks: BlockRange) -> Result<()> {
-        let inner = &self.inner;
-        let let_in = || {
-            let indexed = inner.core.state.borrow().layers.data_bytes();
-            indexed + inner.log.unapplied_bytes() + inner.reserve.admitted()
-        };
-        if inner.reserve.covers(let_in()) {
-            return Ok(());
-        }
-        match inner.reserve.grow(let_in()).await {
-            Err(full) if full.kind == VolumeErrorKind::Full => match self.base_has(blocks).await? {
-                true => Ok(()),
-                false => Err(full),
-            },
-            other => other,
-        }
-    }
-
-    /// Whether the base has space for all of `blocks` already, and nothing in the log is about to give it back.
-    async fn base_has(&self, blocks: BlockRange) -> Result<bool> {
-        self.inner.log.barrier().await;
-        let pieces = self.inner.core.state.borrow().layers.resolve(blocks);
-        if pieces
-            .iter()
-            .any(|p| matches!(p, Piece::Found(e) if matches!(e.location, Location::Zero { .. })))
-        {
-            return Ok(false);
-        }
-        let end = blocks.end * BLOCK_BYTES;
-        let mut at = blocks.start * BLOCK_BYTES;
-        while at < end {
-            let found = self.inner.base.next_data(at, end).await;
-            match found.map_err(|e| VolumeError::io("looking for holes in the base", &e))? {
-                Some((start, stop)) if start <= at && stop > at => at = stop,
-                _ => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 
     /// What is stored for bytes `offset .. offset + len`: neighbouring runs differ.
@@ -542,6 +362,15 @@ impl Volume {
         }
         Ok(out)
     }
+}
+
+/// What reading leaves in the system's cache.
+#[derive(Clone, Copy)]
+enum Caching {
+    /// What was read.
+    Usual,
+    /// Only what was there before: a capture reads all of a disk, and must not push out what the guest works on.
+    Once,
 }
 
 enum Source {
