@@ -46,6 +46,16 @@ pub trait File {
     /// Writes all of `data`, one piece after the other, from `offset` on. On an error any part of it
     /// may have been written. Dropping the future does not stop the write.
     fn write_at(&self, offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>>;
+    /// Waits until what was written from `offset` on, `len` bytes or (0) to the end, has been handed to the medium. Nothing is
+    /// durable by this: it only keeps a later sync, of this file or of another, from finding much to do at once. An error
+    /// means what a failed sync means.
+    fn write_out(&self, _offset: u64, _len: u32) -> LocalFuture<'_, io::Result<()>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+    /// [`File::write_at`] and [`File::write_out`], for what can wait: done behind everything else that wants a processor.
+    fn write_background(&self, offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>> {
+        self.write_at(offset, data)
+    }
     /// Makes all writes durable that completed before this call (fdatasync, size included).
     fn sync(&self) -> LocalFuture<'_, io::Result<()>>;
     /// Cuts or extends (with a hole) to `size`.

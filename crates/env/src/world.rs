@@ -32,7 +32,7 @@ pub trait Entropy {
 pub trait Tasks {
     /// Runs `task` to its end beside the others; nobody waits for it.
     fn spawn(&self, task: LocalFuture<'static, ()>);
-    /// Lets the other ready tasks run first.
+    /// Lets the other ready tasks run first, and what has come from files, sockets and timers.
     fn yield_now(&self) -> LocalFuture<'static, ()>;
 }
 

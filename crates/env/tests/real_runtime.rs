@@ -166,6 +166,28 @@ fn a_panic_in_a_computation_or_a_task_reaches_the_thread_that_runs_it() {
 }
 
 #[test]
+fn who_gives_way_lets_what_comes_from_outside_go_first() {
+    both(async |world| {
+        let yields = Rc::new(Cell::new(0));
+        world.env.spawn({
+            let (yields, tasks) = (yields.clone(), world.env.tasks.clone());
+            async move {
+                for _ in 0..50 {
+                    yields.set(yields.get() + 1);
+                    tasks.yield_now().await;
+                }
+            }
+        });
+        world.env.clock.sleep(Duration::ZERO).await;
+        assert!(
+            yields.get() <= 2,
+            "{} turns came before a timer that was due",
+            yields.get()
+        );
+    });
+}
+
+#[test]
 fn random_bytes_differ() {
     both(async |world| assert_ne!(world.env.random::<32>(), world.env.random::<32>()));
 }
@@ -271,6 +293,37 @@ fn a_send_that_was_dropped_midway_breaks_the_stream() {
         assert!(matches!(select(pin!(big), timeout).await, Either::Right(_)));
         let after = stream.send(vec![memory(1, 1)]).await;
         assert_eq!(after.unwrap_err().kind(), std::io::ErrorKind::BrokenPipe);
+    });
+}
+
+#[test]
+fn what_is_written_in_the_background_is_there() {
+    both(async |world| {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, mut content) = cached_file(&world, &dir, 1 << 20).await;
+        let pieces = vec![
+            Bytes::from(vec![7; 100_000]),
+            Bytes::new(),
+            Bytes::from(vec![8; 5]),
+        ];
+        file.write_background(4096, pieces).await.unwrap();
+        file.write_background(0, Vec::new()).await.unwrap();
+        content[4096..104_096].fill(7);
+        content[104_096..104_101].fill(8);
+        assert!(file.read_at(0, 1 << 20).await.unwrap() == content);
+
+        let read_only = world
+            .env
+            .fs
+            .open(&dir.path().join("file"), OpenMode::Read)
+            .await
+            .unwrap();
+        assert!(
+            read_only
+                .write_background(0, vec![Bytes::from_static(b"x")])
+                .await
+                .is_err()
+        );
     });
 }
 

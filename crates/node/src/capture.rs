@@ -546,6 +546,8 @@ impl VaultHost {
         let read = remote.call(move |host| async move {
             let mut out = Vec::with_capacity(chunks.len());
             for chunk in chunks {
+                // A chunk is copied on the guest's thread: its requests go first, before every one.
+                host.place.env.tasks.yield_now().await;
                 let frozen = match host.volume.read_frozen(&id, ChunkIndex(chunk)).await {
                     Ok(FrozenChunk::Zero) => Chunk::Zero,
                     Ok(FrozenChunk::Data(bytes)) => Chunk::Data(bytes),

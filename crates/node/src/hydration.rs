@@ -231,6 +231,7 @@ impl Plan {
         if !traced.is_empty() {
             return Ok(traced);
         }
+        let mut chunks = Vec::new();
         for _ in 0..WINDOWS_MAX {
             let Some(first) = volume.first_absent(self.cursor) else {
                 self.cursor = 0;
@@ -238,16 +239,16 @@ impl Plan {
             };
             let end = first.saturating_add(WINDOW);
             let found = volume.hydrate_zeros(first..end).await?;
-            let chunks: Vec<u32> = found.iter().take(STEP).collect();
+            chunks.extend(found.iter().take(STEP - chunks.len()));
             self.cursor = match chunks.last() {
                 Some(last) if chunks.len() == STEP => last + 1,
                 _ => end,
             };
-            if !chunks.is_empty() {
-                return Ok(chunks);
+            if chunks.len() == STEP {
+                break;
             }
         }
-        Ok(Vec::new())
+        Ok(chunks)
     }
 }
 

@@ -179,6 +179,15 @@ impl Base {
         Ok(())
     }
 
+    /// Waits until completed writes have been handed to the medium; nothing is durable by this.
+    pub async fn write_out(&self) -> io::Result<()> {
+        let shards = self.shards.borrow().clone();
+        for shard in shards {
+            shard.write_out(0, 0).await?;
+        }
+        Ok(())
+    }
+
     /// Makes all completed writes durable.
     pub async fn sync(&self) -> io::Result<()> {
         let shards = self.shards.borrow().clone();

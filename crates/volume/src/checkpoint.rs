@@ -29,6 +29,9 @@ use tidemark_units::{BLOCK_BYTES, BlockRange, MIB};
 const RUN_BYTES_MAX: u64 = MIB;
 /// Base writes under way at once.
 const RUNS_AT_ONCE: usize = 8;
+/// Bytes of the base after which a checkpoint waits for the medium: a guest's sync that comes meanwhile has no more than that
+/// before it in the medium's queue.
+const WRITE_OUT_BYTES: u64 = 4 * MIB;
 
 impl Volume {
     /// Brings the base up to date with everything acknowledged so far.
@@ -52,6 +55,23 @@ impl Volume {
             self.sync_base_and_persist(None).await
         } else {
             Ok(())
+        }
+    }
+
+    /// Brings the base up to the disk's last mark; what came after it stays in the log.
+    pub(crate) async fn checkpoint_before_parent(&self) -> Result<()> {
+        loop {
+            let _one = self.inner.checkpointing.lock().await;
+            let due = {
+                let state = self.inner.core.state.borrow();
+                let open = state.tracker.open_interval();
+                let oldest = state.layers.oldest_frozen();
+                oldest.is_some_and(|layer| layer.interval != open)
+            };
+            if !due {
+                return Ok(());
+            }
+            self.checkpoint_oldest().await?;
         }
     }
 
@@ -120,8 +140,14 @@ impl Volume {
             let runs = runs_of(&layer);
             let writes = stream::iter(runs.into_iter().map(|run| self.write_run(run)));
             let mut writes = writes.buffer_unordered(RUNS_AT_ONCE);
+            let mut unwritten = 0;
             while let Some(done) = writes.next().await {
-                done?;
+                unwritten += done? * BLOCK_BYTES;
+                if unwritten >= WRITE_OUT_BYTES {
+                    let written = inner.base.write_out().await;
+                    written.map_err(|e| self.broken("writing the base", &e))?;
+                    unwritten = 0;
+                }
             }
             let mut state = inner.core.state.borrow_mut();
             for extent in layer.map.iter() {
@@ -165,7 +191,8 @@ impl Volume {
         }
     }
 
-    async fn write_run(&self, run: Run) -> Result<()> {
+    /// Writes a run to the base; says how many blocks it has.
+    async fn write_run(&self, run: Run) -> Result<u64> {
         let data = match &run.content {
             Content::Log(parts) => {
                 let mut data = Vec::with_capacity(parts.len());
@@ -183,7 +210,7 @@ impl Volume {
         };
         loop {
             match self.write_run_once(&run, &data).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(run.blocks.count()),
                 // As much as the run needs and no more: the rest of the log needs the rest of the reserve.
                 Err(e) if is_full(&e) => {
                     let needed = run.blocks.count() * BLOCK_BYTES;

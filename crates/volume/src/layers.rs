@@ -126,6 +126,20 @@ impl Layers {
         self.frozen.pop_front()
     }
 
+    /// Forgets what was logged in `interval`, which must be all that there is: otherwise `false`, and nothing happens.
+    pub fn discard(&mut self, interval: u64) -> bool {
+        if self.frozen.iter().any(|layer| layer.interval != interval) || self.active.interval != interval {
+            return false;
+        }
+        self.frozen.clear();
+        self.active = Layer {
+            last: self.active.last,
+            interval,
+            ..Layer::default()
+        };
+        true
+    }
+
     /// The layer that takes records now.
     pub fn active(&self) -> &Layer {
         &self.active

@@ -213,23 +213,27 @@ impl Volume {
             state.check_parent(from)?;
         }
         inner.log.barrier().await;
-        // After this the base holds everything, so no record has to be ignored at replay (R11).
-        self.checkpoint().await?;
+        self.checkpoint_before_parent().await?;
         let _checkpointing = inner.checkpointing.lock().await;
         let _landing = inner.landing.lock().await;
+        // As before every superblock that says the base holds a record.
+        inner.log.sync(inner.log.written()).await?;
         let epoch = {
             let mut state = inner.core.state.borrow_mut();
-            if state.layers.frozen_count() > 0 || !state.layers.active().map.is_empty() {
-                return Err(VolumeError::new(
-                    VolumeErrorKind::Busy,
-                    "the disk is being written to",
-                ));
-            }
             let open = state.tracker.open_interval();
             let mut gone = differing | state.tracker.open_checkpointed() | state.layers.chunks_of(open);
             if mutant::on("volume-rollback-keeps-changed") {
                 gone = differing.clone();
             }
+            // What was logged since the parent's mark lies in chunks that are gone with it: the base need not get it first, and no
+            // record has to be ignored at replay (R11), since the checkpoint is behind all of them.
+            if !state.layers.discard(open) {
+                return Err(VolumeError::new(
+                    VolumeErrorKind::Busy,
+                    "the disk is being marked",
+                ));
+            }
+            state.checkpoint = state.layers.last();
             let chunks_end = self.size_bytes().div_ceil(tidemark_units::CHUNK_BYTES) as u32;
             gone.remove_range(chunks_end..);
             state.states.make_absent(&gone);

@@ -21,7 +21,6 @@ use crate::reserve::Reserve;
 use crate::source::ChunkSource;
 use crate::superblock::{SIZE_BYTES_MAX, Superblock};
 use crate::volume::{Claimed, Core, Identity, Inner, Volume};
-use bytes::Bytes;
 use roaring::RoaringBitmap;
 use std::cell::{Cell, RefCell};
 use std::path::Path;
@@ -78,7 +77,6 @@ impl Volume {
         Base::create(env, dir, size).await?;
         let store = SegmentStore::new(env.clone(), dir, config.segment_bytes);
         store.create_dir().await?;
-        let first = store.create(0).await?;
         let header = SegmentHeader {
             seed: Seed {
                 volume,
@@ -92,11 +90,7 @@ impl Volume {
             segment_blocks: store.segment_blocks(),
         };
         // The first segment exists from the start, so that a missing one is always damage, never "no log yet".
-        first
-            .write_at(0, vec![Bytes::from(header.encode())])
-            .await
-            .map_err(failed)?;
-        first.sync().await.map_err(failed)?;
+        store.create_first(&header).await?;
         let mut states = ChunkStates::default();
         if let Some((_, source_bytes)) = &options.source {
             let chunks = size.min(*source_bytes).div_ceil(CHUNK_BYTES) as u32;

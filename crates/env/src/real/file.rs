@@ -165,6 +165,37 @@ impl File for RealFile {
         })
     }
 
+    fn write_background(&self, offset: u64, data: Vec<Bytes>) -> LocalFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.runtime.check_running()?;
+            let left = Pieces::new(data);
+            if left.is_done() {
+                return Ok(());
+            }
+            let (fd, len) = (self.fd.clone(), left.bytes());
+            let work = move || {
+                let write = Op::Write {
+                    fd: fd.clone(),
+                    offset,
+                    left,
+                };
+                let len = u32::try_from(len).unwrap_or(0);
+                [write, Op::WriteOut { fd, offset, len }]
+                    .iter_mut()
+                    .try_for_each(Op::run_blocking)
+            };
+            self.runtime.call_idle(work).await
+        })
+    }
+
+    fn write_out(&self, offset: u64, len: u32) -> LocalFuture<'_, io::Result<()>> {
+        Box::pin(async move {
+            self.runtime.check_running()?;
+            let fd = self.fd.clone();
+            self.runtime.file_op(Op::WriteOut { fd, offset, len }).await.1
+        })
+    }
+
     fn sync(&self) -> LocalFuture<'_, io::Result<()>> {
         Box::pin(async move {
             self.runtime.check_running()?;

@@ -4,18 +4,18 @@
 //! `recv` leaves what it may have read to the next one. A `send` that did not end well (failed or
 //! dropped) may have sent a part, so the stream refuses to send anything after it.
 
-use super::lend::Lent;
 use super::op::{Op, Pieces};
 use super::readiness::{Interest, Watched};
 use super::runtime::Runtime;
 use super::uring::RingOp;
 use crate::Piece;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::lock::Mutex;
 use rustix::fs::OFlags;
-use rustix::net::Shutdown;
 use rustix::net::sockopt::Timeout;
+use rustix::net::{SendFlags, Shutdown};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -255,17 +255,12 @@ impl Stream {
         if self.broken.replace(true) {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let mut together = Vec::with_capacity(data.len());
-        for piece in data {
-            match piece {
-                Piece::Bytes(bytes) => together.push(bytes),
-                Piece::Lent(lent) => {
-                    self.send_bytes(std::mem::take(&mut together)).await?;
-                    self.send_lent(lent).await?;
-                }
-            }
+        if data.iter().any(|piece| matches!(piece, Piece::Lent(_))) {
+            self.send_elsewhere(data.into()).await?;
+        } else {
+            self.send_bytes(data.into_iter().filter_map(Piece::into_bytes).collect())
+                .await?;
         }
-        self.send_bytes(together).await?;
         self.broken.set(false);
         Ok(())
     }
@@ -290,25 +285,23 @@ impl Stream {
         }
     }
 
-    /// On another thread: the call may wait for the medium, and for the peer, in neither case for long.
-    async fn send_lent(&self, mut lent: Lent) -> io::Result<()> {
-        while !lent.is_empty() {
+    /// On another thread: the calls may wait for the medium, and for the peer, in neither case for long.
+    async fn send_elsewhere(&self, mut left: VecDeque<Piece>) -> io::Result<()> {
+        loop {
             let fd = self.fd.clone();
-            let (left, sent) = self
+            let (rest, sent) = self
                 .runtime
                 .call(move || {
-                    let sent = lent.send(fd.as_fd());
-                    (lent, sent)
+                    let sent = send_blocking(&fd, &mut left);
+                    (left, sent)
                 })
                 .await;
-            lent = left;
             match sent {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable().await?,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                sent => sent?,
+                sent => return sent,
             }
+            left = rest;
         }
-        Ok(())
     }
 
     async fn writable(&self) -> io::Result<()> {
@@ -350,6 +343,30 @@ impl Stream {
             watched.ready(interest).await;
         }
     }
+}
+
+/// Sends from the front of `left` and takes off what is sent, until nothing is left or the socket's patience ends
+/// ([`io::ErrorKind::WouldBlock`]).
+fn send_blocking(fd: &OwnedFd, left: &mut VecDeque<Piece>) -> io::Result<()> {
+    while let Some(piece) = left.front_mut() {
+        let sent = match piece {
+            Piece::Bytes(bytes) if bytes.is_empty() => Ok(()),
+            Piece::Bytes(bytes) => {
+                let sent = rustix::net::send(fd, bytes, SendFlags::NOSIGNAL);
+                sent.map(|count| bytes.advance(count)).map_err(io::Error::from)
+            }
+            Piece::Lent(lent) if lent.is_empty() => Ok(()),
+            Piece::Lent(lent) => lent.send(fd.as_fd()),
+        };
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            sent => sent?,
+        }
+        if piece.is_empty() {
+            left.pop_front();
+        }
+    }
+    Ok(())
 }
 
 fn received(op: Op, done: io::Result<()>) -> io::Result<Vec<u8>> {

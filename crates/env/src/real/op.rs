@@ -104,6 +104,19 @@ pub(super) fn read_flags(once: bool) -> libc::c_int {
     if once { RWF_DONTCACHE } else { 0 }
 }
 
+/// `sync_file_range` that writes what is dirty and waits for it.
+pub(super) const WRITE_OUT: libc::c_uint =
+    libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+
+fn write_out(fd: &OwnedFd, offset: u64, len: u32) -> Result<(), Errno> {
+    let at = libc::off64_t::try_from(offset).map_err(|_| Errno::OVERFLOW)?;
+    // SAFETY: takes numbers only.
+    match unsafe { libc::sync_file_range(fd.as_raw_fd(), at, len.into(), WRITE_OUT) } {
+        0 => Ok(()),
+        _ => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::IO)),
+    }
+}
+
 /// Reads at most `max` bytes from `offset` on behind the end of `buf`, within its capacity; tells how many.
 pub(super) fn read_into(
     fd: &OwnedFd,
@@ -167,6 +180,8 @@ pub(super) enum Op {
         offset: u64,
         left: Pieces,
     },
+    /// Hands dirty pages to the medium and waits for that; `len` 0: all behind `offset`.
+    WriteOut { fd: Arc<OwnedFd>, offset: u64, len: u32 },
     /// fdatasync.
     Sync { fd: Arc<OwnedFd> },
     /// Puts what has arrived into the empty `buf`, `max` bytes at most.
@@ -219,7 +234,9 @@ impl Op {
                 advance_gather(left, count)
             }
             Self::Send { left, .. } => advance_gather(left, count),
-            Self::Sync { .. } | Self::Recv { .. } | Self::Poll { .. } => Step::Done(Ok(())),
+            Self::WriteOut { .. } | Self::Sync { .. } | Self::Recv { .. } | Self::Poll { .. } => {
+                Step::Done(Ok(()))
+            }
         }
     }
 
@@ -264,6 +281,7 @@ impl Op {
             Self::Write { fd, offset, left } => {
                 left.gather(|slices| rustix::io::pwritev(&**fd, slices, *offset))
             }
+            Self::WriteOut { fd, offset, len } => write_out(fd, *offset, *len).map(|()| 0),
             Self::Sync { fd } => rustix::fs::fdatasync(&**fd).map(|()| 0),
             Self::Recv { fd, buf, max } => {
                 let spare = &mut buf.spare_capacity_mut()[..*max];

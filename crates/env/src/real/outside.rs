@@ -3,8 +3,8 @@
 #![allow(unsafe_code)]
 
 use super::pool::Pool;
-use super::runtime::{Runtime, now};
-use crate::tasks::{TaskSet, yield_now};
+use super::runtime::{GaveWay, Runtime, now};
+use crate::tasks::TaskSet;
 use crate::timers::Timers;
 use crate::{Clock, Compute, Entropy, LocalFuture, Tasks, UnixMillis};
 use std::rc::{Rc, Weak};
@@ -22,6 +22,7 @@ fn parallelism() -> usize {
 pub(super) struct Outside {
     timers: Rc<Timers>,
     tasks: Weak<TaskSet>,
+    gave_way: Rc<GaveWay>,
 }
 
 impl Outside {
@@ -29,6 +30,7 @@ impl Outside {
         Self {
             timers: runtime.timers.clone(),
             tasks: Rc::downgrade(&runtime.tasks),
+            gave_way: runtime.gave_way.clone(),
         }
     }
 }
@@ -68,7 +70,8 @@ impl Tasks for Outside {
     }
 
     fn yield_now(&self) -> LocalFuture<'static, ()> {
-        yield_now()
+        let gave_way = self.gave_way.clone();
+        Box::pin(async move { gave_way.give_way().await })
     }
 }
 
@@ -86,7 +89,7 @@ impl Compute for Outside {
 
 /// Puts this thread behind everything else, for the processor and for disks. Where that is refused
 /// it works on as it is: slower guests are no reason to take no snapshots.
-fn become_idle() {
+pub(super) fn become_idle() {
     const IOPRIO_WHO_PROCESS: libc::c_int = 1;
     const IOPRIO_IDLE: libc::c_int = 3 << 13;
     let parameters = libc::sched_param { sched_priority: 0 };

@@ -7,6 +7,7 @@
 
 use super::IoChoice;
 use super::op::Op;
+use super::outside::become_idle;
 use super::pool::{Job, Pool};
 use super::readiness::Readiness;
 use super::uring::{RingOp, Uring};
@@ -14,14 +15,14 @@ use crate::tasks::{Flag, TaskSet};
 use crate::timers::Timers;
 use rustix::event::{EventfdFlags, eventfd};
 use slab::Slab;
-use std::cell::Cell;
-use std::future::Future;
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 /// Tasks run before the driver is asked again: keeps sockets served while many tasks are ready.
@@ -34,6 +35,8 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Threads for calls that may block. Enough that a few slow syncs do not hold up every read where
 /// there is no io_uring; idle ones end.
 static FILES: Pool = Pool::new("files", 16, || {});
+/// Threads for writing what nobody waits for.
+static BACKGROUND: Pool = Pool::new("background", 4, become_idle);
 
 /// Time since this process first asked.
 pub(super) fn now() -> Duration {
@@ -52,7 +55,37 @@ pub(super) struct Runtime {
     driver: Driver,
     calls: Arc<Calls>,
     inline_left: Cell<u32>,
+    pub(super) gave_way: Rc<GaveWay>,
     ended: Cell<bool>,
+}
+
+/// Tasks that have given way: ready again once the driver has been asked what has happened.
+#[derive(Default)]
+pub(super) struct GaveWay(RefCell<Vec<Waker>>);
+
+impl GaveWay {
+    /// Lets everything else go first: tasks that are ready, and what comes from sockets, files and timers.
+    pub(super) async fn give_way(&self) {
+        let mut given = false;
+        poll_fn(|context| {
+            if given {
+                return Poll::Ready(());
+            }
+            given = true;
+            self.0.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.0.borrow().is_empty()
+    }
+
+    fn wake(&self) {
+        let waiting = std::mem::take(&mut *self.0.borrow_mut());
+        waiting.into_iter().for_each(Waker::wake);
+    }
 }
 
 /// Calls of one runtime that are on other threads, each with what must stay open until its end.
@@ -94,6 +127,7 @@ impl Runtime {
             driver,
             calls: Arc::default(),
             inline_left: Cell::new(INLINE_PER_POLL),
+            gave_way: Rc::default(),
             ended: Cell::new(false),
         }))
     }
@@ -146,7 +180,8 @@ impl Runtime {
                 deadline = self.timers.first();
             }
         }
-        let sleeps = !main.is_raised() && self.tasks.prepare_sleep();
+        let idle = self.gave_way.is_empty() && !main.is_raised();
+        let sleeps = idle && self.tasks.prepare_sleep();
         if sleeps && !main.is_raised() {
             self.driver
                 .wait(deadline.map(|first| first.saturating_sub(now())))?;
@@ -154,6 +189,7 @@ impl Runtime {
             self.driver.poll()?;
         }
         self.tasks.slept();
+        self.gave_way.wake();
         if self.timers.first().is_some() {
             self.timers.fire(now());
         }
@@ -175,7 +211,7 @@ impl Runtime {
     pub(super) async fn pace(&self) {
         match self.inline_left.get().checked_sub(1) {
             Some(left) => self.inline_left.set(left),
-            None => crate::tasks::yield_now().await,
+            None => self.gave_way.give_way().await,
         }
     }
 
@@ -192,6 +228,19 @@ impl Runtime {
 
     /// Runs `work` on a thread where it may block; it runs to its end also when the future is dropped.
     pub(super) fn call<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+        self.call_on(&FILES, work)
+    }
+
+    /// As [`Runtime::call`], behind everything else that wants a processor.
+    pub(super) fn call_idle<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Job<T> {
+        self.call_on(&BACKGROUND, work)
+    }
+
+    fn call_on<T: Send + 'static>(
+        &self,
+        pool: &'static Pool,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Job<T> {
         let key = self
             .calls
             .running
@@ -202,7 +251,7 @@ impl Runtime {
             calls: self.calls.clone(),
             key,
         };
-        FILES.run(move || {
+        pool.run(move || {
             let _call = call;
             work()
         })

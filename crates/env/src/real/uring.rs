@@ -344,6 +344,10 @@ impl InFlight {
                     .offset(*offset)
                     .build()
             }
+            Op::WriteOut { fd, offset, len } => opcode::SyncFileRange::new(types::Fd(fd.as_raw_fd()), *len)
+                .offset(*offset)
+                .flags(op::WRITE_OUT)
+                .build(),
             Op::Sync { fd } => {
                 let flags = types::FsyncFlags::DATASYNC;
                 opcode::Fsync::new(types::Fd(fd.as_raw_fd())).flags(flags).build()

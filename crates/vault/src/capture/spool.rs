@@ -24,8 +24,11 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use tidemark_env::{Env, OpenMode, fs};
+use tidemark_env::{Env, File, OpenMode, fs};
 use tidemark_units::{DiskId, SnapshotId};
+
+/// Bytes of a pack that are handed to the medium at once.
+const SLICE_BYTES: u64 = 1 << 20;
 
 const CAPTURE: &str = "capture";
 const KIND: &str = "capture";
@@ -284,7 +287,7 @@ impl Spool {
             .open(&torn, OpenMode::CreateNew)
             .await
             .map_err(failed)?;
-        file.write_at(0, body).await.map_err(failed)?;
+        self.write_slowly(&*file, body).await.map_err(failed)?;
         file.sync().await.map_err(failed)?;
         self.env
             .fs
@@ -292,6 +295,22 @@ impl Spool {
             .await
             .map_err(failed)?;
         self.env.fs.sync_dir(&self.dir).await.map_err(failed)
+    }
+
+    /// In slices, each handed to the medium before the next: who syncs a guest's write meanwhile waits for a slice and not for
+    /// a pack.
+    async fn write_slowly(&self, file: &dyn File, body: Vec<Bytes>) -> io::Result<()> {
+        let (mut at, mut slice, mut len) = (0, Vec::new(), 0);
+        let mut left = body.into_iter().peekable();
+        while let Some(piece) = left.next() {
+            len += piece.len() as u64;
+            slice.push(piece);
+            if len >= SLICE_BYTES || left.peek().is_none() {
+                file.write_background(at, std::mem::take(&mut slice)).await?;
+                (at, len) = (at + len, 0);
+            }
+        }
+        Ok(())
     }
 
     /// Records a pack that has rows only.

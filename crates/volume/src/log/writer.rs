@@ -199,6 +199,8 @@ impl Log {
         log.inner.env.spawn(async move { writer.run_writer().await });
         let syncer = log.clone();
         log.inner.env.spawn(async move { syncer.run_syncer().await });
+        // So that the first write does not have to wait for it.
+        log.maybe_grow();
         log
     }
 
