@@ -23,6 +23,7 @@ type Seed = (&'static str, Vec<u8>);
 pub fn write(dir: &Path) -> io::Result<()> {
     let mut seeds = vault();
     seeds.extend(nbd());
+    seeds.push(("vhost_requests", guest_memory()));
     seeds.extend(ecs());
     seeds.extend(volume());
     let mut seen = HashSet::new();
@@ -188,6 +189,52 @@ fn nbd() -> Vec<Seed> {
         ("nbd_handshake", old.to_vec()),
         ("nbd_handshake", leaving.to_vec()),
     ]
+}
+
+/// A guest's memory with a read, a write, a discard, and (in an indirect table) a question for the disk's name, at the heads that
+/// the target takes. Offsets are in the memory, which starts at the guest's address 0x1000.
+fn guest_memory() -> Vec<u8> {
+    const START: u64 = 0x1000;
+    const NEXT: u16 = 1;
+    const WRITE: u16 = 2;
+    const INDIRECT: u16 = 4;
+    let mut memory = vec![0; 0x2000];
+    let mut descriptor = |at: usize, place: u64, len: u32, flags: u16, next: u16| {
+        let mut bytes = Vec::new();
+        bytes.put_u64_le(START + place);
+        bytes.put_u32_le(len);
+        bytes.put_u16_le(flags);
+        bytes.put_u16_le(next);
+        memory[at..at + 16].copy_from_slice(&bytes);
+    };
+    let (data, status) = (0x800, 0x700);
+    let header = |head: u64| 0x400 + head * 16;
+    for (head, flags) in [(0, NEXT | WRITE), (1, NEXT), (2, NEXT)] {
+        let (second, third) = (4 + 2 * head as u16, 5 + 2 * head as u16);
+        let len = if head == 2 { 16 } else { 512 };
+        descriptor(head as usize * 16, header(head), 16, NEXT, second);
+        descriptor(usize::from(second) * 16, data, len, flags, third);
+        descriptor(usize::from(third) * 16, status, 1, WRITE, 0);
+    }
+    let table = 0x600;
+    descriptor(3 * 16, table, 48, INDIRECT, 0);
+    for (at, place, len, flags) in [
+        (0, header(3), 16, NEXT),
+        (1, data, 20, NEXT | WRITE),
+        (2, status, 1, WRITE),
+    ] {
+        descriptor(table as usize + at * 16, place, len, flags, at as u16 + 1);
+    }
+    // Types: read, write, discard, get id.
+    for (head, kind) in [(0, 0u32), (1, 1), (2, 11), (3, 8)] {
+        let at = header(head) as usize;
+        memory[at..at + 4].copy_from_slice(&kind.to_le_bytes());
+        memory[at + 8] = 3;
+    }
+    // The discard's range: 8 sectors from sector 3.
+    memory[data as usize] = 3;
+    memory[data as usize + 8] = 8;
+    memory
 }
 
 fn ecs() -> Vec<Seed> {

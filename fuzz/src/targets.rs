@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::exit;
 use std::sync::OnceLock;
 use tidemark_vault::fuzzing as vault;
+use tidemark_vhost::fuzzing as vhost;
 use tidemark_volume::fuzzing as volume;
 
 type Target = fn(&[u8]);
@@ -24,6 +25,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("vault_root", vault::root),
     ("vault_stored_chunk", vault::stored_chunk),
     ("vault_text_object", vault::text_object),
+    ("vhost_requests", vhost::requests),
     ("volume_log_batch", volume::log_batch),
     ("volume_mark_note", volume::mark_note),
     ("volume_segment_header", volume::segment_header),

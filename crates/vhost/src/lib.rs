@@ -23,6 +23,9 @@
 mod config;
 mod device;
 mod disk;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod inflight;
 mod memory;
 mod perform;

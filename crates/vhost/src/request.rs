@@ -341,6 +341,13 @@ impl Buffers {
         Ok(done)
     }
 
+    /// Which of the guest's bytes an answer may change, as (address, length), the status among them.
+    #[cfg(feature = "fuzzing")]
+    pub fn may_change(&self) -> impl Iterator<Item = (u64, u64)> {
+        let writable = self.writable.iter().map(|s| (s.at.0, u64::from(s.len)));
+        writable.chain([(self.status.0, 1)])
+    }
+
     /// Writes the status.
     pub fn answer(&self, memory: &Memory, status: u8) -> Result<(), Broken> {
         memory
