@@ -88,6 +88,8 @@ impl Server {
         let address = listener.local_addr()?;
         let accepting = tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
+                // An answer's head and body are two writes: the second would wait 40 ms for the client's acknowledgement.
+                let _ = socket.set_nodelay(true);
                 let (service, tls) = (service.clone(), options.tls.clone());
                 tokio::spawn(async move {
                     match tls {
