@@ -1,54 +1,83 @@
-"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot,busy,upload,mark,restart,first-byte,scale,api]`. Prints Markdown.
+"""Benchmarks: `cargo xtask bench [-- --quick] [-- --only io,snapshot]`. Prints Markdown and writes a report (`results.py`).
 
-Every comparison is made in one run on one machine, in interleaved rounds, and shown as medians and as
-ratios to the others. Absolute figures are for orientation; the ratios are what is meant to be compared.
+A part is one module: its text says what it measures and why that is fair, and opens its section of the report; NEEDS are
+the programs that it runs and the Debian packages that bring them; `run(options, directory)` measures, in an empty directory.
+A part that fails is shown as failed, the others go on, and the exit code is 1.
 """
 
 import argparse
+import importlib
+import inspect
 import pathlib
 import sys
 import tempfile
+import traceback
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "tests" / "e2e"))
 
-import api  # noqa: E402
-import busy_guest  # noqa: E402
-import first_byte  # noqa: E402
-import guest_io  # noqa: E402
-import large_disk  # noqa: E402
-import restart  # noqa: E402
-import scale  # noqa: E402
-import snapshots  # noqa: E402
-import upload  # noqa: E402
+import machine  # noqa: E402
+import report  # noqa: E402
+from results import Results, default_directory  # noqa: E402
 
 PARTS = {
-    "io": guest_io.run,  # NBD I/O against qemu-nbd and nbdkit
-    "snapshot": snapshots.run,  # full and incremental against restic, borg and qemu-img
-    "busy": busy_guest.run,  # a guest's I/O while a snapshot is made, against idle
-    "upload": upload.run,  # a snapshot into an S3 store against plain PUTs
-    "mark": large_disk.run,  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
-    "first-byte": first_byte.run,  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
-    "restart": restart.run,  # back in service after kill -9 with a full log
-    "scale": scale.run,  # huge sparse disks, long chains, scattered change: metadata, requests, memory
-    "api": api.run,  # 10,000 snapshots and 5,000 disks: lists, deep pages, 2,000 signed calls a second
+    "io": "guest_io",  # NBD I/O against qemu-nbd, nbdkit and qemu-storage-daemon
+    "snapshot": "snapshots",  # full and incremental against restic, borg and qemu-img
+    "busy": "busy_guest",  # a guest's I/O while a snapshot is made, against idle
+    "upload": "upload",  # a snapshot into an S3 store against plain PUTs
+    "mark": "large_disk",  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
+    "first-byte": "first_byte",  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
+    "restart": "restart",  # back in service after kill -9 with a full log
+    "scale": "scale",  # huge sparse disks, long chains, scattered change: metadata, requests, memory
+    "api": "api",  # 10,000 snapshots and 5,000 disks: lists, deep pages, 2,000 signed calls a second
 }
+DEFAULTS = {"rounds": 5, "seconds": 4}
 
 
 def main():
+    options = arguments()
+    results = Results(options.results, PARTS, options)
+    outcomes = [run_part(name, options, results) for name in options.only.split(",")]
+    report.progress(f"the report: {options.results / 'report.md'}")
+    sys.exit(0 if all(outcomes) else 1)
+
+
+def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round: shows that it works, proves nothing")
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="interleaved rounds (default: 5)")
-    parser.add_argument("--seconds", type=int, default=4, help="length of one fio run (default: 4)")
+    parser.add_argument("--rounds", type=int, default=DEFAULTS["rounds"], help="interleaved rounds (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=DEFAULTS["seconds"], help="length of one fio run (default: %(default)s)")
+    parser.add_argument("--results", type=pathlib.Path, help="where the report goes (default: bench/results, or target/bench of a quick run)")
     options = parser.parse_args()
-    if options.quick:
-        options.rounds, options.seconds = 1, 1
     unknown = set(options.only.split(",")) - set(PARTS)
     if unknown:
         parser.error(f"unknown: {', '.join(unknown)}")
-    for name in options.only.split(","):
-        with tempfile.TemporaryDirectory(prefix="tm") as directory:
-            PARTS[name](options, pathlib.Path(directory))
+    if options.quick:
+        options.rounds, options.seconds = 1, 1
+    options.defaults = DEFAULTS
+    options.results = options.results or default_directory(options.quick)
+    return options
 
 
-main()
+def run_part(name, options, results):
+    """Whether it went well."""
+    said, title, packages, error = report.begin(options.results), name, {}, None
+    with tempfile.TemporaryDirectory(prefix="tm") as directory:
+        facts = results.begin(name, directory)
+        try:
+            module = importlib.import_module(PARTS[name])
+            title, _, text = inspect.getdoc(module).partition("\n")
+            title = title.rstrip(".")
+            print(f"\n## {title}", flush=True)
+            report.say(text.strip())
+            packages = machine.versions(getattr(module, "NEEDS", {}))
+            module.run(options, pathlib.Path(directory))
+        except Exception as failure:
+            traceback.print_exc()
+            error = f"{type(failure).__name__}: {failure}"
+    results.end(facts, title, packages, said, error)
+    return error is None
+
+
+if __name__ == "__main__":
+    main()
