@@ -6,7 +6,7 @@ use anyhow::Result;
 /// Runs the benchmarks; `args` go to the script (`--help` lists them).
 pub fn run(args: &[String]) -> Result<()> {
     tools::ensure(&[tools::FOR_TESTS, tools::FOR_BENCH].concat())?;
-    let python = tools::python()?;
+    let python = tools::python(&tools::PYTHON_FOR_BENCH)?;
     process::run(process::cargo(&[
         "build",
         "--release",

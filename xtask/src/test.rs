@@ -123,7 +123,7 @@ fn e2e(pytest_args: &[String]) -> Result<()> {
 /// Builds what the end-to-end tests run, and runs those of them that are below `what`.
 pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
     tools::ensure(tools::FOR_TESTS)?;
-    let (python, node_modules) = (tools::python()?, tools::node_modules()?);
+    let (python, node_modules) = (tools::python(&tools::PYTHON_FOR_TESTS)?, tools::node_modules()?);
     process::run(process::cargo(&[
         "build",
         "--package",

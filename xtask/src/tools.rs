@@ -1,9 +1,9 @@
 //! What tests and benchmarks need from the machine: Debian packages, a Python environment, and packages for Node.js.
 //!
 //! A missing tool is never a skipped test: as root on Debian it is installed, otherwise the exact
-//! command is printed and the run fails. The Python environment lives under the target directory and
-//! holds the versions pinned in `tests/requirements.txt`, made anew whenever that file changes; so do Node's packages, with
-//! `tests/node/package-lock.json`. None of their install scripts is run.
+//! command is printed and the run fails. The Python environments live under the target directory and
+//! hold the versions pinned in `tests/requirements.txt` and `bench/requirements.txt`, made anew whenever these files change; so do
+//! Node's packages, with `tests/node/package-lock.json`. None of their install scripts is run.
 
 use crate::process;
 use anyhow::{Context, Result, bail};
@@ -45,6 +45,7 @@ pub const FOR_CEPH: &[Tool] = &[
 /// What the benchmarks run besides.
 pub const FOR_BENCH: &[Tool] = &[
     ("qemu-nbd", "qemu-utils"),
+    ("qemu-storage-daemon", "qemu-system-common"),
     ("nbdkit", "nbdkit"),
     ("restic", "restic"),
     ("borg", "borgbackup"),
@@ -100,12 +101,33 @@ fn install(packages: &[&str]) -> Result<()> {
     process::run(command)
 }
 
-/// The interpreter of an environment that holds exactly `tests/requirements.txt`.
-pub fn python() -> Result<PathBuf> {
-    let requirements = process::root()?.join("tests/requirements.txt");
-    let wanted =
-        std::fs::read_to_string(&requirements).with_context(|| format!("read {}", requirements.display()))?;
-    let venv = process::target_dir()?.join("venv");
+/// A Python environment: its name below the target directory, and the files of pinned versions that it holds exactly.
+pub struct Environment {
+    name: &'static str,
+    requirements: &'static [&'static str],
+}
+
+/// What the end-to-end tests run in.
+pub const PYTHON_FOR_TESTS: Environment = Environment {
+    name: "venv",
+    requirements: &["tests/requirements.txt"],
+};
+
+/// What the benchmarks run in: they use the tests' helpers.
+pub const PYTHON_FOR_BENCH: Environment = Environment {
+    name: "venv-bench",
+    requirements: &["tests/requirements.txt", "bench/requirements.txt"],
+};
+
+/// The interpreter of an environment, which is made if it is not there as its files say.
+pub fn python(environment: &Environment) -> Result<PathBuf> {
+    let root = process::root()?;
+    let mut wanted = String::new();
+    for file in environment.requirements {
+        let path = root.join(file);
+        wanted += &std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    }
+    let venv = process::target_dir()?.join(environment.name);
     let stamp = venv.join("requirements.installed");
     let python = venv.join("bin/python3");
     if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
@@ -115,16 +137,11 @@ pub fn python() -> Result<PathBuf> {
         "python3",
         &["-m", "venv", "--clear", path_text(&venv)?],
     )?)?;
-    let pip = [
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--disable-pip-version-check",
-        "-r",
-    ];
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check"];
     let mut command = process::command(&python, &pip)?;
-    command.arg(&requirements);
+    for file in environment.requirements {
+        command.arg("-r").arg(root.join(file));
+    }
     process::run(command)?;
     std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
     Ok(python)
