@@ -1,92 +1,78 @@
-"""NBD I/O of a disk of ours against qemu-nbd on a raw file and nbdkit's file plug-in.
+"""NBD I/O of a disk of ours against other NBD servers.
 
-All three serve 2 GiB that were written before, on the same file system, over a unix socket, through the
-page cache, to the same fio. Ours runs behind the whole service, as a user has it.
+The others: qemu-nbd on a raw file and on a qcow2 file, nbdkit's file plug-in, and qemu-storage-daemon on a raw file. Ours
+runs behind the whole service, as a user has it.
+
+What is equal: all serve as much, all of it written before, on the same file system, each over a unix socket of its own, to the
+same fio; all go through the page cache, acknowledge a write when it is there, and answer a flush after an fdatasync. What is not:
+ours writes each block to its log first and to its base later, and keeps a checksum of each; a raw file has one place for each
+block and none.
 """
 
 import contextlib
-import subprocess
-import time
+from types import SimpleNamespace
 
+import compare
 import fio
+import peers
 from cloud import Cloud
-from report import median, progress, table
+from compare import OURS, Job
+from report import progress
 from service import Service, run as tool
 
-SIZE_GIB = 2
-JOBS = [  # title, rw, bs, depth, figure, extra
-    ("4 KiB random read, depth 1", "randread", "4k", 1, "iops", ()),
-    ("4 KiB random read, depth 32", "randread", "4k", 32, "iops", ()),
-    ("4 KiB random write, depth 1", "randwrite", "4k", 1, "iops", ()),
-    ("4 KiB random write, depth 32", "randwrite", "4k", 32, "iops", ()),
-    ("4 KiB synced write, depth 1", "randwrite", "4k", 1, "iops", ("--fsync=1",)),
-    ("4 KiB write, sync every 32, depth 32", "randwrite", "4k", 32, "iops", ("--fsync=32",)),
-    ("1 MiB read stream, depth 4", "read", "1m", 4, "mib", ()),
-    ("1 MiB write stream, depth 4", "write", "1m", 4, "mib", ()),
+NEEDS = {
+    "fio": "fio",
+    "qemu-nbd": "qemu-utils",
+    "qemu-storage-daemon": "qemu-system-common",
+    "nbdkit": "nbdkit",
+}
+JOBS = [
+    Job("4 KiB random read, depth 1", "randread", "4k", 1, "iops", 1.0),
+    Job("4 KiB random read, depth 32", "randread", "4k", 32, "iops", 1.0),
+    Job("4 KiB random write, depth 1", "randwrite", "4k", 1, "iops", 1.0),
+    Job("4 KiB random write, depth 32", "randwrite", "4k", 32, "iops", 1.0),
+    Job("4 KiB random 70 % read, depth 32", "randrw", "4k", 32, "iops", 1.0, ("--rwmixread=70",)),
+    Job("4 KiB synced write, depth 1", "randwrite", "4k", 1, "iops", 1.0, ("--fsync=1",)),
+    Job("4 KiB synced write, 8 connections", "randwrite", "4k", 1, "iops", 1.0, ("--fsync=1", "--numjobs=8")),
+    Job("4 KiB write, sync every 32, depth 32", "randwrite", "4k", 32, "iops", 1.0, ("--fsync=32",)),
+    # At first; then 1.0, too.
+    Job("1 MiB read stream, depth 4", "read", "1m", 4, "mib", 0.8),
+    Job("1 MiB write stream, depth 4", "write", "1m", 4, "mib", 0.8),
 ]
+OTHERS = {  # name: (command, the file's format)
+    "qemu-nbd raw": (peers.qemu_nbd, "raw"),
+    "qemu-nbd qcow2": (peers.qemu_nbd_qcow2, "qcow2"),
+    "nbdkit file": (peers.nbdkit, "raw"),
+    "qemu-storage-daemon": (peers.storage_daemon_nbd, "raw"),
+}
 
 
 def run(options, directory):
-    names = ["tidemark", "qemu-nbd", "nbdkit"]
-    figures = {(job[0], name): [] for job in JOBS for name in names}
+    gib = 1 if options.quick else 2
     with contextlib.ExitStack() as stack:
-        uris = {
-            "tidemark": stack.enter_context(tidemark(directory)),
-            "qemu-nbd": stack.enter_context(other(directory, "qemu-nbd", qemu_nbd)),
-            "nbdkit": stack.enter_context(other(directory, "nbdkit", nbdkit)),
-        }
-        for name, uri in uris.items():
+        servers = {OURS: stack.enter_context(tidemark(directory, gib))}
+        for name, (command, form) in OTHERS.items():
+            servers[name] = stack.enter_context(peers.serving(directory, name.replace(" ", "-"), gib, command, form))
+        for name, server in servers.items():
             progress(f"fill {name}")
-            fill = ["fio", "--name=fill", "--ioengine=nbd", f"--uri={uri}", "--rw=write", "--bs=1m", "--iodepth=4"]
-            tool(*fill, f"--size={SIZE_GIB}g", "--end_fsync=1", cwd=directory)
-        for turn in range(options.rounds):
-            for title, rw, bs, depth, figure, extra in JOBS:
-                for name in names[turn % 3 :] + names[: turn % 3]:
-                    got = fio.run(uris[name], directory, rw, bs, depth, options.seconds, f"{SIZE_GIB}g", extra)
-                    figures[title, name].append(got[figure])
-                progress(f"round {turn + 1}: {title}")
-    rows = []
-    for title, _, _, _, figure, _ in JOBS:
-        ours, qemu, kit = (median(figures[title, name]) for name in names)
-        unit = "MiB/s" if figure == "mib" else "/s"
-        rows.append([title, *(f"{value:,.0f} {unit}" for value in (ours, qemu, kit)), f"{ours / qemu:.2f}", f"{ours / kit:.2f}"])
-    header = ["job", *names, "ratio to qemu-nbd", "ratio to nbdkit"]
-    table("Guest I/O over NBD", header, rows, f"Medians of {options.rounds} interleaved rounds of {options.seconds} s.")
+            fill = ["fio", "--name=fill", "--ioengine=nbd", f"--uri={server.uri}", "--rw=write", "--bs=1m", "--iodepth=4"]
+            tool(*fill, f"--size={gib}g", "--end_fsync=1", cwd=directory)
+
+        def one(name, job):
+            return fio.run(servers[name].uri, directory, job.rw, job.bs, job.depth, options.seconds, f"{gib}g", job.extra)
+
+        names = list(servers)
+        found = compare.measure(JOBS, names, options.rounds, [server.pid for server in servers.values()], one)
+    note = f"{gib} GiB each. Medians (least–most) of {options.rounds} interleaved rounds of {options.seconds} s."
+    compare.show("io", "Guest I/O over NBD", JOBS, names, found, note)
 
 
 @contextlib.contextmanager
-def tidemark(directory):
+def tidemark(directory, gib):
     service = Service(directory=directory / "ours")
     service.directory.mkdir()
     try:
         service.start()
-        yield service.uri(Cloud(service).attached_disk(SIZE_GIB)[1])
+        yield SimpleNamespace(uri=service.uri(Cloud(service).attached_disk(gib)[1]), pid=service.process.pid)
     finally:
         service.destroy()
-
-
-@contextlib.contextmanager
-def other(directory, name, command):
-    """A server over a raw file, until the block ends."""
-    raw, socket = directory / f"{name}.raw", directory / f"{name}.sock"
-    with open(raw, "wb") as file:
-        file.truncate(SIZE_GIB << 30)
-    with open(directory / f"{name}.log", "wb") as log:
-        server = subprocess.Popen(command(raw, socket), stdout=log, stderr=log)
-    try:
-        while not socket.exists():
-            assert server.poll() is None, (directory / f"{name}.log").read_text()
-            time.sleep(0.05)
-        yield f"nbd+unix:///?socket={socket}"
-    finally:
-        server.terminate()
-        server.wait(30)
-        raw.unlink()
-
-
-def qemu_nbd(raw, socket):
-    return ["qemu-nbd", "-f", "raw", "-k", socket, "-e", "8", "-t", "--cache=writeback", "--discard=unmap", raw]
-
-
-def nbdkit(raw, socket):
-    return ["nbdkit", "-f", "-U", socket, "file", raw]
