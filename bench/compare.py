@@ -67,8 +67,8 @@ def processor_seconds(servers):
 
 
 def show(part, title, jobs, names, found, note):
-    """Tables of rates and latencies, a bar for each job, and the chart `<part>-ratios`."""
-    others = [name for name in names if name != OURS]
+    """Tables of rates and latencies, a bar for each job, and the chart `<part>-ratios`. What is ours by another way is called like it."""
+    others = [name for name in names if not name.startswith(OURS)]
     rates, latencies, ratios = [], [], []
     for job in jobs:
         values = {name: [figures[job.figure] for figures in found[job.title, name]] for name in names}

@@ -21,6 +21,7 @@ from results import Results, default_directory  # noqa: E402
 
 PARTS = {
     "io": "guest_io",  # NBD I/O against qemu-nbd, nbdkit and qemu-storage-daemon
+    "vhost": "vhost",  # disks inside a guest of QEMU, over vhost-user-blk and otherwise
     "snapshot": "snapshots",  # full and incremental against restic, borg and qemu-img
     "busy": "busy_guest",  # a guest's I/O while a snapshot is made, against idle
     "upload": "upload",  # a snapshot into an S3 store against plain PUTs

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from cloud import GIB, Cloud
-from guest import Guest
+from guest import Guest, vhost_user_disk
 from service import wait_until
 
 MIB = 1 << 20
@@ -48,7 +48,7 @@ def test_a_guest_outlives_its_server(new_service, scratch, machines):
     cloud = Cloud(service)
     instance, disk = cloud.attached_disk(1)
     socket = service.data / "vhost" / f"{disk}.sock"
-    guest = Guest(scratch, socket, SCRIPT)
+    guest = Guest(scratch, SCRIPT, vhost_user_disk("disk", socket))
     machines.append(guest)
 
     serial, queues = guest.said(r"SERIAL (\S+) QUEUES (\d+)").groups()
