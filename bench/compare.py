@@ -13,6 +13,7 @@ import random
 import time
 from typing import NamedTuple
 
+import machine
 from report import bar, figure, median, progress, spread, table
 
 OURS = "tidemark"
@@ -49,21 +50,16 @@ def settle(servers, at_most=20):
     """Until nothing is left to write and the servers have been idle for a while."""
     os.sync()
     deadline = time.monotonic() + at_most
-    used = processor_seconds(servers)
+    used = used_by(servers)
     while time.monotonic() < deadline:
         time.sleep(0.2)
-        before, used = used, processor_seconds(servers)
+        before, used = used, used_by(servers)
         if used - before <= 0.01:
             return
 
 
-def processor_seconds(servers):
-    ticks = 0
-    for pid in servers:
-        with open(f"/proc/{pid}/stat") as stat:
-            fields = stat.read().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
+def used_by(servers):
+    return sum(machine.processor_seconds(pid) for pid in servers)
 
 
 def show(part, title, jobs, names, found, note):

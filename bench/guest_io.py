@@ -48,7 +48,7 @@ OTHERS = {  # name: (command, the file's format)
 
 
 def run(options, directory):
-    gib = 1 if options.quick else 2
+    gib, used = (1, "256m") if options.quick else (2, "2g")
     with contextlib.ExitStack() as stack:
         servers = {OURS: stack.enter_context(tidemark(directory, gib))}
         for name, (command, form) in OTHERS.items():
@@ -56,14 +56,14 @@ def run(options, directory):
         for name, server in servers.items():
             progress(f"fill {name}")
             fill = ["fio", "--name=fill", "--ioengine=nbd", f"--uri={server.uri}", "--rw=write", "--bs=1m", "--iodepth=4"]
-            tool(*fill, f"--size={gib}g", "--end_fsync=1", cwd=directory)
+            tool(*fill, f"--size={used}", "--end_fsync=1", cwd=directory)
 
         def one(name, job):
-            return fio.run(servers[name].uri, directory, job.rw, job.bs, job.depth, options.seconds, f"{gib}g", job.extra)
+            return fio.run(servers[name].uri, directory, job.rw, job.bs, job.depth, options.seconds, used, job.extra)
 
         names = list(servers)
         found = compare.measure(JOBS, names, options.rounds, [server.pid for server in servers.values()], one)
-    note = f"{gib} GiB each. Medians (least–most) of {options.rounds} interleaved rounds of {options.seconds} s."
+    note = f"{used[:-1]} {used[-1].upper()}iB each. Medians (least–most) of {options.rounds} interleaved rounds of {options.seconds} s."
     compare.show("io", "Guest I/O over NBD", JOBS, names, found, note)
 
 

@@ -70,6 +70,13 @@ def version(package):
     return asked.stdout if asked.returncode == 0 else "not from a package"
 
 
+def processor_seconds(pid):
+    """What a process that runs has used so far, its ended children not counted."""
+    with open(f"/proc/{pid}/stat") as stat:
+        fields = stat.read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def stolen_seconds():
     """Of all processors together: what the host gave to others while somebody here wanted to run (proc(5), /proc/stat)."""
     with open("/proc/stat") as stat:

@@ -11,16 +11,26 @@ import resource
 
 import data
 import images
+import machine
 from cloud import Cloud
-from images import CHUNK, GIB, MIB
-from report import median, progress, table, timed
+from images import GIB, MIB
+from report import bar, median, progress, table, timed
 from service import Service, run as tool, wait_until
 
+NEEDS = {
+    "restic": "restic",
+    "borg": "borgbackup",
+    "qemu-img": "qemu-utils",
+    "nbdcopy": "libnbd-bin",
+    "zstd": "zstd",
+    "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
+}
 OURS = "tidemark"
 
 
 def run(options, directory):
-    size = 512 * MIB if options.quick else 6 * GIB
+    size = 128 * MIB if options.quick else 6 * GIB
     database = images.Database(size // 8, size // 48)
     image = images.build(directory, size, database)
     loads = {
@@ -58,11 +68,10 @@ def full_table(found, used):
     header = ["tool", "time", "processor time", "stored", "its time / ours", "our bytes / its"]
     fastest = min(value for name, value in seconds.items() if name != OURS)
     smallest = min(value for name, value in stored.items() if name != OURS)
-    note = (
-        f"{used / MIB:,.0f} MiB in use. Against the fastest: {fastest / seconds[OURS]:.2f}x (bar: 2). "
-        f"Bytes against the smallest: {stored[OURS] / smallest:.2f} (bar: 1.10)."
-    )
-    table("Full snapshot of an ext4 image", header, rows, note)
+    table("Full snapshot of an ext4 image", header, rows, f"{used / MIB:,.0f} MiB in use.")
+    faster, larger = fastest / seconds[OURS], stored[OURS] / smallest
+    bar("a full snapshot: speed", "2 of the fastest other", f"{faster:.2f}", faster >= 2)
+    bar("a full snapshot: bytes stored", "at most 1.10 of the smallest other", f"{larger:.2f}", larger <= 1.1)
 
 
 def increments_table(found):
@@ -74,10 +83,12 @@ def increments_table(found):
         if name == OURS:
             changed = middle(found, kind, name, "compressed")
             row.append(f"{middle(found, kind, name, 'chunks'):,.0f} chunks, {changed / MIB:,.1f} MiB")
-            row.append(f"{middle(found, kind, name, 'bytes') / changed:.3f}")
+            share = middle(found, kind, name, "bytes") / changed
+            row.append(f"{share:.3f}")
+            bar(f"an increment's bytes: {kind}", "at most 1.10 of the changed chunks, compressed", f"{share:.3f}", share <= 1.1)
         rows.append(row + [""] * (6 - len(row)))
     header = ["load", "tool", "time", "stored", "changed, compressed", "stored / changed"]
-    table("Increments", header, rows, "The bar for the last column is 1.10. qemu-img has no increments: it copies all.")
+    table("Increments", header, rows, "qemu-img has no increments: it copies all.")
 
 
 def one_round(directory, image, turn, loads):
@@ -140,10 +151,7 @@ def warm(path):
 def processor_seconds(service):
     """Of everything that was started here and has ended, and of the service."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    with open(f"/proc/{service.process.pid}/stat") as stat:
-        fields = stat.read().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
-    return children.ru_utime + children.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+    return children.ru_utime + children.ru_stime + machine.processor_seconds(service.process.pid)
 
 
 def take(cloud, disk):
