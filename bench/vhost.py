@@ -6,7 +6,8 @@ virtio-blk; it is shown, and no other.
 
 What is equal: all are disks of one running guest, two processors, two queues each; all are as large and were written
 before; fio in the guest works past the guest's page cache, one disk at a time. All go through the host's page cache and answer
-a flush after an fdatasync. Ours runs behind the whole service, writes each block to its log first and to its base later, and keeps a
+a flush after an fdatasync. (An export of qemu-storage-daemon 7.2 tells a guest that it writes through, and then neither does so nor is
+ever flushed; the guest is made to treat it as what it is.) Ours runs behind the whole service, writes each block to its log first and to its base later, and keeps a
 checksum of each.
 """
 
@@ -43,6 +44,10 @@ JOBS = [
 SCRIPT = """
 stty -echo
 while [ ! -b /dev/vdd ]; do sleep 0.1; done
+for disk in vda vdb vdc vdd; do
+  [ "$(cat /sys/block/$disk/cache_type)" = "write back" ] || echo "write back" > /sys/block/$disk/cache_type
+done
+cat /sys/block/vd?/queue/write_cache | sort | uniq -c | sed 's/^/CACHES/'
 echo READY
 while read number command; do
   if $command > /tmp/out 2> /tmp/errors; then
@@ -81,7 +86,8 @@ def run(options, directory):
             directory, SCRIPT, itertools.chain(*disks.values()), guest.with_libraries("fio"), accelerator, memory="1G"
         )
         stack.callback(machine.end)
-        machine.said("READY", 300)
+        machine.said(r"CACHES +4 write back", 300)
+        machine.said("READY")
         devices = {name: f"/dev/vd{letter}" for name, letter in zip(disks, "abcd")}
         numbers = itertools.count(1)
 
