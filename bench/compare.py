@@ -1,4 +1,4 @@
-"""The same fio jobs done by us and by others, in interleaved rounds: a table, ratios of ours to the best of the others, bars, a chart.
+"""The same fio jobs done by us and by others, in interleaved rounds: tables, ratios of ours to the best other, bars, a chart.
 
 Before each run what earlier ones left is waited for: the system's dirty pages are written, and every server is idle. So
 nobody pays for another's writes, and nobody's writes that were put off are in the figures (neither ours, from the log to
@@ -34,7 +34,7 @@ class Job(NamedTuple):
 
 
 def measure(jobs, names, rounds, servers, one):
-    """`one(name, job)` gives fio's figures; `servers` are the processes that serve. Returns {(job's title, name): figures of each round}."""
+    """`one(name, job)` gives fio's figures; `servers` are the processes that serve. Returns each round's by (job's title, name)."""
     found = {(job.title, name): [] for job in jobs for name in names}
     for turn in range(rounds):
         for job in jobs:
@@ -63,7 +63,7 @@ def used_by(servers):
 
 
 def show(part, title, jobs, names, found, note):
-    """Tables of rates and latencies, a bar for each job, and the chart `<part>-ratios`. What is ours by another way is called like it."""
+    """Tables of rates and latencies, a bar for each job, the chart `<part>-ratios`. A name that begins as ours is ours, too."""
     others = [name for name in names if not name.startswith(OURS)]
     rates, latencies, ratios = [], [], []
     for job in jobs:
@@ -74,7 +74,12 @@ def show(part, title, jobs, names, found, note):
         rates.append([job.title, job.unit, *(spread(values[name]) for name in names), best, spread(ratio, ".2f")])
         p99 = {name: median(figures["p99"] for figures in found[job.title, name]) for name in names}
         latencies.append([job.title, *(f"{p99[name]:,.0f}" for name in names)])
-        bar(f"{title}: {job.title}", f"{job.wanted} of the best other", f"{spread(ratio, '.2f')} of {best}", median(ratio) >= job.wanted)
+        bar(
+            f"{title}: {job.title}",
+            f"{job.wanted} of the best other",
+            f"{spread(ratio, '.2f')} of {best}",
+            median(ratio) >= job.wanted,
+        )
     table(title, ["job", "", *names, "best other", "ours / best other"], rates, note)
     table(f"{title}: 99th percentile, µs", ["job", *names], latencies, "Medians of the rounds' percentiles.")
     chart(part, title, jobs, ratios)
@@ -84,9 +89,11 @@ def chart(part, title, jobs, ratios):
     middles = [median(ratio) for ratio in ratios]
     whiskers = [[m - min(r) for m, r in zip(middles, ratios)], [max(r) - m for m, r in zip(middles, ratios)]]
     colours = ["#2a7f62" if middle >= job.wanted else "#b5483a" for middle, job in zip(middles, jobs)]
-    caption = "Above 1: faster than whichever other is the fastest at this job. Green: the bar is kept. Whiskers: least and most of the rounds."
+    caption = "Above 1: faster than the fastest other at this job. Green: the bar is kept. Whiskers: least and most of the rounds."
     with figure(f"{part}-ratios", f"{title}: ours / best other", caption, height=0.8 + 0.36 * len(jobs)) as axes:
-        axes.barh([job.title for job in jobs], middles, xerr=whiskers, color=colours, error_kw={"ecolor": "#444444", "capsize": 3})
+        axes.barh(
+            [job.title for job in jobs], middles, xerr=whiskers, color=colours, error_kw={"ecolor": "#444444", "capsize": 3}
+        )
         axes.axvline(1, color="#222222", linewidth=1)
         axes.invert_yaxis()
         axes.set_xlim(left=0)

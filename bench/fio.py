@@ -7,7 +7,12 @@ import subprocess
 def words(rw, bs, depth, seconds, size="1g", extra=()):
     """The command, without what it works on."""
     command = ["fio", "--name=bench", f"--rw={rw}", f"--bs={bs}", f"--iodepth={depth}", f"--size={size}", "--time_based"]
-    command += [f"--runtime={seconds * 1000:.0f}ms", f"--ramp_time={min(seconds / 4, 0.5) * 1000:.0f}ms", "--randrepeat=0", "--group_reporting"]
+    command += [
+        f"--runtime={seconds * 1000:.0f}ms",
+        f"--ramp_time={min(seconds / 4, 0.5) * 1000:.0f}ms",
+        "--randrepeat=0",
+        "--group_reporting",
+    ]
     return [*command, "--output-format=json", "--percentile_list=50:99:99.9", *extra]
 
 

@@ -61,7 +61,9 @@ def versions(needs):
     """Of the Debian packages that bring these programs, {program: package}; one that is missing is an error that names it."""
     missing = sorted({package for program, package in needs.items() if shutil.which(program) is None})
     if missing:
-        raise RuntimeError(f"missing: {', '.join(missing)} (`cargo xtask bench` installs them, or: apt-get install {' '.join(missing)})")
+        raise RuntimeError(
+            f"missing: {', '.join(missing)} (`cargo xtask bench` installs them, or: apt-get install {' '.join(missing)})"
+        )
     return {package: version(package) for package in sorted(set(needs.values()))}
 
 

@@ -55,7 +55,9 @@ def table(title, header, rows, note=""):
 
 def bar(what, wanted, reached_value_text, reached):
     """A row of the table at the top of the report: what was promised, and whether it was kept (None: not measured in this run)."""
-    _part.bars.append({"what": what, "wanted": wanted, "value": reached_value_text, "reached": None if reached is None else bool(reached)})
+    _part.bars.append(
+        {"what": what, "wanted": wanted, "value": reached_value_text, "reached": None if reached is None else bool(reached)}
+    )
 
 
 @contextlib.contextmanager

@@ -35,7 +35,10 @@ class Results:
             "mode": "quick" if self.options.quick else "full",
             "rounds": self.options.rounds,
             "seconds": self.options.seconds,
-            "command": "cargo xtask bench --" + (" --quick" if self.options.quick else "") + f" --only {name}" + self.changed_options(),
+            "command": "cargo xtask bench --"
+            + (" --quick" if self.options.quick else "")
+            + f" --only {name}"
+            + self.changed_options(),
             "machine": machine.facts(where),
             "begun": time.monotonic(),
             "stolen": machine.stolen_seconds(),
@@ -43,7 +46,9 @@ class Results:
 
     def changed_options(self):
         defaults = {} if self.options.quick else self.options.defaults
-        return "".join(f" --{name} {getattr(self.options, name)}" for name, value in defaults.items() if getattr(self.options, name) != value)
+        return "".join(
+            f" --{name} {getattr(self.options, name)}" for name, value in defaults.items() if getattr(self.options, name) != value
+        )
 
     def end(self, facts, title, packages, said, error):
         """Writes the part's section, and the whole report anew. `error` is None, or why the part failed."""
@@ -68,7 +73,9 @@ class Results:
         for facts, body in sections:
             text += f"## {facts['title']}\n\n    {facts['command']}\n\n"
             if facts["machine"] != newest["machine"]:
-                text += "On another machine: " + "; ".join(f"{name} {value}" for name, value in facts["machine"].items()) + ".\n\n"
+                text += (
+                    "On another machine: " + "; ".join(f"{name} {value}" for name, value in facts["machine"].items()) + ".\n\n"
+                )
             text += body + "\n"
         (self.directory / "report.md").write_text(text.rstrip() + "\n")
 
@@ -100,8 +107,7 @@ def conditions(newest, sections):
         rows.append([facts["part"], facts["date"], facts["commit"], how, f"{facts['took']:.0f} s", stolen])
     header = ["part", "when", "commit", "mode, rounds, one run of fio", "took", "stolen"]
     text += markdown(header, rows)
-    text += "Stolen: processor time that the host gave to others while somebody here wanted to run, of all that there was. A part that needs "
-    text += "fewer rounds, or longer runs, than most says so.\n\n"
+    text += "Stolen: processor time that the host gave to others while somebody here wanted to run, of all that there was.\n\n"
     if any(facts["mode"] == "quick" for facts, _ in sections):
         text += "**A quick run is one short round: it shows that all works, and proves nothing.**\n\n"
     return text

@@ -31,7 +31,7 @@ PARTS = {
     "scale": "scale",  # huge sparse disks, long chains, scattered change: metadata, requests, memory
     "api": "api",  # 10,000 snapshots and 5,000 disks: lists, deep pages, 2,000 signed calls a second
 }
-DEFAULTS = {"rounds": 5, "seconds": 2}
+DEFAULTS = {"rounds": 3, "seconds": 2}
 
 
 def main():
@@ -48,7 +48,9 @@ def arguments():
     parser.add_argument("--only", default=",".join(PARTS), help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--rounds", type=int, default=DEFAULTS["rounds"], help="interleaved rounds (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=DEFAULTS["seconds"], help="length of one fio run (default: %(default)s)")
-    parser.add_argument("--results", type=pathlib.Path, help="where the report goes (default: bench/results, or target/bench of a quick run)")
+    parser.add_argument(
+        "--results", type=pathlib.Path, help="where the report goes (default: bench/results, or target/bench of a quick run)"
+    )
     options = parser.parse_args()
     unknown = set(options.only.split(",")) - set(PARTS)
     if unknown:

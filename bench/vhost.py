@@ -6,9 +6,9 @@ virtio-blk; it is shown, and no other.
 
 What is equal: all are disks of one running guest, two processors, two queues each; all are as large and were written
 before; fio in the guest works past the guest's page cache, one disk at a time. All go through the host's page cache and answer
-a flush after an fdatasync. (An export of qemu-storage-daemon 7.2 tells a guest that it writes through, and then neither does so nor is
-ever flushed; the guest is made to treat it as what it is.) Ours runs behind the whole service, writes each block to its log first and to its base later, and keeps a
-checksum of each.
+a flush after an fdatasync. (An export of qemu-storage-daemon 7.2 tells a guest that it writes through, does not, and is never
+flushed; the guest is told what it is.) Ours runs behind the whole service, writes each block to its log first and to its base
+later, and keeps a checksum of each.
 """
 
 import contextlib
@@ -60,11 +60,12 @@ done
 
 
 def run(options, directory):
-    # An emulated processor takes seconds to start fio.
-    accelerator, rounds = ("kvm", options.rounds) if guest.kvm_works() else ("tcg", min(options.rounds, 3))
+    accelerator = "kvm" if guest.kvm_works() else "tcg"
     jobs, gib, used = (JOBS[::3], 1, "256m") if options.quick else (JOBS, 2, "2g")
     if accelerator == "tcg":
-        say("**No KVM on this machine's processor: the guest is emulated (TCG), and its own slowness hides much of what the disks differ in.**")
+        say(
+            "**No KVM on this machine's processor: the guest is emulated (TCG), and its own slowness hides much of what the disks differ in.**"
+        )
     service = Service(directory=directory / "ours")
     service.directory.mkdir()
     with contextlib.ExitStack() as stack:
@@ -107,8 +108,8 @@ def run(options, directory):
             words = fio.words(job.rw, job.bs, job.depth, options.seconds, used, job.extra)
             return fio.figures(inside(words, devices[name], options.seconds + 120))
 
-        found = compare.measure(jobs, list(disks), rounds, [service.process.pid, daemon.pid], one)
-    note = f"{used[:-1]} {used[-1].upper()}iB each, accelerator {accelerator}. Medians (least–most) of {rounds} interleaved rounds of {options.seconds} s."
+        found = compare.measure(jobs, list(disks), options.rounds, [service.process.pid, daemon.pid], one)
+    note = f"{used[:-1]} {used[-1].upper()}iB each, accelerator {accelerator}. Medians (least–most) of {options.rounds} interleaved rounds of {options.seconds} s."
     compare.show("vhost", "A guest's disks", jobs, list(disks), found, note)
 
 
