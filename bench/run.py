@@ -23,7 +23,7 @@ PARTS = {
     "io": "guest_io",  # NBD I/O against qemu-nbd, nbdkit and qemu-storage-daemon
     "vhost": "vhost",  # disks inside a guest of QEMU, over vhost-user-blk and otherwise
     "snapshot": "snapshots",  # full and incremental against restic, borg and qemu-img
-    "busy": "busy_guest",  # a guest's I/O while a snapshot is made, against idle
+    "invisible": "invisible",  # a guest while snapshots are marked, captured, uploaded, collected, read through
     "upload": "upload",  # a snapshot into an S3 store against plain PUTs
     "mark": "large_disk",  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
     "first-byte": "first_byte",  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
