@@ -24,6 +24,7 @@ PARTS = {
     "vhost": "vhost",  # disks inside a guest of QEMU, over vhost-user-blk and otherwise
     "snapshot": "snapshots",  # full and incremental against restic, borg and qemu-img
     "invisible": "invisible",  # a guest while snapshots are marked, captured, uploaded, collected, read through
+    "reflink": "reflink",  # a snapshot against `cp --reflink` on XFS, and the guest after it
     "upload": "upload",  # a snapshot into an S3 store against plain PUTs
     "mark": "large_disk",  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
     "first-byte": "first_byte",  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read

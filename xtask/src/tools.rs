@@ -50,6 +50,7 @@ pub const FOR_BENCH: &[Tool] = &[
     ("restic", "restic"),
     ("borg", "borgbackup"),
     ("zstd", "zstd"),
+    ("mkfs.xfs", "xfsprogs"),
 ];
 
 /// Makes sure that every tool is there.
