@@ -3,13 +3,11 @@
 What it prints are the tables of `docs/scale.md`. Requests are counted as a store over the network would see them.
 """
 
-import json
-import pathlib
 import subprocess
 
+import harness
 from report import progress, table
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
 CASES = {
     "sparse": ("A 64 TiB disk with 4,096 scattered chunks, then 256 more", {}, {"chunks": 256, "changes": 16}),
     "dense": ("Scattered change on a disk that is full where it changes", {}, {"dense": 1}),
@@ -20,26 +18,14 @@ REQUESTS = ["put", "get", "size", "list", "delete"]
 
 
 def run(options, directory):
-    harness = build()
+    executable = harness.build("scale")
     for case, (title, settings, quick) in CASES.items():
         progress(title)
         work = directory / case
         work.mkdir()
         words = [f"{name}={number}" for name, number in (quick if options.quick else settings).items()]
-        done = subprocess.run([harness, case, *words], cwd=work, capture_output=True, text=True, timeout=7200)
-        if done.returncode != 0:
-            raise RuntimeError(f"scale {case}: {done.stderr}")
-        show(title, [json.loads(line) for line in done.stdout.splitlines()])
+        show(title, harness.run(executable, case, *words, cwd=work))
         subprocess.run(["rm", "-rf", str(work)], check=True)
-
-
-def build():
-    """The harness's executable."""
-    command = ["cargo", "bench", "--locked", "--quiet", "--package", "tidemark-vault", "--bench", "scale", "--no-run"]
-    built = subprocess.run([*command, "--message-format=json"], cwd=ROOT, check=True, capture_output=True, text=True)
-    found = [json.loads(line).get("executable") for line in built.stdout.splitlines() if line.startswith("{")]
-    (harness,) = [path for path in found if path]
-    return harness
 
 
 def show(title, steps):
