@@ -51,10 +51,18 @@ class Database:
 
 def build(where, wanted, database):
     """An image of `wanted` bytes, about 85 % full. Returns its path."""
+    tree = file_tree(where, wanted * 85 // 100, database)
+    image = data.ext4_image(where / "image.raw", tree, wanted)
+    shutil.rmtree(tree)
+    return image
+
+
+def file_tree(where, wanted, database):
+    """A directory of about `wanted` bytes. Returns its path."""
     tree = where / "tree"
     tree.mkdir()
     database.write_files(tree / "database")
-    left = wanted * 85 // 100 - data.directory_bytes(tree)
+    left = wanted - data.directory_bytes(tree)
     for source in SOURCES:
         for folder, folders, files in os.walk(source):
             folders.sort()
@@ -69,9 +77,7 @@ def build(where, wanted, database):
                 target = tree / path.lstrip("/")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-    image = data.ext4_image(where / "image.raw", tree, wanted)
-    shutil.rmtree(tree)
-    return image
+    return tree
 
 
 def offsets(image, path):
