@@ -27,8 +27,12 @@ PARTS = {
     "reflink": "reflink",  # a snapshot against `cp --reflink` on XFS, and the guest after it
     "upload": "upload",  # a snapshot into an S3 store against plain PUTs
     "mark": "large_disk",  # CreateSnapshot on 1 TiB, and 64 MiB changed in it
-    "first-byte": "first_byte",  # a disk from a snapshot of 1 TiB: until its first 4 KiB are read
+    "change": "change",  # an increment's time and bytes by how much of the disk changed
+    "restore": "restore",  # a disk from a snapshot of 1 TiB: first byte, mounted, complete; against restic, borg and qemu-img
+    "rollback": "rollback",  # ResetDisk of a 1 TiB disk: until usable, until complete
+    "growth": "growth",  # the same figures by size of the disk, number of snapshots, number of attached volumes
     "restart": "restart",  # back in service after kill -9 with a full log
+    "limits": "limits",  # what one core allows of hashing, compressing, encrypting, beside a full snapshot
     "scale": "scale",  # huge sparse disks, long chains, scattered change: metadata, requests, memory
     "api": "api",  # 10,000 snapshots and 5,000 disks: lists, deep pages, 2,000 signed calls a second
 }
