@@ -21,6 +21,14 @@ def poll(condition, what, timeout=3600):
         time.sleep(max(0.002, passed / 50))
 
 
+class Refused(Exception):
+    """The service's answer was an error."""
+
+    def __init__(self, status, body):
+        super().__init__(f"{status} {body}")
+        self.code = body.get("Code", "")
+
+
 class Caller:
     """One connection to a service; make a new one after the service was started again."""
 
@@ -46,7 +54,8 @@ class Caller:
         self.connection.request("GET", f"/?{canonical}&Signature={urllib.parse.quote(signature, safe='')}")
         answer = self.connection.getresponse()
         body = json.loads(answer.read())
-        assert answer.status == 200, body
+        if answer.status != 200:
+            raise Refused(answer.status, body)
         return body
 
     def disk(self, disk):
@@ -81,8 +90,15 @@ class Caller:
 
     def take(self, disk):
         """CreateSnapshot. (its id, seconds until it answered, seconds until it is accomplished)"""
-        begun = time.monotonic()
-        snapshot = self.call("CreateSnapshot", DiskId=disk)["SnapshotId"]
+        while True:
+            begun = time.monotonic()
+            try:
+                snapshot = self.call("CreateSnapshot", DiskId=disk)["SnapshotId"]
+                break
+            except Refused as refused:
+                # Right after a kill the disk may have to find out first that the snapshot before is complete.
+                if not refused.code.startswith("IncorrectDiskStatus"):
+                    raise
         answered = time.monotonic() - begun
 
         def accomplished():

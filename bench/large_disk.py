@@ -43,7 +43,16 @@ def call_latency(options, service, disk, directory):
     caller = Caller(service)
     guest = subprocess.Popen(
         ["fio", "--name=busy", "--ioengine=nbd", f"--uri={service.uri(disk)}", "--rw=randwrite", "--bs=4k"]
-        + ["--iodepth=16", "--offset=500g", "--size=16g", "--time_based", "--runtime=600", "--rate_iops=5000", "--norandommap", "--thread"],
+        + [
+            "--iodepth=16",
+            "--offset=500g",
+            "--size=16g",
+            "--time_based",
+            "--runtime=600",
+            "--rate_iops=5000",
+            "--norandommap",
+            "--thread",
+        ],
         stdout=subprocess.DEVNULL,
         cwd=directory,
     )
