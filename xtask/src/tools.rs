@@ -47,6 +47,7 @@ pub const FOR_BENCH: &[Tool] = &[
     ("qemu-nbd", "qemu-utils"),
     ("qemu-storage-daemon", "qemu-system-common"),
     ("nbdkit", "nbdkit"),
+    ("nbdfuse", "libnbd-bin"),
     ("restic", "restic"),
     ("borg", "borgbackup"),
     ("zstd", "zstd"),
