@@ -28,11 +28,13 @@ CHAIN_GIB, HERD_GIB = 100, 100
 
 
 def run(options, directory):
-    rounds = 1 if options.quick else 3
-    idle = 2 if options.quick else 10
-    by_size(directory / "size", [1, 100, 16384] if options.quick else [1, 10, 100, 1024, 16384], 32 if options.quick else 256, rounds, idle)
-    by_snapshots(directory / "chain", [1, 10, 50] if options.quick else [1, 10, 100, 1000], 32 if options.quick else 256, rounds)
-    by_volumes(directory / "herd", [1, 4, 16] if options.quick else [1, 8, 64], rounds, idle)
+    rounds, places, idle = (1, 32, 1) if options.quick else (9, 256, 10)
+    sizes, chain, herd = (
+        ([1, 16384], [1, 10, 20], [1, 4]) if options.quick else ([1, 10, 100, 1024, 16384], [1, 10, 100, 1000], [1, 8, 64])
+    )
+    by_size(directory / "size", sizes, places, rounds, idle)
+    by_snapshots(directory / "chain", chain, places, rounds)
+    by_volumes(directory / "herd", herd, rounds, idle)
 
 
 @contextlib.contextmanager
@@ -61,7 +63,10 @@ def by_size(directory, sizes, places, rounds, idle):
         for turn in range(rounds):
             for gib, disk in disks.items():
                 times[gib].append(disk.measure(turn))
-                progress(f"growth: round {turn + 1}: {size_of(gib)}: " + ", ".join(f"{took * 1000:.0f} ms" for took in times[gib][-1].values()))
+                progress(
+                    f"growth: round {turn + 1}: {size_of(gib)}: "
+                    + ", ".join(f"{took * 1000:.0f} ms" for took in times[gib][-1].values())
+                )
         time.sleep(idle)
         pids = [disk.service.process.pid for disk in disks.values()]
         memory = dict(zip(sizes, map(footprint.memory, pids)))
@@ -69,15 +74,31 @@ def by_size(directory, sizes, places, rounds, idle):
     note = f"The same {places} MiB of data on each, all over it; {rounds} rounds."
     show("By the size of a disk", "disk", {size_of(gib): found for gib, found in times.items()}, note)
     rows = [
-        [size_of(gib), f"{memory[gib] / MIB:.0f} MiB", f"{disks[gib].peak / MIB:.0f} MiB", f"{memory_bar(gib, 1):.0f} MiB", f"{cpu[gib]:.2f} %"]
+        [
+            size_of(gib),
+            f"{memory[gib] / MIB:.0f} MiB",
+            f"{disks[gib].peak / MIB:.0f} MiB",
+            f"{memory_bar(gib, 1):.0f} MiB",
+            f"{cpu[gib]:.2f} %",
+        ]
         for gib in sizes
     ]
     header = ["disk", "memory, idle", "most while measured", "bar: 64 MiB and 16 MiB per TiB", "of a core, idle"]
-    table("The process, one disk attached", header, rows, "What is read of snapshots is kept in 48 MiB at most, which the bar leaves out.")
+    table(
+        "The process, one disk attached",
+        header,
+        rows,
+        "What is read of snapshots is kept in 48 MiB at most, which the bar leaves out.",
+    )
     draw("growth-size", "By the size of a sparse disk", "size of the disk in GiB", times)
     largest = sizes[-1]
     what = f"memory of the service, one disk of {size_of(largest)} attached"
-    bar(what, f"at most {memory_bar(largest, 1):.0f} MiB", f"{memory[largest] / MIB:.0f} MiB", memory[largest] / MIB <= memory_bar(largest, 1))
+    bar(
+        what,
+        f"at most {memory_bar(largest, 1):.0f} MiB",
+        f"{memory[largest] / MIB:.0f} MiB",
+        memory[largest] / MIB <= memory_bar(largest, 1),
+    )
     flat(f"a disk of {size_of(largest)} beside one of {size_of(sizes[0])}", times[sizes[0]], times[largest], disk_figures.ALL)
 
 
@@ -116,7 +137,12 @@ def by_snapshots(directory, counts, places, rounds):
         axes.set_ylim(bottom=0)
     wanted = [disk_figures.CALL, disk_figures.INCREMENT, disk_figures.LIST, disk_figures.DELETE]
     # A page of the list is full from the second on.
-    flat(f"{counts[-1]:,} snapshots of a disk beside {counts[1]}: create, list, delete", times[counts[1]], times[counts[-1]], wanted)
+    flat(
+        f"{counts[-1]:,} snapshots of a disk beside {counts[1]}: create, list, delete",
+        times[counts[1]],
+        times[counts[-1]],
+        wanted,
+    )
 
 
 def by_volumes(directory, counts, rounds, idle):
@@ -137,7 +163,11 @@ def by_volumes(directory, counts, rounds, idle):
             calls = [caller.take(names[0])[1] for _ in range(5)]
             time.sleep(idle)
             pid = service.process.pid
-            memory, threads, local = footprint.memory(pid), len(os.listdir(f"/proc/{pid}/task")), footprint.allocated(service.data)
+            memory, threads, local = (
+                footprint.memory(pid),
+                len(os.listdir(f"/proc/{pid}/task")),
+                footprint.allocated(service.data),
+            )
             (cpu,) = footprint.idle([pid], idle)
             found[count] = {"memory": memory, "cpu": cpu}
             rows.append(
@@ -155,20 +185,43 @@ def by_volumes(directory, counts, rounds, idle):
             progress(f"growth: {count} volumes: {rows[-1]}")
     first, last = counts[0], counts[-1]
     each = (found[last]["memory"] - found[first]["memory"]) / (last - first)
-    header = ["disks attached", "memory", "bar", "of a core, idle", "threads", "local disk", "CreateSnapshot answers", "all back after kill -9"]
+    header = [
+        "disks attached",
+        "memory",
+        "bar",
+        "of a core, idle",
+        "threads",
+        "local disk",
+        "CreateSnapshot answers",
+        "all back after kill -9",
+    ]
     note = f"Disks of {HERD_GIB} GiB with 1 MiB of data each, in one process; nobody is connected. {each / MIB:.2f} MiB of memory for each further disk. Each instance has a system disk besides."
     table("By the number of attached disks", header, rows, note)
-    with figure("growth-volumes", "Memory by the number of attached disks", f"PSS of the one process; disks of {HERD_GIB} GiB.") as axes:
+    with figure(
+        "growth-volumes", "Memory by the number of attached disks", f"PSS of the one process; disks of {HERD_GIB} GiB."
+    ) as axes:
         axes.plot(counts, [found[count]["memory"] / MIB for count in counts], marker="o", label="the process")
-        axes.plot(counts, [memory_bar(HERD_GIB, count) for count in counts], linestyle="--", label="bar: 64 MiB and 16 MiB per TiB")
+        axes.plot(
+            counts, [memory_bar(HERD_GIB, count) for count in counts], linestyle="--", label="bar: 64 MiB and 16 MiB per TiB"
+        )
         axes.set_xlabel("disks attached")
         axes.set_ylabel("MiB")
         axes.set_ylim(bottom=0)
         axes.legend()
     memory = found[last]["memory"] / MIB
-    bar(f"memory of the service, {last} disks of {HERD_GIB} GiB attached", f"at most {memory_bar(HERD_GIB, last):.0f} MiB", f"{memory:.0f} MiB", memory <= memory_bar(HERD_GIB, last))
+    bar(
+        f"memory of the service, {last} disks of {HERD_GIB} GiB attached",
+        f"at most {memory_bar(HERD_GIB, last):.0f} MiB",
+        f"{memory:.0f} MiB",
+        memory <= memory_bar(HERD_GIB, last),
+    )
     cpu = found[last]["cpu"]
-    bar(f"processor time of an idle service with {last} disks attached", f"under {IDLE_BAR:.0f} % of a core", f"{cpu:.2f} %", cpu < IDLE_BAR)
+    bar(
+        f"processor time of an idle service with {last} disks attached",
+        f"under {IDLE_BAR:.0f} % of a core",
+        f"{cpu:.2f} %",
+        cpu < IDLE_BAR,
+    )
 
 
 def size_of(gib):
@@ -182,7 +235,10 @@ def memory_bar(gib, count):
 
 def show(title, what, times, note):
     """A row for each of what grows, and how much the last is of the first."""
-    rows = [[name, *(f"{spread([one[figure] * 1000 for one in found], '.0f')} ms" for figure in disk_figures.ALL)] for name, found in times.items()]
+    rows = [
+        [name, *(f"{spread([one[figure] * 1000 for one in found], '.0f')} ms" for figure in disk_figures.ALL)]
+        for name, found in times.items()
+    ]
     first, *_, last = times.values()
     rows.append(["last / first", *(f"{ratio(first, last, name):.2f}" for name in disk_figures.ALL)])
     table(title, [what, *disk_figures.ALL], rows, note)
@@ -199,9 +255,15 @@ def flat(what, few, many, names):
 
 
 def draw(name, title, label, times):
-    with figure(name, title, "Medians; both axes are logarithmic: what does not grow is level, what grows with it rises by a decade for a decade.") as axes:
+    with figure(
+        name,
+        title,
+        "Medians; both axes are logarithmic: what does not grow is level, what grows with it rises by a decade for a decade.",
+    ) as axes:
         for what in disk_figures.ALL:
-            axes.plot(list(times), [median([one[what] for one in found]) * 1000 for found in times.values()], marker="o", label=what)
+            axes.plot(
+                list(times), [median([one[what] for one in found]) * 1000 for found in times.values()], marker="o", label=what
+            )
         axes.set_xscale("log")
         axes.set_yscale("log")
         axes.set_xticks(list(times), [f"{value:,}" for value in times])

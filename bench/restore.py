@@ -29,7 +29,14 @@ from report import bar, figure, median, progress, spread, table, timed
 from service import Service, run as tool
 from store import Store
 
-NEEDS = {"nbdcopy": "libnbd-bin", "mke2fs": "e2fsprogs", "debugfs": "e2fsprogs", "fio": "fio", **mounted.NEEDS, **restore_peers.NEEDS}
+NEEDS = {
+    "nbdcopy": "libnbd-bin",
+    "mke2fs": "e2fsprogs",
+    "debugfs": "e2fsprogs",
+    "fio": "fio",
+    **mounted.NEEDS,
+    **restore_peers.NEEDS,
+}
 GIB, MIB = 1 << 30, 1 << 20
 FIRST_BYTE_BAR = 50  # milliseconds
 TABLE = "/database/table"  # a file whose places on the disk are known
@@ -48,7 +55,7 @@ JOBS = {  # rw, depth, whether the area was read before
 
 
 def run(options, directory):
-    gib, mib = (64, 128) if options.quick else (1024, 2048)
+    gib, mib = (16, 64) if options.quick else (1024, 2048)
     rounds = min(options.rounds, 3)
     with contextlib.ExitStack() as stack:
         image, small, content = make_images(directory, gib, mib)
@@ -59,7 +66,9 @@ def run(options, directory):
         for turn in range(rounds):
             for place, one in sources.items():
                 times[place].append(one.restore(content, turn))
-                progress(f"restore: round {turn + 1}, {place}: first byte after {times[place][-1][FIRST] * 1000:.0f} ms, all after {times[place][-1][ALL]:.1f} s")
+                progress(
+                    f"restore: round {turn + 1}, {place}: first byte after {times[place][-1][FIRST] * 1000:.0f} ms, all after {times[place][-1][ALL]:.1f} s"
+                )
             for name in others:
                 others[name].append(peers.restore(name))
                 progress(f"restore: round {turn + 1}, {name}: {others[name][-1]:.1f} s")
@@ -80,7 +89,11 @@ class Content:
         with open(image, "rb") as file:
             self.first_mib = b"".join(os.pread(file.fileno(), images.BLOCK, at) for at in self.places[: MIB // images.BLOCK])
         # The longest stretch of the file in one piece.
-        starts = [0, *(n for n in range(1, len(self.places)) if self.places[n] != self.places[n - 1] + images.BLOCK), len(self.places)]
+        starts = [
+            0,
+            *(n for n in range(1, len(self.places)) if self.places[n] != self.places[n - 1] + images.BLOCK),
+            len(self.places),
+        ]
         longest, at = max((after - start, start) for start, after in zip(starts, starts[1:]))
         self.stretch_at, self.stretch_bytes = self.places[at], longest * images.BLOCK
 
@@ -122,7 +135,7 @@ class Source:
 
     @contextlib.contextmanager
     def disk(self):
-        """(calls, a disk, when it was asked for, until it was Available, until it was In_use), of a service that knows nothing yet."""
+        """(calls, a disk, when it was asked for, seconds until Available, seconds until In_use), of a service that knows nothing yet."""
         self.service.stop()
         self.service.start()
         caller = Caller(self.service)
@@ -157,7 +170,7 @@ class Source:
         """Requests a second while the disk is being filled, and after it; the share of the first run in which it was."""
         rw, depth, warm = JOBS[job]
         where = (f"--offset={content.stretch_at}",)
-        with self.disk() as (caller, disk, _, _, _):
+        with self.disk() as (_, disk, _, _, _):
             uri, length = self.service.uri(disk), content.stretch_bytes
             if warm:
                 length = min(length, 64 * MIB)
@@ -187,34 +200,53 @@ def show_ours(times, gib, mib, rounds):
         form = (1, ".1f", "s") if what == ALL else (1000, ".1f", "ms")
         cells = [f"{spread([one[what] * form[0] for one in found], form[1])} {form[2]}" for found in times.values()]
         rows.append([what, *cells])
-    note = f"{mib:,} MiB of files on {gib:,} GiB; {rounds} rounds, each after a restart of the service: medians (smallest–largest)."
+    note = (
+        f"{mib:,} MiB of files on {gib:,} GiB; {rounds} rounds, each after a restart of the service: medians (smallest–largest)."
+    )
     table("A disk from a snapshot", ["what", *(f"vault: {place}" for place in times)], rows, note)
     first = [one[FIRST] * 1000 for one in times["directory"]]
-    what = "first byte of a disk made from a snapshot of 1 TiB, from the call on, vault in a directory"
+    what = f"first byte of a disk made from a snapshot of {gib:,} GiB, from the call on, vault in a directory"
     bar(what, f"under {FIRST_BYTE_BAR} ms", f"{spread(first, '.0f')} ms", median(first) < FIRST_BYTE_BAR)
 
 
 def show_peers(times, others):
-    lines = {f"tidemark, vault: {place}": ([one[FIRST] for one in found], [one[ALL] for one in found]) for place, found in times.items()}
+    lines = {
+        f"tidemark, vault: {place}": ([one[FIRST] for one in found], [one[ALL] for one in found])
+        for place, found in times.items()
+    }
     lines |= {name: (took, took) for name, took in others.items()}
     ours = [median(figures) for figures in next(iter(lines.values()))]
     rows = [
-        [name, f"{spread(first, '.2f')} s", f"{spread(whole, '.1f')} s", f"{median(first) / ours[0]:,.1f}", f"{median(whole) / ours[1]:.2f}"]
+        [
+            name,
+            f"{spread(first, '.2f')} s",
+            f"{spread(whole, '.1f')} s",
+            f"{median(first) / ours[0]:,.1f}",
+            f"{median(whole) / ours[1]:.2f}",
+        ]
         for name, (first, whole) in lines.items()
     ]
-    header = ["tool", "until its first byte can be used", "until all is there", "first byte: its time / ours", "all: its time / ours"]
+    header = [
+        "tool",
+        "until its first byte can be used",
+        "until all is there",
+        "first byte: its time / ours",
+        "all: its time / ours",
+    ]
     table("Restores of the same files", header, rows)
-    with figure("restore", "A restore: until it can be used, until all is there", "Medians, on a logarithmic scale.") as axes:
+    caption = "Medians, on a logarithmic scale. Where there is one point, nothing can be used before all is there."
+    with figure("restore", "A restore: until it can be used, until all is there", caption, height=3) as axes:
         names = list(lines)[::-1]
-        for shift, (label, which) in enumerate({"all is there": 1, "the first byte can be used": 0}.items()):
-            took = [median(lines[name][which]) for name in names]
-            bars = axes.barh([at + shift * 0.4 for at in range(len(names))], took, 0.38, label=label)
-            axes.bar_label(bars, [f"{seconds:.2f} s" for seconds in took], padding=3)
-        axes.set_yticks([at + 0.2 for at in range(len(names))], names)
+        usable, whole = ([median(lines[name][which]) for name in names] for which in range(2))
+        axes.hlines(names, usable, whole, color="lightgrey", linewidth=4, zorder=1)
+        axes.scatter(usable, names, label="the first byte can be used", zorder=3)
+        axes.scatter(whole, names, label="all is there", zorder=2)
         axes.set_xscale("log")
-        axes.margins(x=0.15)
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(lambda *_: "")
         axes.set_xlabel("seconds")
-        axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2)
+        axes.margins(y=0.15)
+        axes.legend(bbox_to_anchor=(1.01, 1), loc="upper left")
 
 
 def show_guests(guests):

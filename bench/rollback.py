@@ -17,7 +17,12 @@ from service import Service
 GIB, MIB = 1 << 30, 1 << 20
 SIZE_GIB = 1024
 USABLE_BAR = 1.0  # seconds
-CALL, STARTED, USABLE, COMPLETE = "ResetDisk answers", "its instance is started again", "usable: an old block is read", "all of it local"
+CALL, STARTED, USABLE, COMPLETE = (
+    "ResetDisk answers",
+    "its instance is started again",
+    "usable: an old block is read",
+    "all of it local",
+)
 
 
 def run(options, directory):
@@ -36,14 +41,16 @@ def run(options, directory):
         for turn in range(rounds):
             write(service, disk, places[::2], turn + 1)
             found.append(one(service, instance, disk, snapshot, places[0]))
-            progress(f"rollback: round {turn + 1}: usable after {found[-1][USABLE]:.3f} s, complete after {found[-1][COMPLETE]:.1f} s")
+            progress(
+                f"rollback: round {turn + 1}: usable after {found[-1][USABLE]:.3f} s, complete after {found[-1][COMPLETE]:.1f} s"
+            )
     finally:
         service.destroy()
     rows = [[what, f"{spread([one[what] * 1000 for one in found])} ms"] for what in found[0]]
     note = f"{mib:,} MiB written since the snapshot, a MiB here and a MiB there; {rounds} rounds."
     table("A 1 TiB disk rolled back", ["from the call until", "time"], rows, note)
     usable = [one[USABLE] for one in found]
-    what = "a 1 TiB disk rolled back, 1 GiB written since the snapshot: usable after"
+    what = f"a 1 TiB disk rolled back, {mib:,} MiB written since the snapshot: usable after"
     bar(what, f"under {USABLE_BAR:.0f} s", f"{spread(usable, '.3f')} s", max(usable) < USABLE_BAR)
 
 
