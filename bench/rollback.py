@@ -17,8 +17,9 @@ from service import Service
 GIB, MIB = 1 << 30, 1 << 20
 SIZE_GIB = 1024
 USABLE_BAR = 1.0  # seconds
-CALL, STARTED, USABLE, COMPLETE = (
+CALL, SETTLED, STARTED, USABLE, COMPLETE = (
     "ResetDisk answers",
+    "the disk is In_use again",
     "its instance is started again",
     "usable: an old block is read",
     "all of it local",
@@ -80,6 +81,7 @@ def one(service, instance, disk, snapshot, place):
     caller.call("ResetDisk", DiskId=disk, SnapshotId=snapshot)
     answered = time.monotonic()
     caller.until(disk, "In_use")
+    settled = time.monotonic()
     caller.call("StartInstance", InstanceId=instance)
     poll(lambda: caller.instance(instance)["Status"] == "Running", f"instance {instance} is started")
     started = time.monotonic()
@@ -89,4 +91,7 @@ def one(service, instance, disk, snapshot, place):
     assert old == content(place, 0)[:4096], "the block is not what it was"
     poll(lambda: caller.is_complete(disk), f"disk {disk} is complete")
     complete = time.monotonic()
-    return {what: at - begun for what, at in ((CALL, answered), (STARTED, started), (USABLE, read), (COMPLETE, complete))}
+    return {
+        what: at - begun
+        for what, at in ((CALL, answered), (SETTLED, settled), (STARTED, started), (USABLE, read), (COMPLETE, complete))
+    }
