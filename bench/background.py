@@ -3,13 +3,12 @@
 Asking costs next to nothing (a file's presence, a process's state), so that it is not the asking that the guest notices.
 """
 
-import http.client
 import json
 import os
 import subprocess
 import time
 
-from large_disk import request
+from calls import Caller
 from service import BINARY, wait_until
 
 
@@ -45,7 +44,7 @@ class Marks(Work):
         self.calls, self.snapshots = [], []
 
     def begin(self):
-        self.connection = http.client.HTTPConnection("127.0.0.1", self.service.port)
+        self.caller = Caller(self.service)
         self.next = time.time()
         self.end = self.next + self.seconds
 
@@ -53,17 +52,14 @@ class Marks(Work):
         now = time.time()
         if now >= self.next and self.is_captured():
             begun = time.time()
-            self.snapshots.append(request(self.connection, Action="CreateSnapshot", DiskId=self.disk)["SnapshotId"])
+            self.snapshots.append(self.caller.call("CreateSnapshot", DiskId=self.disk)["SnapshotId"])
             self.calls.append((begun, time.time()))
             self.next = begun + self.EVERY
         return now >= self.end
 
     def is_captured(self):
         """The one before, that is: a disk has one capture at a time."""
-        if not self.snapshots:
-            return True
-        found = request(self.connection, Action="DescribeSnapshots", SnapshotIds=json.dumps(self.snapshots[-1:]))
-        return found["Snapshots"]["Snapshot"][0]["Status"] == "accomplished"
+        return not self.snapshots or self.caller.snapshot(self.snapshots[-1])["Status"] == "accomplished"
 
 
 class Scrub(Work):
@@ -117,7 +113,7 @@ class Command(Work):
 
 
 def api(service, action, **parameters):
-    return request(http.client.HTTPConnection("127.0.0.1", service.port), Action=action, **parameters)
+    return Caller(service).call(action, **parameters)
 
 
 def scrub_state(service):
