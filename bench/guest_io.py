@@ -38,6 +38,7 @@ JOBS = [
     # At first; then 1.0, too.
     Job("1 MiB read stream, depth 4", "read", "1m", 4, "mib", 0.8),
     Job("1 MiB write stream, depth 4", "write", "1m", 4, "mib", 0.8),
+    Job("1 MiB write stream, sync every 64 MiB", "write", "1m", 4, "mib", 0.8, ("--fsync=64",)),
 ]
 OTHERS = {  # name: (command, the file's format)
     "qemu-nbd raw": (peers.qemu_nbd, "raw"),

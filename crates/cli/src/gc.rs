@@ -9,7 +9,7 @@ use crate::size::human;
 use crate::vault::PLACES;
 use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
-use crate::volume::engine;
+use crate::volume::background_engine;
 use anyhow::{Context, Result, bail};
 use serde_json::json;
 use std::path::PathBuf;
@@ -87,7 +87,7 @@ pub fn run(args: &GcArgs) -> Result<()> {
         repack_percent: args.repack,
     };
     let (forget, name) = (args.forget_node.clone(), place.to_string());
-    let outcome = engine(|real| async move {
+    let outcome = background_engine(|real| async move {
         let bucket = place.open(&real.env)?;
         let vault_options = VaultOptions {
             secret,

@@ -475,7 +475,8 @@ impl VaultHost {
                     if next.is_empty() {
                         break;
                     }
-                    self.read_batch(remote, snapshot, next).await?
+                    self.read_batch(remote, snapshot, next, !wanted.is_empty())
+                        .await?
                 }
             };
             let urgent = !wanted.is_empty();
@@ -496,7 +497,8 @@ impl VaultHost {
                 let taken = put.await?;
                 self.tell_taken(remote, snapshot, taken).await?;
             } else {
-                let (taken, read) = future::join(put, self.read_batch(remote, snapshot, next)).await;
+                let read = self.read_batch(remote, snapshot, next, !wanted.is_empty());
+                let (taken, read) = future::join(put, read).await;
                 self.tell_taken(remote, snapshot, taken?).await?;
                 reading = Some(read?);
             }
@@ -541,9 +543,16 @@ impl VaultHost {
         remote: &Remote<DiskHost>,
         snapshot: &SnapshotId,
         chunks: Vec<u32>,
+        urgent: bool,
     ) -> Result<Batch, Trouble> {
         let id = snapshot.clone();
         let read = remote.call(move |host| async move {
+            let (clock, pace) = (&host.place.env.clock, &host.demand.pace);
+            let pause = pace.pause(clock.now());
+            // Where the checkpointer waits for these chunks, the guest soon will.
+            if !urgent && !pause.is_zero() {
+                clock.sleep(pause).await;
+            }
             let mut out = Vec::with_capacity(chunks.len());
             for chunk in chunks {
                 // A chunk is copied on the guest's thread: its requests go first, before every one.

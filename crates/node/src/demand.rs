@@ -6,6 +6,7 @@
 //! hydrator was faster does not matter. A window that a crash interrupts is lost: a trace is only a hint.
 //! Handing it to the vault is not waited for; a vault that cannot be reached does without.
 
+use crate::pace::Pace;
 use crate::remote::Remote;
 use crate::vault::VaultHost;
 use roaring::RoaringBitmap;
@@ -28,6 +29,8 @@ pub struct Demand {
     /// Reads of clients that may have to wait for the vault.
     waiting: Cell<usize>,
     recording: RefCell<Option<Recording>>,
+    /// How long they wait, and how captures follow that.
+    pub pace: Pace,
 }
 
 /// A trace under way.
@@ -66,7 +69,13 @@ impl Demand {
             vault,
             waiting: Cell::new(0),
             recording: RefCell::default(),
+            pace: Pace::default(),
         }
+    }
+
+    /// The thread's time.
+    pub fn now(&self) -> Duration {
+        self.env.clock.now()
     }
 
     /// Whether a client's read may be waiting for the vault.

@@ -1,6 +1,7 @@
 //! A volume as an NBD export, and as a disk for virtual machines: the same, but that those see it grow.
 
 use crate::demand::{Demand, Waiting};
+use crate::pace::Kind;
 use bytes::Bytes;
 use std::rc::Rc;
 use tidemark_env::{LocalFuture, Piece};
@@ -40,6 +41,17 @@ impl VolumeExport {
             demand: Some(Rc::clone(demand)),
             ..Self::new(name, volume)
         }
+    }
+
+    /// Does what a client waits for, and notes how long that takes.
+    async fn timed<T>(&self, kind: Kind, work: impl Future<Output = T>) -> T {
+        let Some(demand) = self.demand.as_deref() else {
+            return work.await;
+        };
+        let begun = demand.now();
+        let done = work.await;
+        demand.pace.served(kind, begun, demand.now());
+        done
     }
 
     /// Notes that a client waits for these bytes, until the answer is dropped.
@@ -85,21 +97,22 @@ impl Export for VolumeExport {
 
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>> {
         Box::pin(async move {
-            let _waiting = self.note_read(offset, len);
-            self.volume
-                .read_for_peer(offset, u64::from(len))
-                .await
-                .map_err(failed)
+            let read = self.volume.read_for_peer(offset, u64::from(len));
+            // How long the vault takes says nothing of how busy this machine is.
+            let read = match self.note_read(offset, len) {
+                Some(_waiting) => read.await,
+                None => self.timed(Kind::Read, read).await,
+            };
+            read.map_err(failed)
         })
     }
 
     fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
         Box::pin(async move {
             self.note_write(offset, data.iter().map(|piece| piece.len() as u64).sum());
-            self.volume
-                .write_vectored(offset, data, fua)
-                .await
-                .map_err(failed)
+            let kind = if fua { Kind::Flush } else { Kind::Change };
+            let write = self.volume.write_vectored(offset, data, fua);
+            self.timed(kind, write).await.map_err(failed)
         })
     }
 
@@ -127,7 +140,7 @@ impl Export for VolumeExport {
     }
 
     fn flush(&self) -> LocalFuture<'_, Result<(), ExportError>> {
-        Box::pin(async move { self.volume.flush().await.map_err(failed) })
+        Box::pin(async move { self.timed(Kind::Flush, self.volume.flush()).await.map_err(failed) })
     }
 
     fn block_status<'a>(
@@ -168,8 +181,11 @@ impl Disk for VolumeExport {
 
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
         Box::pin(async move {
-            let _waiting = self.note_read(offset, len);
-            let read = self.volume.read(offset, u64::from(len)).await;
+            let read = self.volume.read(offset, u64::from(len));
+            let read = match self.note_read(offset, len) {
+                Some(_waiting) => read.await,
+                None => self.timed(Kind::Read, read).await,
+            };
             read.map_err(|error| untold(failed(error)))
         })
     }

@@ -23,6 +23,7 @@ mod leftovers;
 mod nbd;
 mod node;
 mod notes;
+mod pace;
 pub mod place;
 mod progress;
 pub mod remote;

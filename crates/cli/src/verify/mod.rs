@@ -16,7 +16,7 @@ use crate::credentials::DEFAULT_DATA_DIR;
 use crate::people::print;
 use crate::vault::place::VaultPlace;
 use crate::vault::secret::{SECRETS, SecretArgs};
-use crate::volume::engine;
+use crate::volume::background_engine;
 use anyhow::{Context, Result, bail};
 use report::Report;
 use sample::Share;
@@ -121,7 +121,7 @@ fn verify(args: &VerifyArgs) -> Result<ExitCode> {
             ..VaultOptions::default()
         };
         let (place, known, wanted) = (&place, known.as_deref(), &wanted);
-        engine(|real| async move {
+        background_engine(|real| async move {
             let vault = open(&real.env, place, known, options).await?;
             look(&vault, wanted, share).await
         })

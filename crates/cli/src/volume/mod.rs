@@ -88,6 +88,13 @@ pub fn engine<T, F: Future<Output = Result<T>>>(main: impl FnOnce(RealEnv) -> F)
     try_run(RuntimeOptions::default(), main).context("cannot start the engine")?
 }
 
+/// As [`engine`], for long work that may run beside a service: its guests go first.
+pub fn background_engine<T, F: Future<Output = Result<T>>>(main: impl FnOnce(RealEnv) -> F) -> Result<T> {
+    // Refused only where it would change nothing that matters: the work is done as fast as anything else.
+    let _ = rustix::process::nice(10);
+    engine(main)
+}
+
 fn create(dir: &Path, size_bytes: u64, name: Option<String>) -> Result<()> {
     let dir = std::path::absolute(dir)?;
     let of_dir = || {
