@@ -251,9 +251,9 @@ fn front_ends_that_break_the_rules_are_left() {
 fn what_is_not_safe_or_not_offered_is_refused() {
     let content = Content::new(SIZE);
     let with = |refused: &dyn Fn(&mut Machine, &mut vhost::vhost_user::Frontend) -> bool| {
-        let mut machine = Machine::new(1);
+        let mut machine = Machine::small(1);
         let (back_end, socket) = BackEnd::start(&content, IoChoice::Auto, ServeLimits::default());
-        let mut front = machine.greet(socket);
+        let mut front = machine.greet(socket).0;
         assert!(refused(&mut machine, &mut front));
         drop(front);
         back_end.outcome()

@@ -88,7 +88,7 @@ fn each_request_is_answered_exactly_once() {
 #[test]
 fn deaths_at_any_moment() {
     let content = Content::new(SIZE);
-    let mut machine = Machine::new(1);
+    let mut machine = Machine::small(1);
     let mut versions = [0u8; 64];
     for round in 0..40u64 {
         let (back_end, socket) = BackEnd::start(&content, IoChoice::Auto, ServeLimits::default());

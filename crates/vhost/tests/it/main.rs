@@ -4,4 +4,5 @@ mod back_end;
 mod front_end;
 mod hostile;
 mod in_flight;
+mod machine;
 mod requests;

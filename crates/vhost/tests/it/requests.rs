@@ -120,7 +120,7 @@ fn many_requests_on_many_queues_wrap_around() {
 #[test]
 fn without_flushes_every_change_is_durable() {
     let content = Content::new(SIZE);
-    let mut machine = Machine::new(1);
+    let mut machine = Machine::small(1);
     machine.features = 0;
     let (_back_end, socket) = BackEnd::start(&content, IoChoice::Auto, ServeLimits::default());
     let _front = machine.connect(socket);
@@ -177,7 +177,7 @@ fn indirect_descriptors() {
 #[test]
 fn no_more_is_under_way_than_is_allowed() {
     let content = Content::new(SIZE);
-    let mut machine = Machine::new(2);
+    let mut machine = Machine::small(2);
     let limits = ServeLimits {
         requests: 3,
         bytes: 4 << 20,
