@@ -62,10 +62,10 @@ def storage_daemon_nbd(file, socket):
     return [*storage_daemon(file), *export]
 
 
-def storage_daemon_vhost(file, socket):
-    export = f"vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket},writable=on,num-queues=2"
-    return [*storage_daemon(file), "--export", export]
+def storage_daemon_vhost(file, socket, queues=2, aio="threads"):
+    export = f"vhost-user-blk,id=export,node-name=disk,addr.type=unix,addr.path={socket},writable=on,num-queues={queues}"
+    return [*storage_daemon(file, aio), "--export", export]
 
 
-def storage_daemon(file):
-    return ["qemu-storage-daemon", "--blockdev", f"file,filename={file},node-name=disk,discard=unmap"]
+def storage_daemon(file, aio="threads"):
+    return ["qemu-storage-daemon", "--blockdev", f"file,filename={file},node-name=disk,discard=unmap,aio={aio}"]

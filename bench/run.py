@@ -22,6 +22,7 @@ from results import Results, default_directory  # noqa: E402
 PARTS = {
     "io": "guest_io",  # NBD I/O against qemu-nbd, nbdkit and qemu-storage-daemon
     "vhost": "vhost",  # disks inside a guest of QEMU, over vhost-user-blk and otherwise
+    "front-end": "front_end",  # disks over vhost-user-blk from a front end in user space: no guest, no hypervisor
     "snapshot": "snapshots",  # full and incremental against restic, borg and qemu-img
     "invisible": "invisible",  # a guest while snapshots are marked, captured, uploaded, collected, read through
     "reflink": "reflink",  # a snapshot against `cp --reflink` on XFS, and the guest after it
