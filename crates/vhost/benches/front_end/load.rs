@@ -118,8 +118,6 @@ pub struct Load<'m> {
     draw: Draw,
     /// Where the next one goes that follows the one before.
     next: u64,
-    /// What of a queue's available ring was shown.
-    shown: Vec<u16>,
     calls: Epoll,
     tally: Tally,
     under_way: usize,
@@ -156,7 +154,6 @@ impl<'m> Load<'m> {
             })
             .collect();
         Self {
-            shown: machine.queues.iter().map(|queue| queue.avail).collect(),
             machine,
             work,
             slots,
@@ -313,14 +310,7 @@ impl<'m> Load<'m> {
 
     /// Shows what was offered, and kicks if the back end wants to be told of any of it.
     fn show(&mut self, queue: usize) {
-        let (from, to) = (self.shown[queue], self.machine.queues[queue].avail);
-        if from == to {
-            return;
-        }
-        self.shown[queue] = to;
-        self.machine.show(queue);
-        let event = self.machine.kick_event(queue);
-        if to.wrapping_sub(event).wrapping_sub(1) < to.wrapping_sub(from) {
+        if self.machine.show(queue) {
             self.machine.queues[queue].kick.write(1).unwrap();
             self.tally.kicks += 1;
         }

@@ -2,13 +2,14 @@
 
 use crate::back_end::{BackEnd, Content};
 pub use crate::machine::*;
-use std::os::unix::net::UnixStream;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemark_env::real::IoChoice;
 use tidemark_vhost::ServeLimits;
 use vhost::vhost_user::Frontend;
 use vm_memory::{Bytes, GuestAddress};
+use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 
 pub const QUEUE_SIZE: u16 = 32;
 
@@ -41,11 +42,12 @@ impl Machine {
         data
     }
 
-    /// Offers the chain at `head`, and kicks.
+    /// Offers the chain at `head`, and kicks if that is wanted.
     pub fn offer(&mut self, queue: usize, head: u16) {
         self.add(queue, head);
-        self.show(queue);
-        self.queues[queue].kick.write(1).unwrap();
+        if self.show(queue) {
+            self.queues[queue].kick.write(1).unwrap();
+        }
     }
 
     /// Offers buffers, each (address, length, writable); the head.
@@ -56,9 +58,16 @@ impl Machine {
         head
     }
 
-    /// The next answer, waited for by interrupts, as a driver does.
+    /// The next answer, waited for by interrupt, as a driver does; `None` if the ring is said to be broken.
     pub fn answer(&mut self, queue: usize) -> Option<Answer> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let events = Epoll::new().unwrap();
+        let Queue { call, error, .. } = &self.queues[queue];
+        for event in [call, error] {
+            let wanted = EpollEvent::new(EventSet::IN, 0);
+            events
+                .ctl(ControlOperation::Add, event.as_raw_fd(), wanted)
+                .unwrap();
+        }
         loop {
             if let Some(answer) = self.answer_now(queue) {
                 return Some(answer);
@@ -66,9 +75,9 @@ impl Machine {
             if self.queues[queue].error.read().is_ok() {
                 return None;
             }
-            assert!(Instant::now() < deadline, "no answer");
+            let ready = events.wait(10_000, &mut [EpollEvent::default()]).unwrap();
+            assert!(ready > 0, "no answer, or no interrupt");
             let _ = self.queues[queue].call.read();
-            std::thread::sleep(Duration::from_millis(1));
         }
     }
 

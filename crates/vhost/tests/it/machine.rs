@@ -30,6 +30,9 @@ const VERSION_1: u64 = 1 << 32;
 pub const NEXT: u16 = 1;
 pub const WRITE: u16 = 2;
 
+/// A flag of the used ring.
+const NO_NOTIFY: u16 = 1;
+
 pub const IN: u32 = 0;
 pub const OUT: u32 = 1;
 pub const FLUSH_TYPE: u32 = 4;
@@ -41,7 +44,9 @@ pub struct Queue {
     pub kick: EventFd,
     pub call: EventFd,
     pub error: EventFd,
-    pub avail: u16,
+    /// What was added to the available ring, and what of it was shown.
+    avail: u16,
+    shown: u16,
     used: u16,
     /// The descriptor after those that were given out last.
     free: u16,
@@ -55,6 +60,7 @@ impl Queue {
             call: event(),
             error: event(),
             avail: 0,
+            shown: 0,
             used: 0,
             free: 0,
         }
@@ -231,18 +237,21 @@ impl Machine {
         self.queues[queue].avail = self.queues[queue].avail.wrapping_add(1);
     }
 
-    /// Shows what was added.
-    pub fn show(&self, queue: usize) {
-        self.set_avail(queue, self.queues[queue].avail);
+    /// Shows what was added; whether the back end wants to be kicked for any of it.
+    pub fn show(&mut self, queue: usize) -> bool {
+        let to = self.queues[queue].avail;
+        let from = std::mem::replace(&mut self.queues[queue].shown, to);
+        self.set_avail(queue, to);
+        let used = self.table(queue) + USED_AT;
+        if self.features & EVENT_IDX == 0 {
+            return from != to && self.load(used) & NO_NOTIFY == 0;
+        }
+        let event = self.load(used + 4 + 8 * u64::from(self.queue_size));
+        to.wrapping_sub(event).wrapping_sub(1) < to.wrapping_sub(from)
     }
 
     pub fn set_avail(&self, queue: usize, index: u16) {
         self.store(self.table(queue) + AVAIL_AT + 2, index);
-    }
-
-    /// When the back end wants to be kicked, if that was agreed on: once the available ring's index passes this one.
-    pub fn kick_event(&self, queue: usize) -> u16 {
-        self.load(self.table(queue) + USED_AT + 4 + 8 * u64::from(self.queue_size))
     }
 
     pub fn used_index(&self, queue: usize) -> u16 {
