@@ -17,7 +17,7 @@ use virtio_bindings::bindings::virtio_blk::{
     VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Address, Bytes as _, GuestAddress, GuestMemory, Permissions};
+use vm_memory::{Address, Bytes as _, GuestAddress, GuestMemory, Permissions, WriteVolatile};
 
 /// Descriptors of one chain that are looked at. A driver that keeps to the limits it was told needs an eighth of them.
 const DESCRIPTORS_MAX: usize = 1024;
@@ -206,26 +206,41 @@ impl Buffers {
         })
     }
 
-    /// `len` readable bytes from `skip` on, copied. Callers have checked that there are so many.
-    fn copy(&self, memory: &Memory, skip: u64, len: usize) -> Result<Vec<u8>, Refusal> {
-        let mut data = vec![0; len];
-        let (mut skip, mut done) = (skip, 0);
+    /// `len` readable bytes from `skip` on, copied to `out`. Callers have checked that there are so many.
+    fn copy(
+        &self,
+        memory: &Memory,
+        mut skip: u64,
+        len: usize,
+        out: &mut impl WriteVolatile,
+    ) -> Result<(), Refusal> {
+        let mut left = len;
         for segment in &self.readable {
             if skip >= u64::from(segment.len) {
                 skip -= u64::from(segment.len);
                 continue;
             }
-            let part = (len - done).min((u64::from(segment.len) - skip) as usize);
-            let read = memory.read_slice(&mut data[done..done + part], GuestAddress(segment.at.0 + skip));
-            if read.is_err() {
+            let part = left.min((u64::from(segment.len) - skip) as usize);
+            let at = GuestAddress(segment.at.0 + skip);
+            if memory.write_all_volatile_to(at, out, part).is_err() {
                 return refuse("a buffer is not in the guest's memory");
             }
-            done += part;
+            left -= part;
+            if left == 0 {
+                return Ok(());
+            }
             skip = 0;
         }
-        if done < len {
-            return refuse("there are fewer bytes than the request needs");
+        match left {
+            0 => Ok(()),
+            _ => refuse("there are fewer bytes than the request needs"),
         }
+    }
+
+    /// All readable bytes after the header, `len` of them.
+    fn data(&self, memory: &Memory, len: usize) -> Result<Vec<u8>, Refusal> {
+        let mut data = Vec::with_capacity(len);
+        self.copy(memory, HEADER_BYTES as u64, len, &mut data)?;
         Ok(data)
     }
 
@@ -238,7 +253,8 @@ impl Buffers {
         let Some(sent) = readable.checked_sub(HEADER_BYTES as u64) else {
             return refuse("the header is too short");
         };
-        let header = self.copy(memory, 0, HEADER_BYTES)?;
+        let mut header = [0; HEADER_BYTES];
+        self.copy(memory, 0, HEADER_BYTES, &mut &mut header[..])?;
         let kind = u32::from_le_bytes(header[..4].try_into().expect("4 bytes"));
         let sector = u64::from_le_bytes(header[8..].try_into().expect("8 bytes"));
         match kind {
@@ -250,7 +266,7 @@ impl Buffers {
                 (_, 0) => Request::Nothing,
                 (offset, len) => Request::Write {
                     offset,
-                    data: self.copy(memory, HEADER_BYTES as u64, len as usize)?.into(),
+                    data: self.data(memory, len as usize)?.into(),
                 },
             }),
             VIRTIO_BLK_T_FLUSH => Ok(Request::Flush),
@@ -280,7 +296,7 @@ impl Buffers {
         if !sent.is_multiple_of(RANGE_BYTES as u64) || count == 0 || count > u64::from(RANGES_MAX) {
             return refuse("the list of ranges has a length that is not offered");
         }
-        let list = self.copy(memory, HEADER_BYTES as u64, sent as usize)?;
+        let list = self.data(memory, sent as usize)?;
         let mut ranges = Vec::with_capacity(count as usize);
         for range in list.chunks_exact(RANGE_BYTES) {
             let sector = u64::from_le_bytes(range[..8].try_into().expect("8 bytes"));

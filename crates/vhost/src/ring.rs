@@ -3,6 +3,10 @@
 //! A ring's task takes heads one after the other. A request is first polled in place and becomes a task of its own only if it has to wait,
 //! as in the NBD server. Notifications from the driver are off while heads are taken.
 //!
+//! An answer can be seen at once, but the driver is told of some together: an interrupt may cost it more than a request costs us.
+//! It is told after [`UNTOLD_BYTES`], when no more heads are taken for now, once the other tasks that are ready have run, and always before
+//! the ring is quiet.
+//!
 //! The life of a ring: started with its kick descriptor; enabled and disabled by messages; paused around a message
 //! that changes what it stands on; stopped by a message or at the connection's end. What an earlier process left in flight is done first, once the
 //! ring is enabled, also while it is paused, so that a stopped ring owes nothing.
@@ -32,6 +36,11 @@ use vm_memory::{Bytes as _, GuestAddress};
 
 /// Heads taken before other tasks get their turn.
 const HEADS_PER_TURN: u32 = 64;
+
+/// How much the requests moved, each at least [`BLOCK_BYTES`], that the driver is told of together: 16 small ones, or a single large one.
+const UNTOLD_BYTES: u64 = 64 << 10;
+/// See [`UNTOLD_BYTES`].
+const BLOCK_BYTES: u64 = 4096;
 
 /// What all rings of a connection share.
 pub struct Shared {
@@ -99,6 +108,12 @@ pub struct Ring {
     stopped: Cell<bool>,
     broken: Cell<bool>,
     under_way: Cell<usize>,
+    /// What the requests moved whose answers the driver was not told of.
+    untold: Cell<u64>,
+    /// A request is being polled in place: who does that tells.
+    in_place: Cell<bool>,
+    /// There is a task that will tell.
+    will_tell: Cell<bool>,
 }
 
 /// What a ring is started with, besides its queue.
@@ -137,6 +152,9 @@ impl Ring {
             stopped: Cell::new(false),
             broken: Cell::new(false),
             under_way: Cell::new(0),
+            untold: Cell::new(0),
+            in_place: Cell::new(false),
+            will_tell: Cell::new(false),
         });
         // An answer that was given just before a death may not have been told.
         ring.interrupt();
@@ -207,7 +225,8 @@ impl Ring {
                 changed.await;
                 continue;
             }
-            match self.take().await {
+            let taken = self.take().await;
+            match self.tell().and(taken) {
                 Ok(Taken::All) => {}
                 Ok(Taken::NotNow) => {
                     changed.await;
@@ -278,6 +297,7 @@ impl Ring {
             turn -= 1;
             if turn == 0 {
                 turn = HEADS_PER_TURN;
+                self.tell()?;
                 self.shared.env.tasks.yield_now().await;
             }
         }
@@ -321,15 +341,15 @@ impl Ring {
             }
             ring.under_way.set(ring.under_way.get() - 1);
             ring.shared.end(bytes);
+            ring.tell_in_time(bytes);
             if ring.is_quiet() {
                 ring.shared.quieter.notify_waiters();
             }
         });
-        if task
-            .as_mut()
-            .poll(&mut Context::from_waker(Waker::noop()))
-            .is_pending()
-        {
+        self.in_place.set(true);
+        let polled = task.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        self.in_place.set(false);
+        if polled.is_pending() {
             self.shared.env.tasks.spawn(task);
         }
         Ok(())
@@ -381,6 +401,37 @@ impl Ring {
             .add_used(&**memory, head, written)
             .map_err(|_| Broken::Ring)?;
         account.answered(head, queue.next_used());
+        Ok(())
+    }
+
+    /// Sees to it that the driver is told of an answer, now or soon.
+    fn tell_in_time(self: &Rc<Self>, bytes: u64) {
+        self.untold.set(self.untold.get() + bytes.max(BLOCK_BYTES));
+        let last = self.under_way.get() == 0 && !self.in_place.get();
+        if last || self.untold.get() >= UNTOLD_BYTES {
+            self.tell_or_break();
+        } else if !self.in_place.get() && !self.will_tell.replace(true) {
+            let ring = Rc::clone(self);
+            self.shared.env.spawn(async move {
+                ring.will_tell.set(false);
+                ring.tell_or_break();
+            });
+        }
+    }
+
+    fn tell_or_break(&self) {
+        if let Err(why) = self.tell() {
+            self.break_off(why);
+        }
+    }
+
+    /// Tells the driver of what it was not told of, if it wants to know.
+    fn tell(&self) -> Result<(), Broken> {
+        if self.untold.replace(0) == 0 {
+            return Ok(());
+        }
+        let memory = self.memory.borrow();
+        let mut queue = self.queue.borrow_mut();
         let wanted = if queue.event_idx_enabled() {
             queue.needs_notification(&**memory)
         } else {
@@ -389,7 +440,7 @@ impl Ring {
             let flags = memory.load::<u16>(GuestAddress(queue.avail_ring()), Ordering::Relaxed);
             Ok(flags.is_ok_and(|flags| u32::from(u16::from_le(flags)) & VRING_AVAIL_F_NO_INTERRUPT == 0))
         };
-        drop((queue, account));
+        drop((queue, memory));
         if wanted.map_err(|_| Broken::Ring)? {
             self.interrupt();
         }
