@@ -1,17 +1,18 @@
 """A disk of ours over vhost-user-blk against qemu-storage-daemon, measured from the front end, without a virtual machine.
 
 Where no guest runs on the processor itself (part `vhost` says whether), an emulated one is so slow that it hides what disks
-differ in. So a front end in user space takes its place, `crates/vhost/benches/front_end`: it shares memory, fills rings and kicks as a
-guest's driver does, and waits for interrupts. It is the same program for all, and what a hypervisor adds is missing for all.
+differ in. So a front end in user space takes its place, `crates/vhost/benches/front_end`: it shares memory, fills rings and
+kicks as a guest's driver does, and waits for interrupts. It is the same program for all, and what a hypervisor adds is
+missing for all.
 
-The others: a vhost-user-blk export of qemu-storage-daemon on a raw file, with its threads and with io_uring. *tidemark over NBD* is the
-same disk through its NBD socket, by fio; it is shown, and no other: fio's own cost is another one, and of a synced
+The others: a vhost-user-blk export of qemu-storage-daemon on a raw file, with its threads and with io_uring. *tidemark over
+NBD* is the same disk through its NBD socket, by fio; it is shown, and no other: fio's own cost is another one, and of a synced
 write it counts the write's latency only, the front end that of write and flush together.
 
-What is equal: all disks are as large and were written before, on the same file system; all go through the host's page cache, acknowledge a write
-when it is there and answer a flush, which is negotiated with all, after an fdatasync. Reads check what they get.
-What is not: ours runs behind the whole service, writes each block to its log first and to its base later, and keeps a
-checksum of each; and it notes in the front end's memory what is in flight, so that a virtual machine outlives its death.
+What is equal: all disks are as large and were written before, on the same file system; all go through the host's page cache,
+acknowledge a write when it is there and answer a flush, which is negotiated with all, after an fdatasync. Reads check what
+they get. What is not: ours runs behind the whole service, writes each block to its log first and to its base later, and keeps
+a checksum of each; and it notes in the front end's memory what is in flight, so that a virtual machine outlives its death.
 """
 
 import contextlib
@@ -63,7 +64,7 @@ def run(options, directory):
             pids.append(daemon.pid)
         for name, socket in sockets.items():
             progress(f"fill {name}")
-            front_end(executable, socket, "fill", BYTES["1m"], 1, 4, mib, 0, directory)
+            front_end(executable, directory, socket, "fill", BYTES["1m"], 1, 4, mib, 0)
         # Beside what the front end has filled and checks.
         beside = (f"--offset={mib}m",)
         filling = ["fio", "--name=fill", "--ioengine=nbd", f"--uri={service.uri(disk)}", "--rw=write", "--bs=1m", "--iodepth=4"]
@@ -73,9 +74,8 @@ def run(options, directory):
             if name == NBD:
                 extra = job.extra + beside
                 return fio.run(service.uri(disk), directory, job.rw, job.bs, job.depth, options.seconds, f"{mib}m", extra)
-            return front_end(
-                executable, sockets[name], work(job), BYTES[job.bs], queues(job), job.depth, mib, options.seconds, directory
-            )
+            words = [work(job), BYTES[job.bs], queues(job), job.depth, mib, options.seconds]
+            return front_end(executable, directory, sockets[name], *words)
 
         names = [*sockets, NBD]
         found = compare.measure(JOBS, names, options.rounds, pids, one)
@@ -93,9 +93,8 @@ def queues(job):
     return next((int(word.removeprefix(QUEUES)) for word in job.extra if word.startswith(QUEUES)), 1)
 
 
-def front_end(executable, socket, *words):
+def front_end(executable, directory, socket, *words):
     """Its figures, of which errors must be none."""
-    *words, directory = words
     (figures,) = harness.run(executable, socket, *words, cwd=directory)
     if figures["errors"]:
         raise RuntimeError(f"{figures['errors']} requests to {socket} failed or gave wrong data: {words}")
