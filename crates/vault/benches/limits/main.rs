@@ -77,10 +77,13 @@ fn fill(file: &mut File, chunk: &mut [u8]) -> std::io::Result<bool> {
     }
 }
 
+/// Works on a chunk; gives the bytes of what came out.
+type Work = Box<dyn FnMut(&[u8]) -> usize>;
+
 /// One kind of work: takes a chunk, says how many bytes came out.
 struct Kind {
     name: &'static str,
-    work: Box<dyn FnMut(&[u8]) -> usize>,
+    work: Work,
     seconds: Vec<f64>,
     out: usize,
 }
