@@ -1,6 +1,6 @@
 //! A volume as an NBD export, and as a disk for virtual machines: the same, but that those see it grow.
 
-use crate::demand::{Demand, Waiting};
+use crate::demand::Demand;
 use crate::pace::Kind;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -54,11 +54,21 @@ impl VolumeExport {
         done
     }
 
-    /// Notes that a client waits for these bytes, until the answer is dropped.
-    fn note_read(&self, offset: u64, len: u32) -> Option<Waiting<'_>> {
-        self.demand
-            .as_deref()
-            .and_then(|demand| demand.reading(offset, len.into()))
+    /// Does a read that a client waits for, and notes what it wants and how long it takes.
+    async fn wait_for<T>(
+        &self,
+        offset: u64,
+        len: u32,
+        read: impl Future<Output = Result<T, VolumeError>>,
+    ) -> Result<T, ExportError> {
+        let demand = self.demand.as_deref();
+        let waiting = demand.and_then(|demand| demand.reading(offset, len.into()));
+        let read = match waiting {
+            // How long the vault takes says nothing of how busy this machine is.
+            Some(_waiting) => read.await,
+            None => self.timed(Kind::Read, read).await,
+        };
+        read.map_err(failed)
     }
 
     fn note_write(&self, offset: u64, len: u64) {
@@ -98,12 +108,7 @@ impl Export for VolumeExport {
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, ExportError>> {
         Box::pin(async move {
             let read = self.volume.read_for_peer(offset, u64::from(len));
-            // How long the vault takes says nothing of how busy this machine is.
-            let read = match self.note_read(offset, len) {
-                Some(_waiting) => read.await,
-                None => self.timed(Kind::Read, read).await,
-            };
-            read.map_err(failed)
+            self.wait_for(offset, len, read).await
         })
     }
 
@@ -182,11 +187,7 @@ impl Disk for VolumeExport {
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
         Box::pin(async move {
             let read = self.volume.read(offset, u64::from(len));
-            let read = match self.note_read(offset, len) {
-                Some(_waiting) => read.await,
-                None => self.timed(Kind::Read, read).await,
-            };
-            read.map_err(|error| untold(failed(error)))
+            self.wait_for(offset, len, read).await.map_err(untold)
         })
     }
 

@@ -20,7 +20,7 @@ const STRAIN_MICROS: f64 = 100.0;
 const STALE: Duration = Duration::from_millis(200);
 /// After so long without a batch nothing is being captured.
 const CAPTURED: Duration = Duration::from_secs(1);
-/// The shortest pause between two batches, and the longest: at least 40 MiB/s of what a batch reads.
+/// The shortest pause between two batches, and the longest: with what a batch reads, about 40 MiB/s.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 const PAUSE_MAX: Duration = Duration::from_millis(48);
 

@@ -104,6 +104,13 @@ pub(super) fn read_flags(once: bool) -> libc::c_int {
     if once { RWF_DONTCACHE } else { 0 }
 }
 
+fn is_missing_call(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL)
+    )
+}
+
 /// `sync_file_range` that writes what is dirty and waits for it.
 pub(super) const WRITE_OUT: libc::c_uint =
     libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
@@ -222,6 +229,10 @@ impl Op {
                 {
                     return Step::Again;
                 }
+                // Where the kernel has no such call, nothing was tried and nothing can have failed: the sync does all the work.
+                if matches!(self, Self::WriteOut { .. }) && is_missing_call(&error) {
+                    return Step::Done(Ok(()));
+                }
                 return Step::Done(Err(error));
             }
         };
@@ -304,5 +315,21 @@ impl Op {
             }
         };
         answer.map_err(io::Error::from)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_cannot_write_out_is_no_failure_and_a_medium_that_fails_is_one() {
+        let fd = Arc::new(OwnedFd::from(tempfile::tempfile().expect("a file")));
+        let mut op = Op::WriteOut { fd, offset: 0, len: 0 };
+        for (errno, fails) in [(Errno::NOSYS, false), (Errno::INVAL, false), (Errno::IO, true), (Errno::NOSPC, true)] {
+            let step = op.answered(Err(errno.into()));
+            assert!(matches!(step, Step::Done(done) if done.is_err() == fails), "{errno}");
+        }
+        assert!(op.run_blocking().is_ok());
     }
 }
