@@ -325,10 +325,22 @@ mod tests {
     #[test]
     fn a_kernel_that_cannot_write_out_is_no_failure_and_a_medium_that_fails_is_one() {
         let fd = Arc::new(OwnedFd::from(tempfile::tempfile().expect("a file")));
-        let mut op = Op::WriteOut { fd, offset: 0, len: 0 };
-        for (errno, fails) in [(Errno::NOSYS, false), (Errno::INVAL, false), (Errno::IO, true), (Errno::NOSPC, true)] {
+        let mut op = Op::WriteOut {
+            fd,
+            offset: 0,
+            len: 0,
+        };
+        for (errno, fails) in [
+            (Errno::NOSYS, false),
+            (Errno::INVAL, false),
+            (Errno::IO, true),
+            (Errno::NOSPC, true),
+        ] {
             let step = op.answered(Err(errno.into()));
-            assert!(matches!(step, Step::Done(done) if done.is_err() == fails), "{errno}");
+            assert!(
+                matches!(step, Step::Done(done) if done.is_err() == fails),
+                "{errno}"
+            );
         }
         assert!(op.run_blocking().is_ok());
     }
