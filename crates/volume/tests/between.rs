@@ -11,7 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 use tidemark_env::sim::{FaultOp, Sim};
-use tidemark_env::{Env, LocalFuture};
+use tidemark_env::{Env, LocalFuture, OpenMode};
 use tidemark_units::{CHUNK_BYTES, ChunkIndex, SnapshotId};
 use tidemark_volume::{ChunkSource, CreateOptions, FrozenChunk, Volume, VolumeConfig, VolumeErrorKind};
 
@@ -156,6 +156,45 @@ fn what_was_found_out_about_an_older_parent_is_refused() {
             .await
             .unwrap();
         assert_eq!(volume.changed_chunks(), chunks(&[3, 5]));
+    });
+}
+
+/// What a rollback undoes is not written to the base first: that can be all that the log holds.
+#[test]
+fn a_rollback_moves_only_what_it_keeps_to_the_base() {
+    let sim = Sim::new(6);
+    sim.run(|env| async move {
+        create(&env, None).await;
+        let volume = open(&env, None).await;
+        write_chunk(&volume, 3, 1).await;
+        volume.mark(&id("s-1")).await.unwrap();
+        volume.commit(&id("s-1"), b"s-1".to_vec(), None).await.unwrap();
+        write_chunk(&volume, 5, 7).await;
+        volume
+            .zero(6 * CHUNK_BYTES, CHUNK_BYTES, false, false)
+            .await
+            .unwrap();
+        volume
+            .rollback(Some(b"s-1"), b"s-1".to_vec(), &chunks(&[]), source(&env, 2, 1))
+            .await
+            .unwrap();
+        let base = env
+            .fs
+            .open(Path::new("v/base/0000.raw"), OpenMode::Read)
+            .await
+            .unwrap();
+        let found = base.next_data(0, DISK).await.unwrap();
+        assert_eq!(found, Some((3 * CHUNK_BYTES, 4 * CHUNK_BYTES)));
+        assert_eq!(base.next_data(4 * CHUNK_BYTES, DISK).await.unwrap(), None);
+        drop(base);
+        let content = async |volume: &Volume| {
+            [
+                byte_of_chunk(volume, 3).await,
+                byte_of_chunk(volume, 5).await,
+                byte_of_chunk(volume, 6).await,
+            ]
+        };
+        assert_eq!(content(&volume).await, [1, 2, 2]);
     });
 }
 
