@@ -184,11 +184,8 @@ impl Disk for VolumeExport {
         self.info.name.clone()
     }
 
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
-        Box::pin(async move {
-            let read = self.volume.read(offset, u64::from(len));
-            self.wait_for(offset, len, read).await.map_err(untold)
-        })
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, DiskError>> {
+        Box::pin(async move { Export::read(self, offset, len).await.map_err(untold) })
     }
 
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> LocalFuture<'_, Result<(), DiskError>> {

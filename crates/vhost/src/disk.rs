@@ -1,7 +1,7 @@
 //! What a connection needs of the thing that it serves.
 
 use bytes::Bytes;
-use tidemark_env::LocalFuture;
+use tidemark_env::{LocalFuture, Piece};
 
 /// A failed request, for people: a guest only ever learns that it failed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -18,8 +18,8 @@ pub trait Disk {
     fn size_bytes(&self) -> u64;
     /// Its name, of which a guest sees the first 20 bytes.
     fn serial(&self) -> String;
-    /// Exactly `len` bytes from `offset`, in pieces of any sizes.
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>>;
+    /// Exactly `len` bytes from `offset`, in pieces of any sizes. What is lent is copied to the guest at once.
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, DiskError>>;
     /// Stores `data`; durable before this completes if `fua`.
     fn write(&self, offset: u64, data: Bytes, fua: bool) -> LocalFuture<'_, Result<(), DiskError>>;
     /// Makes a range read as zeros. Unless `may_punch`, later writes to it must not fail for lack of space.

@@ -8,6 +8,7 @@ use crate::memory::Memory;
 use crate::request::{Buffers, Request};
 use bytes::Bytes;
 use std::sync::Arc;
+use tidemark_env::Piece;
 use vm_memory::{Bytes as _, GuestAddress, GuestMemoryMmap};
 
 /// Where the memory starts: an address of 0 is not the guest's.
@@ -46,7 +47,7 @@ fn serve(memory: &Memory, buffers: &Buffers) {
                 Bytes::from(vec![0xa5; len / 3]),
                 Bytes::from(vec![0x5a; len - len / 3]),
             ];
-            match buffers.fill(memory, &answer) {
+            match buffers.fill(memory, answer.map(Piece::from).to_vec()) {
                 Ok(written) => {
                     assert_eq!(written as usize, len, "the guest had room for what it asked for");
                     0

@@ -3,12 +3,19 @@
 //! Rings' addresses come as the front end's own; everything in them as the guest's. Every access goes through `vm-memory`, which
 //! checks it against the regions.
 
+#![allow(unsafe_code)]
+
 use rustix::fs::SealFlags;
 use std::fs::File;
 use std::io;
 use std::sync::Arc;
+use tidemark_env::real::Lent;
 use vhost::vhost_user::message::VhostUserMemoryRegion;
-use vm_memory::{FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion};
+use vm_memory::bitmap::BitmapSlice;
+use vm_memory::{
+    FileOffset, GuestAddress, GuestMemoryMmap, GuestRegionMmap, MmapRegion, ReadVolatile,
+    VolatileMemoryError, VolatileSlice,
+};
 
 /// A guest's memory; requests keep it mapped for as long as they need it.
 pub type Memory = Arc<GuestMemoryMmap>;
@@ -58,6 +65,21 @@ impl Table {
             gpa.checked_add(at)
         });
         found.map(GuestAddress)
+    }
+}
+
+/// A range of a file that is lent, for `vm-memory` to copy from.
+pub struct Taken<'a>(pub &'a mut Lent);
+
+impl ReadVolatile for Taken<'_> {
+    fn read_volatile<B: BitmapSlice>(
+        &mut self,
+        to: &mut VolatileSlice<'_, B>,
+    ) -> Result<usize, VolatileMemoryError> {
+        let guard = to.ptr_guard_mut();
+        // SAFETY: the slice is mapped memory of this length for as long as the guard lives, and nobody has a reference into it.
+        let copied = unsafe { self.0.copy_to(guard.as_ptr(), to.len()) };
+        copied.map_err(VolatileMemoryError::IOError)
     }
 }
 

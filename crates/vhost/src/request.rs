@@ -9,15 +9,18 @@
 //! one byte of status; how they are cut into descriptors means nothing.
 
 use crate::config::{RANGE_SECTORS_MAX, RANGES_MAX, REQUEST_BYTES_MAX, SECTOR_BYTES};
-use crate::memory::Memory;
+use crate::memory::{Memory, Taken};
 use bytes::Bytes;
+use tidemark_env::Piece;
 use virtio_bindings::bindings::virtio_blk::{
     VIRTIO_BLK_ID_BYTES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH,
     VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
     VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP,
 };
 use virtio_queue::desc::split::Descriptor;
-use vm_memory::{Address, Bytes as _, GuestAddress, GuestMemory, Permissions, WriteVolatile};
+use vm_memory::{
+    Address, Bytes as _, GuestAddress, GuestMemory, GuestMemoryError, Permissions, WriteVolatile,
+};
 
 /// Descriptors of one chain that are looked at. A driver that keeps to the limits it was told needs an eighth of them.
 const DESCRIPTORS_MAX: usize = 1024;
@@ -325,15 +328,14 @@ impl Buffers {
     }
 
     /// Fills the writable data from its start with as much of `pieces` as there is room for; how many bytes that were.
-    pub fn fill(&self, memory: &Memory, pieces: &[Bytes]) -> Result<u32, Refusal> {
+    pub fn fill(&self, memory: &Memory, pieces: Vec<Piece>) -> Result<u32, Refusal> {
         let mut segments = self.writable.iter().copied();
         let mut room = Segment {
             at: GuestAddress(0),
             len: 0,
         };
         let mut done = 0;
-        for piece in pieces {
-            let mut piece = &piece[..];
+        for mut piece in pieces {
             while !piece.is_empty() {
                 if room.len == 0 {
                     match segments.next() {
@@ -342,11 +344,7 @@ impl Buffers {
                     }
                     continue;
                 }
-                let part = piece.len().min(room.len as usize);
-                if memory.write_slice(&piece[..part], room.at).is_err() {
-                    return refuse("a buffer is not in the guest's memory");
-                }
-                piece = &piece[part..];
+                let part = move_front(memory, &mut piece, room.at, room.len as usize)?;
                 room = Segment {
                     at: GuestAddress(room.at.0 + part as u64),
                     len: room.len - part as u32,
@@ -372,6 +370,24 @@ impl Buffers {
     }
 }
 
+/// Moves some of the front of `piece`, which is not empty, to the `room` bytes of the guest's memory at `to`: how many bytes, at least one.
+fn move_front(memory: &Memory, piece: &mut Piece, to: GuestAddress, room: usize) -> Result<usize, Refusal> {
+    let len = piece.len().min(room);
+    let moved = match piece {
+        Piece::Bytes(bytes) => memory.write_slice(&bytes.split_to(len), to).map(|()| len),
+        Piece::Lent(lent) => memory.read_volatile_from(to, &mut Taken(lent), len),
+    };
+    match moved {
+        Ok(0) => refuse("a buffer is not in the guest's memory"),
+        Ok(moved) => Ok(moved),
+        Err(GuestMemoryError::IOError(e)) => {
+            tracing::error!(error = %e, "copying out of a disk's file into a guest's memory");
+            refuse("the disk failed it")
+        }
+        Err(_) => refuse("a buffer is not in the guest's memory"),
+    }
+}
+
 fn place(sector: u64, len: u64, size_bytes: u64) -> Result<u64, Refusal> {
     let offset = sector.checked_mul(SECTOR_BYTES);
     match offset.and_then(|offset| Some((offset, offset.checked_add(len)?))) {
@@ -391,3 +407,7 @@ fn transfer(sector: u64, len: u64, size_bytes: u64) -> Result<(u64, u32), Refusa
     // Below the limit, which has 32 bits.
     Ok((place(sector, len, size_bytes)?, len as u32))
 }
+
+#[cfg(test)]
+#[path = "request_tests.rs"]
+mod tests;

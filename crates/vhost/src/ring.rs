@@ -365,7 +365,7 @@ impl Ring {
         let disk = &self.shared.disk;
         let filled = match request {
             Ok(request) => match perform(&**disk, request, self.shared.write_through.get()).await {
-                Ok(pieces) => buffers.fill(memory, &pieces),
+                Ok(pieces) => buffers.fill(memory, pieces),
                 Err(e) => {
                     tracing::debug!(disk = disk.serial(), error = %e, "a guest's request failed");
                     Err(Refusal {

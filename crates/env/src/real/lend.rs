@@ -1,4 +1,6 @@
-//! Ranges of files that a peer takes straight out of the system's cache, without a copy through this process.
+//! Ranges of files that a peer takes straight out of the system's cache, without a copy through memory of ours.
+//!
+//! A peer at a socket (`Lent::send`) or one that shares its memory with us ([`Lent::copy_to`]).
 //!
 //! The kernel hands the cache's pages to the socket (`sendfile`, which moves references for TCP, and since Linux 6.5 for unix
 //! sockets). What the peer gets is therefore what the file holds when the peer *takes* it, not when it was lent.
@@ -79,12 +81,42 @@ impl Lent {
             // The file has been cut: nothing here does that to a file that is lent.
             Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(count) => {
-                self.offset += count as u64;
-                self.len -= count;
+                self.cut(count);
                 Ok(())
             }
             Err(_) => Err(io::Error::last_os_error()),
         }
+    }
+}
+
+impl Lent {
+    /// Copies from its front to memory that this process may not be alone in using, and cuts that off: how many bytes that were,
+    /// at least one. Waits for the medium where the cache has lost a page meanwhile.
+    ///
+    /// # Safety
+    /// `len` bytes from `to` on stay mapped and writable during the call, and no Rust reference to them is used.
+    ///
+    /// # Errors
+    /// The medium's, and those of a file that has become shorter.
+    pub unsafe fn copy_to(&mut self, to: *mut u8, len: usize) -> io::Result<usize> {
+        let Ok(at) = libc::off_t::try_from(self.offset) else {
+            return Err(Errno::OVERFLOW.into());
+        };
+        // SAFETY: the caller's promise; the kernel writes no more than `len` bytes.
+        let count = unsafe { libc::pread(self.file.as_raw_fd(), to.cast(), len.min(self.len), at) };
+        match usize::try_from(count) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                self.cut(count);
+                Ok(count)
+            }
+            Err(_) => Err(io::Error::last_os_error()),
+        }
+    }
+
+    fn cut(&mut self, count: usize) {
+        self.offset += count as u64;
+        self.len -= count;
     }
 }
 

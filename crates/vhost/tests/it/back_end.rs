@@ -8,8 +8,8 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use tidemark_env::LocalFuture;
 use tidemark_env::real::{IoChoice, RuntimeOptions, run};
+use tidemark_env::{LocalFuture, Piece};
 use tidemark_vhost::{Disk, DiskError, ServeLimits, Session, serve};
 use tokio::sync::{Notify, oneshot};
 
@@ -80,7 +80,7 @@ impl Disk for MemoryDisk {
         NAME.into()
     }
 
-    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Bytes>, DiskError>> {
+    fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, DiskError>> {
         Box::pin(async move {
             if self.0.fails.load(Ordering::SeqCst) {
                 return Err(DiskError("told to fail".into()));
@@ -88,7 +88,10 @@ impl Disk for MemoryDisk {
             let bytes = self.0.bytes.lock().unwrap();
             let range = &bytes[offset as usize..offset as usize + len as usize];
             // Pieces that end where descriptors do not.
-            Ok(range.chunks(1000).map(Bytes::copy_from_slice).collect())
+            Ok(range
+                .chunks(1000)
+                .map(|piece| Bytes::copy_from_slice(piece).into())
+                .collect())
         })
     }
 
