@@ -86,10 +86,16 @@ const RULES: &[Rule] = &[
         ours: &["units", "env", "nbd", "vhost", "volume", "vault"],
         others: None,
     },
+    // Virtual machines; their disks are sockets to it.
+    Rule {
+        name: "compute",
+        ours: &[],
+        others: None,
+    },
     // Control reaches the engine only through a node.
     Rule {
         name: "control",
-        ours: &["units", "ecs", "env", "vault", "node"],
+        ours: &["units", "ecs", "env", "vault", "node", "compute"],
         others: None,
     },
     Rule {
@@ -100,7 +106,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "cli",
         ours: &[
-            "units", "ecs", "env", "s3", "nbd", "volume", "vault", "node", "control", "api",
+            "units", "ecs", "env", "s3", "nbd", "volume", "vault", "node", "compute", "control", "api",
         ],
         others: None,
     },

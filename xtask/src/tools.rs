@@ -16,6 +16,7 @@ pub type Tool = (&'static str, &'static str);
 pub const FOR_TESTS: &[Tool] = &[
     ("qemu-img", "qemu-utils"),
     ("qemu-system-x86_64", "qemu-system-x86"),
+    ("qemu-storage-daemon", "qemu-system-common"),
     ("busybox", "busybox-static"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdinfo", "libnbd-bin"),

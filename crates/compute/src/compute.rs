@@ -1,0 +1,435 @@
+//! The handle: which guests run, and the one lock for each id.
+//!
+//! What is begun for a guest goes on in a task of its own when the caller stops waiting, so no start, kill or plug is ever half done.
+//! Guests that nobody has adopted yet are looked for before anything is started in their place.
+
+use crate::agent::Executed;
+use crate::capacity::Capacity;
+use crate::command_line;
+use crate::config::{ComputeConfig, GuestDisk, GuestSpec, StopMode};
+use crate::error::ComputeError;
+use crate::freezing::Frozen;
+use crate::guest::{Guest, GuestEvent};
+use crate::guest_dir::GuestDir;
+use crate::launch::{Launched, launch};
+use crate::logs;
+use crate::probe::{self, Probe};
+use crate::process::{self, Process};
+use crate::qmp::{Connected, Qmp};
+use crate::scripts::{Script, ScriptOutcome};
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::io;
+use std::path::PathBuf;
+use std::process::Child;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::time::{Instant, sleep};
+
+/// A guest that is ending is waited for so long before its id is used again.
+const ENDING_LIMIT: Duration = Duration::from_secs(20);
+const ADOPT_LIMIT: Duration = Duration::from_secs(5);
+/// Disks' sockets appear when their service does.
+const SOCKETS_LIMIT: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Events that a listener may be behind.
+const EVENTS_MAX: usize = 1024;
+
+/// Virtual machines of this machine. Cheap to clone; all its methods want a tokio runtime. When the last clone is gone, guests run on, unwatched.
+#[derive(Clone)]
+pub struct Compute(Arc<Inner>);
+
+struct Inner {
+    config: ComputeConfig,
+    capacity: Capacity,
+    guests: Mutex<HashMap<String, Arc<Guest>>>,
+    locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    probed: tokio::sync::Mutex<Option<Probe>>,
+    events: broadcast::Sender<GuestEvent>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let guests = self.guests.get_mut().unwrap_or_else(PoisonError::into_inner);
+        for guest in guests.values() {
+            guest.let_go();
+        }
+    }
+}
+
+impl Compute {
+    /// A handle on the guests below the configuration's directory. Does nothing yet: [`adopt`](Self::adopt) is what comes next.
+    pub fn open(mut config: ComputeConfig) -> Self {
+        config.dir = std::path::absolute(&config.dir).unwrap_or(config.dir);
+        Self(Arc::new(Inner {
+            capacity: Capacity::new(config.memory_mib_max),
+            config,
+            guests: Mutex::default(),
+            locks: Mutex::default(),
+            probed: tokio::sync::Mutex::default(),
+            events: broadcast::channel(EVENTS_MAX).0,
+        }))
+    }
+
+    /// Which QEMU is here and what runs guests. Kept once it is known; ten seconds for each try at most.
+    ///
+    /// # Errors
+    /// `NotInstalled`; `Failed` for a QEMU that does not work.
+    pub async fn probe(&self) -> Result<Probe, ComputeError> {
+        let mut probed = self.0.probed.lock().await;
+        if let Some(probe) = &*probed {
+            return Ok(probe.clone());
+        }
+        let probe = probe::probe(&self.0.config).await?;
+        tracing::info!(version = %probe.version, accelerator = ?probe.accelerator, why_not_kvm = probe.why_not_kvm, "QEMU");
+        *probed = Some(probe.clone());
+        Ok(probe)
+    }
+
+    /// What happens to guests from now on. Whoever is too slow is told that events were missed, and asks instead.
+    pub fn events(&self) -> broadcast::Receiver<GuestEvent> {
+        self.0.events.subscribe()
+    }
+
+    /// Starts a guest, and returns when its machine is there; its system then boots. One that runs is left as it is.
+    ///
+    /// # Errors
+    /// `NotInstalled`, `NoCapacity`, `Failed`. Then no process is left.
+    pub async fn start(&self, spec: &GuestSpec) -> Result<(), ComputeError> {
+        command_line::check(spec)?;
+        let (compute, spec) = (self.clone(), spec.clone());
+        apart(async move {
+            let _alone = compute.lock(&spec.id).await;
+            if compute.running(&spec.id).await?.is_some() {
+                return Ok(());
+            }
+            compute.0.capacity.promise(&spec.id, spec.memory_mib)?;
+            let started = compute.start_new(&spec).await;
+            if started.is_err() {
+                compute.0.capacity.free(&spec.id);
+            }
+            started.map_err(|error| error.about(format_args!("guest {}", spec.id)))
+        })
+        .await
+    }
+
+    async fn start_new(&self, spec: &GuestSpec) -> Result<(), ComputeError> {
+        let config = &self.0.config;
+        let probe = self.probe().await?;
+        let dir = self.dir(&spec.id);
+        let words = command_line::words(spec, &dir, &probe, &config.network, &config.relay)?;
+        await_sockets(&spec.disks).await?;
+        let failed = |error: io::Error| ComputeError::failed(format!("{}: {error}", dir.path().display()));
+        dir.begin(spec).map_err(failed)?;
+        let launched = match launch(&config.qemu, &words, &dir).await {
+            Ok(launched) => launched,
+            Err(error) => {
+                dir.end().map_err(failed)?;
+                return Err(error);
+            }
+        };
+        if let Err(error) = dir.close_sockets_to_others() {
+            tracing::warn!(guest = spec.id, %error, "sockets keep their rights");
+        }
+        let Launched {
+            child,
+            process,
+            connected,
+        } = launched;
+        let guest = Guest::new(&spec.id, spec.cpus, dir, process);
+        self.follow(guest, Some(connected), Some(child));
+        tracing::info!(guest = spec.id, "started");
+        Ok(())
+    }
+
+    /// Ends a guest in one way or the other; see there.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn stop(&self, id: &str, mode: StopMode) -> Result<(), ComputeError> {
+        match mode {
+            StopMode::Ask => self.ask_to_stop(id).await,
+            StopMode::Now => self.kill(id).await,
+        }
+    }
+
+    /// Presses a guest's power button. Whether it takes notice is its own affair. No such guest is fine.
+    ///
+    /// # Errors
+    /// QEMU does not answer.
+    pub async fn ask_to_stop(&self, id: &str) -> Result<(), ComputeError> {
+        match self.guest(id) {
+            Some(guest) => none_is_fine(guest.power_button().await),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a guest without asking it, and returns when its process has ended and let go of its disks. No such guest is fine. A start
+    /// that is under way is waited for; a disk that is being taken out is not.
+    ///
+    /// # Errors
+    /// The process does not end: it is stuck in the kernel.
+    pub async fn kill(&self, id: &str) -> Result<(), ComputeError> {
+        command_line::check_id("guest", id)?;
+        let (compute, id) = (self.clone(), id.to_owned());
+        apart(async move {
+            if let Some(guest) = compute.guest(&id) {
+                return guest.kill().await;
+            }
+            let _alone = compute.lock(&id).await;
+            match compute.running(&id).await? {
+                Some(guest) => guest.kill().await,
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Presses a guest's reset button.
+    ///
+    /// # Errors
+    /// `NotRunning`; QEMU does not answer.
+    pub async fn reset(&self, id: &str) -> Result<(), ComputeError> {
+        self.known(id)?.reset().await
+    }
+
+    /// Whether a guest runs that was started or adopted.
+    pub async fn is_running(&self, id: &str) -> bool {
+        self.guest(id).is_some_and(|guest| guest.process.is_alive())
+    }
+
+    /// Puts a disk into a guest that runs. One that is in is left as it is.
+    ///
+    /// # Errors
+    /// `NotRunning`; nobody serves the disk; QEMU's refusal.
+    pub async fn plug(&self, id: &str, disk: &GuestDisk) -> Result<(), ComputeError> {
+        command_line::check_disk(disk)?;
+        let (guest, disk) = (self.known(id)?, disk.clone());
+        apart(async move { guest.plug(&disk).await }).await
+    }
+
+    /// Takes a disk out of a guest that runs, and returns when the guest has let go of it. One that is not in is fine.
+    ///
+    /// # Errors
+    /// `NotRunning`; `GuestBusy` when it has not let go within `patience`: it has the disk still, and may let go of it later
+    /// ([`GuestEvent::Unplugged`]).
+    pub async fn unplug(&self, id: &str, disk: &str, patience: Duration) -> Result<(), ComputeError> {
+        command_line::check_id("disk", disk)?;
+        let (guest, disk) = (self.known(id)?, disk.to_owned());
+        apart(async move { guest.unplug(&disk, patience).await }).await
+    }
+
+    /// Finds the guests that still run, follows them from now on, thaws what was left frozen, and removes what others have left but their logs. Answers all
+    /// that run. To be called when we start; an answer of guests that should run and are not in it tells that they ended meanwhile.
+    ///
+    /// # Errors
+    /// The directory, or the list of this machine's processes, cannot be read.
+    pub async fn adopt(&self) -> Result<Vec<String>, ComputeError> {
+        let compute = self.clone();
+        apart(async move {
+            let all = &compute.0.config.dir;
+            let failed = |error: io::Error| ComputeError::failed(format!("{}: {error}", all.display()));
+            let mut found = Vec::new();
+            for id in GuestDir::begun(all).map_err(failed)? {
+                let _alone = compute.lock(&id).await;
+                match compute.running(&id).await {
+                    Ok(Some(_)) => found.push(id),
+                    Ok(None) => {}
+                    // The others are not to suffer from it; it cannot be started either.
+                    Err(error) => tracing::error!(%error, "not adopted"),
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Where the guest's serial console is kept: its last mebibyte or so. What was before is in a file beside it.
+    pub fn console(&self, id: &str) -> PathBuf {
+        self.dir(id).console()
+    }
+
+    /// The last bytes of a guest's serial console, of its last life too. Empty if it never ran.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn console_tail(&self, id: &str, bytes_max: u64) -> io::Result<Vec<u8>> {
+        logs::tail(&self.console(id), bytes_max)
+    }
+
+    /// Removes a guest's directory, logs and all.
+    ///
+    /// # Errors
+    /// It runs; the directory cannot be removed.
+    pub async fn forget(&self, id: &str) -> Result<(), ComputeError> {
+        command_line::check_id("guest", id)?;
+        let _alone = self.lock(id).await;
+        if self.running(id).await?.is_some() {
+            return Err(ComputeError::failed(format!("guest {id} runs")));
+        }
+        let removed = self.dir(id).remove();
+        removed.map_err(|error| ComputeError::failed(format!("guest {id}: {error}")))
+    }
+
+    /// Has a guest's file systems stand still, for `limit` at most.
+    ///
+    /// # Errors
+    /// `NotRunning`, `NoAgent`, `Failed`; then they do not.
+    pub async fn freeze(&self, id: &str, limit: Duration) -> Result<Frozen, ComputeError> {
+        self.known(id)?.freeze(limit).await
+    }
+
+    /// Lets them go on; see [`Frozen::thaw`].
+    ///
+    /// # Errors
+    /// They did not stand still until now.
+    pub async fn thaw(&self, frozen: Frozen) -> Result<(), ComputeError> {
+        frozen.thaw().await
+    }
+
+    /// Runs a program inside a guest by its agent, as root.
+    ///
+    /// # Errors
+    /// `NotRunning`, `NoAgent`; `Failed` also when it has not ended within `limit`: it then runs on.
+    pub async fn exec(
+        &self,
+        id: &str,
+        path: &str,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Executed, ComputeError> {
+        self.known(id)?.exec(path, arguments, limit).await
+    }
+
+    /// Runs the guest's own script around a snapshot, if it has one that may run.
+    ///
+    /// # Errors
+    /// As for [`exec`](Self::exec).
+    pub async fn script(
+        &self,
+        id: &str,
+        script: Script,
+        limit: Duration,
+    ) -> Result<ScriptOutcome, ComputeError> {
+        self.known(id)?.script(script, limit).await
+    }
+
+    fn dir(&self, id: &str) -> GuestDir {
+        GuestDir::new(&self.0.config.dir, id)
+    }
+
+    fn guest(&self, id: &str) -> Option<Arc<Guest>> {
+        self.0.guests().get(id).cloned()
+    }
+
+    fn known(&self, id: &str) -> Result<Arc<Guest>, ComputeError> {
+        self.guest(id).ok_or_else(|| ComputeError::not_running(id))
+    }
+
+    /// Keeps others from starting, finding or forgetting this id.
+    async fn lock(&self, id: &str) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut locks = self.0.locks.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(id.to_owned()).or_default())
+        };
+        lock.lock_owned().await
+    }
+
+    /// The guest if it runs, adopted if it was not known. To be called with its lock.
+    async fn running(&self, id: &str) -> Result<Option<Arc<Guest>>, ComputeError> {
+        if let Some(guest) = self.guest(id) {
+            if guest.process.is_alive() && !guest.is_ending() {
+                return Ok(Some(guest));
+            }
+            if !guest.ended_within(ENDING_LIMIT).await {
+                return Err(ComputeError::failed(format!("guest {id} is still ending")));
+            }
+            return Ok(None);
+        }
+        let dir = self.dir(id);
+        if !dir.is_begun() {
+            return Ok(None);
+        }
+        let Some(process) = find(&dir)? else {
+            dir.end()
+                .map_err(|error| ComputeError::failed(format!("guest {id}: {error}")))?;
+            return Ok(None);
+        };
+        let connected = Qmp::connect(&dir.qmp(), ADOPT_LIMIT).await;
+        let connected = connected
+            .inspect_err(|error| tracing::warn!(guest = id, %error, "adopted, and does not answer yet"))
+            .ok();
+        let spec = dir.begun_with();
+        let (cpus, mib) = spec.map_or((1, 0), |spec| (spec.cpus, spec.memory_mib));
+        self.0.capacity.note(id, mib);
+        let guest = Guest::new(id, cpus, dir, process);
+        self.follow(Arc::clone(&guest), connected, None);
+        guest.thaw_what_was_left();
+        tracing::info!(guest = id, "adopted");
+        Ok(Some(guest))
+    }
+
+    fn follow(&self, guest: Arc<Guest>, connected: Option<Connected>, child: Option<Child>) {
+        self.0.guests().insert(guest.id.clone(), Arc::clone(&guest));
+        let (inner, id) = (Arc::downgrade(&self.0), guest.id.clone());
+        guest.follow(connected, child, self.0.events.clone(), move || {
+            if let Some(inner) = inner.upgrade() {
+                inner.guests().remove(&id);
+                inner.capacity.free(&id);
+            }
+        });
+    }
+}
+
+impl Inner {
+    fn guests(&self) -> std::sync::MutexGuard<'_, HashMap<String, Arc<Guest>>> {
+        self.guests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The process whose command line names this directory's socket.
+fn find(dir: &GuestDir) -> Result<Option<Process>, ComputeError> {
+    let word = dir.qmp_word()?;
+    let look = || {
+        let found = process::with_words(&HashSet::from([word.clone()]));
+        let found = found.map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
+        Ok(found.get(&word).copied())
+    };
+    let Some(number) = look()? else { return Ok(None) };
+    let process = Process::of(number);
+    // Only if it still is the one now that we hold it.
+    Ok(if look()? == Some(number) { process } else { None })
+}
+
+/// Waits until every disk has a socket: QEMU would wait too, and not say for which.
+async fn await_sockets(disks: &[GuestDisk]) -> Result<(), ComputeError> {
+    let deadline = Instant::now() + SOCKETS_LIMIT;
+    while let Some(disk) = disks.iter().find(|disk| !disk.socket.exists()) {
+        if Instant::now() >= deadline {
+            let socket = disk.socket.display();
+            return Err(ComputeError::failed(format!(
+                "disk {}: there is no {socket}",
+                disk.id
+            )));
+        }
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// Does it in a task of its own, so that it is done whether or not anybody waits.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ComputeError>> + Send + 'static,
+) -> Result<T, ComputeError> {
+    let done = tokio::spawn(work).await;
+    done.unwrap_or_else(|error| Err(ComputeError::failed(format!("the work was cut off: {error}"))))
+}
+
+fn none_is_fine(outcome: Result<(), ComputeError>) -> Result<(), ComputeError> {
+    match outcome {
+        Err(error) if error.kind == crate::ComputeErrorKind::NotRunning => Ok(()),
+        other => other,
+    }
+}

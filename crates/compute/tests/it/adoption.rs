@@ -1,0 +1,114 @@
+//! Guests outlive who started them, and are found again.
+
+use crate::machine::{LONG, Machine, kill, next, next_but_reboots};
+use std::fs;
+use std::time::Duration;
+use tidemark_compute::{ComputeErrorKind, GuestEnd, GuestEvent};
+
+#[tokio::test]
+async fn guests_are_found_and_followed() {
+    let machine = Machine::new();
+    let first = machine.compute();
+    for id in ["i-1", "i-2", "i-3"] {
+        first.start(&machine.spec(id)).await.unwrap();
+    }
+    let before = machine.processes();
+    drop(first);
+    // One ends while nobody is there.
+    let third = fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let number: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let line = fs::read(entry.path().join("cmdline")).ok()?;
+        String::from_utf8_lossy(&line)
+            .contains("guest=i-3\0")
+            .then_some(number)
+    });
+    kill(third.filter(|number| before.contains(number)).unwrap());
+
+    let second = machine.compute();
+    let mut events = second.events();
+    assert!(!second.is_running("i-1").await);
+    let mut found = second.adopt().await.unwrap();
+    if found.len() == 3 {
+        // It was still ending.
+        assert!(matches!(next(&mut events).await, GuestEvent::Ended { id, .. } if id == "i-3"));
+        found = second.adopt().await.unwrap();
+    }
+    assert_eq!(found, ["i-1", "i-2"]);
+    assert_eq!(machine.files_of("i-3"), ["console.log", "qemu.log"]);
+    assert!(second.is_running("i-1").await && !second.is_running("i-3").await);
+
+    second.reset("i-1").await.unwrap();
+    assert_eq!(
+        next(&mut events).await,
+        GuestEvent::Rebooted { id: "i-1".to_owned() }
+    );
+    second.kill("i-1").await.unwrap();
+    let how = GuestEnd::Killed;
+    assert_eq!(
+        next_but_reboots(&mut events).await,
+        GuestEvent::Ended {
+            id: "i-1".to_owned(),
+            how
+        }
+    );
+    // An adopted guest's crash is seen too.
+    let left = machine.processes();
+    assert_eq!(left.len(), 1);
+    kill(left[0]);
+    assert!(matches!(
+        next_but_reboots(&mut events).await,
+        GuestEvent::Ended { id, how: GuestEnd::Crashed { .. } } if id == "i-2"
+    ));
+    assert_eq!(second.adopt().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_guest_that_nobody_adopted_is_not_started_twice() {
+    let machine = Machine::new();
+    let first = machine.compute();
+    let spec = machine.spec("i-1");
+    first.start(&spec).await.unwrap();
+    let before = machine.processes();
+    drop(first);
+    let second = machine.compute();
+    assert_eq!(
+        second.forget("i-1").await.unwrap_err().kind,
+        ComputeErrorKind::Failed
+    );
+    second.start(&spec).await.unwrap();
+    assert_eq!(machine.processes(), before);
+    drop(second);
+    // And can be killed.
+    machine.compute().kill("i-1").await.unwrap();
+    assert_eq!(machine.processes(), Vec::<u32>::new());
+}
+
+#[tokio::test]
+async fn a_start_goes_on_without_who_asked_for_it() {
+    let machine = Machine::new();
+    let compute = machine.compute();
+    let spec = machine.spec("i-1");
+    let asked = tokio::time::timeout(Duration::from_millis(1), compute.start(&spec)).await;
+    assert!(asked.is_err(), "that was quick");
+    // Waits for the start, then ends it.
+    tokio::time::timeout(LONG, compute.kill("i-1"))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(machine.processes(), Vec::<u32>::new());
+    assert!(!compute.is_running("i-1").await);
+}
+
+#[tokio::test]
+async fn a_memory_that_was_promised_is_known_again() {
+    let machine = Machine::new();
+    let first = machine.compute();
+    first.start(&machine.spec("i-1")).await.unwrap();
+    drop(first);
+    let mut config = machine.config();
+    config.memory_mib_max = Some(60);
+    let second = tidemark_compute::Compute::open(config);
+    assert_eq!(second.adopt().await.unwrap(), ["i-1"]);
+    let error = second.start(&machine.spec("i-2")).await.unwrap_err();
+    assert_eq!(error.kind, ComputeErrorKind::NoCapacity);
+}
