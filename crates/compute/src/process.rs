@@ -153,14 +153,21 @@ mod tests {
     async fn a_process_is_found_waited_for_and_killed() {
         let mark = format!("a-mark-of-the-test-{}", std::process::id());
         // Its last word is only a name of the shell.
-        let script = ["-c", "while :; do sleep 1; done", &mark];
+        let script = ["-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done", &mark];
+        // One that ends by itself if the test fails.
         let mut child = Command::new("sh")
             .args(script)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
         let wanted = HashSet::from([mark.clone()]);
-        let number = with_words(&wanted).unwrap()[&mark];
+        // In the first microseconds of a program the kernel knows no command line of it.
+        let number = loop {
+            if let Some(number) = with_words(&wanted).unwrap().get(&mark) {
+                break *number;
+            }
+            assert!(look(child.id()).is_some_and(|(state, _)| state == State::Alive));
+        };
         assert_eq!(number, child.id());
         let process = Process::of(number).unwrap();
         assert!(process.is_alive());
