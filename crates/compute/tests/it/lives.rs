@@ -196,6 +196,23 @@ async fn qemu_takes_what_it_is_told_of_networks() {
 }
 
 #[tokio::test]
+async fn guests_run_on_what_was_found_to_work() {
+    let machine = Machine::new();
+    let mut config = machine.config();
+    config.accelerator = Accelerator::Auto;
+    let compute = Compute::open(config);
+    let probe = compute.probe().await.unwrap();
+    // Emulation has a reason that can be shown.
+    assert_eq!(
+        probe.accelerator == Accelerator::Tcg,
+        probe.why_not_kvm.is_some(),
+        "{probe:?}"
+    );
+    compute.start(&machine.spec("i-1")).await.unwrap();
+    says(&compute.console("i-1"), "SeaBIOS").await;
+}
+
+#[tokio::test]
 async fn a_missing_qemu_is_told_apart() {
     let machine = Machine::new();
     let mut config = machine.config();
