@@ -258,9 +258,9 @@ fn qcow2(version: u32) -> Vec<u8> {
         put(116, &48u32.to_be_bytes());
     }
     put(512, &(2u64 * 512).to_be_bytes());
-    put(3 * 512, &(1u64 << 63 | 4 * 512).to_be_bytes());
-    put(4 * 512, &(1u64 << 63 | 5 * 512).to_be_bytes());
-    put(4 * 512 + 8, &(1u64 << 62 | 5 * 512 + 7).to_be_bytes());
+    put(3 * 512, &((1u64 << 63) | (4 * 512)).to_be_bytes());
+    put(4 * 512, &((1u64 << 63) | (5 * 512)).to_be_bytes());
+    put(4 * 512 + 8, &((1u64 << 62) | (5 * 512 + 7)).to_be_bytes());
     file
 }
 

@@ -36,7 +36,7 @@ fn without_zeros(
     data: &[u8],
     mut write: impl FnMut(u64, &[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<()> {
-    const ZEROS: [u8; PIECE] = [0; PIECE];
+    static ZEROS: [u8; PIECE] = [0; PIECE];
     let is_zero = |piece: &[u8]| piece == &ZEROS[..piece.len()];
     let mut from = 0;
     let mut to = 0;

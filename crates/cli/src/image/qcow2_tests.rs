@@ -4,6 +4,11 @@ use super::*;
 
 const CLUSTER: usize = 1 << 16;
 
+/// Where a cluster is.
+fn cluster(number: u64) -> u64 {
+    number * CLUSTER as u64
+}
+
 /// A file of a 1 GiB disk: header, refcount table, a refcount block, the L1 table, one L2 table, one cluster of data.
 fn good() -> Vec<u8> {
     let mut file = vec![0; 6 * CLUSTER];
@@ -12,22 +17,14 @@ fn good() -> Vec<u8> {
     put(&mut file, 20, &16u32.to_be_bytes());
     put(&mut file, 24, &(1u64 << 30).to_be_bytes());
     put(&mut file, 36, &2u32.to_be_bytes());
-    put(&mut file, 40, &(3 * CLUSTER as u64).to_be_bytes());
-    put(&mut file, 48, &(CLUSTER as u64).to_be_bytes());
+    put(&mut file, 40, &(cluster(3)).to_be_bytes());
+    put(&mut file, 48, &cluster(1).to_be_bytes());
     put(&mut file, 56, &1u32.to_be_bytes());
     put(&mut file, 96, &4u32.to_be_bytes());
     put(&mut file, 100, &112u32.to_be_bytes());
     let copied = 1 << 63;
-    put(
-        &mut file,
-        3 * CLUSTER,
-        &(copied | 4 * CLUSTER as u64).to_be_bytes(),
-    );
-    put(
-        &mut file,
-        4 * CLUSTER + 8,
-        &(copied | 5 * CLUSTER as u64).to_be_bytes(),
-    );
+    put(&mut file, 3 * CLUSTER, &(copied | cluster(4)).to_be_bytes());
+    put(&mut file, 4 * CLUSTER + 8, &(copied | cluster(5)).to_be_bytes());
     file
 }
 
@@ -113,7 +110,7 @@ fn numbers_that_make_no_sense_are_refused() {
     for entries in [0u32, 1, u32::MAX] {
         is_refused(&[(36, &entries.to_be_bytes())], "l1_size");
     }
-    for at in [0, 3 * CLUSTER as u64 + 8] {
+    for at in [0, cluster(3) + 8] {
         is_refused(&[(40, &at.to_be_bytes())], "l1_table_offset");
     }
     is_refused(
@@ -122,7 +119,7 @@ fn numbers_that_make_no_sense_are_refused() {
     );
     is_refused(&[(48, &0u64.to_be_bytes())], "refcount_table_offset");
     is_refused(
-        &[(48, &(7 * CLUSTER as u64).to_be_bytes())],
+        &[(48, &(cluster(7)).to_be_bytes())],
         "the file ends before refcount_table",
     );
     is_refused(&[(56, &u32::MAX.to_be_bytes())], "refcount_table_offset");
@@ -147,29 +144,23 @@ fn a_file_that_is_cut_short_is_refused() {
         assert!(error.contains(what) && error.contains("cut short"), "{error}");
     }
     let mut compressed = good();
-    let sectors = 3 << 61 - 7;
+    let sectors = 3 << (61 - 7);
     put(
         &mut compressed,
         4 * CLUSTER + 8,
-        &(COMPRESSED | sectors | 5 * CLUSTER as u64 + 9).to_be_bytes(),
+        &(COMPRESSED | sectors | (cluster(5) + 9)).to_be_bytes(),
     );
     assert_eq!(check(&compressed), Ok(1 << 30));
     put(
         &mut compressed,
         4 * CLUSTER + 8,
-        &(COMPRESSED | 6 * CLUSTER as u64).to_be_bytes(),
+        &(COMPRESSED | cluster(6)).to_be_bytes(),
     );
     assert!(check(&compressed).unwrap_err().contains("compressed data"));
 }
 
 #[test]
 fn tables_that_point_between_clusters_are_refused() {
-    is_refused(
-        &[(3 * CLUSTER, &(4 * CLUSTER as u64 + 512).to_be_bytes())],
-        "l1_table",
-    );
-    is_refused(
-        &[(4 * CLUSTER, &(5 * CLUSTER as u64 + 512).to_be_bytes())],
-        "an L2 table",
-    );
+    is_refused(&[(3 * CLUSTER, &(cluster(4) + 512).to_be_bytes())], "l1_table");
+    is_refused(&[(4 * CLUSTER, &(cluster(5) + 512).to_be_bytes())], "an L2 table");
 }

@@ -63,7 +63,7 @@ impl Qemu {
             source,
         ]);
         command.arg(to.options()?).stdin(from.try_clone()?);
-        run.to_its_end(command)
+        run.finish(command)
     }
 
     /// Writes a qcow2 file of an export.
@@ -76,7 +76,7 @@ impl Qemu {
         let mut command = self.command(disk_bytes, file_bytes);
         command.args(["--image-opts", "-O", "qcow2"]);
         command.arg(from.options()?).arg(to).stdin(Stdio::null());
-        run.to_its_end(command)
+        run.finish(command)
     }
 
     /// `convert`, which may write files of `file_bytes`.
@@ -129,7 +129,7 @@ pub struct Run<'a> {
 }
 
 impl Run<'_> {
-    fn to_its_end(&mut self, mut command: Command) -> Result<()> {
+    fn finish(&mut self, mut command: Command) -> Result<()> {
         let mut child = Running(command.spawn().context("cannot run qemu-img")?);
         let percent = Arc::new(Mutex::new(0.0));
         let progress = child.0.stdout.take().map(|out| {
@@ -242,7 +242,7 @@ mod tests {
                 interrupt: &interrupt,
                 shown: &mut |_| (),
             };
-            run.to_its_end(command).map_err(|error| error.to_string())
+            run.finish(command).map_err(|error| error.to_string())
         };
         assert_eq!(run("exit 0"), Ok(()));
         let error = run("echo cannot open it >&2; exit 3").unwrap_err();

@@ -4,7 +4,8 @@ use super::TIME;
 use super::cpio::Archive;
 use super::modules::{Modules, WANTED};
 use anyhow::{Context, Result, bail};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -144,10 +145,9 @@ fn libraries(tree: &Path, program: &[u8]) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut todo = vec![program.to_vec()];
     while let Some(program) = todo.pop() {
         for name in needed(&program, &there) {
-            if !found.contains_key(&name) {
-                let content = fs::read(&there[&name])?;
-                todo.push(content.clone());
-                found.insert(name, content);
+            if let Entry::Vacant(place) = found.entry(name) {
+                let content = fs::read(&there[place.key()])?;
+                todo.push(place.insert(content).clone());
             }
         }
     }

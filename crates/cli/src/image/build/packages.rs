@@ -132,12 +132,14 @@ fn kernel_of(depends: &str) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// Of everything that a package needs, the libraries: names that stand at the beginning of a line.
+/// Of everything that a package needs, the libraries of programs: names that stand at the beginning of a line. Perl's are those of
+/// scripts that run when a package is installed, which is not done here.
 fn libraries_of(depends: &str) -> BTreeSet<String> {
     depends
         .lines()
         // A colon comes before another architecture.
         .filter(|name| (name.starts_with("lib") || name.starts_with("zlib")) && !name.contains(':'))
+        .filter(|name| !name.contains("perl"))
         .map(str::to_owned)
         .collect()
 }
@@ -168,7 +170,7 @@ mod tests {
             Some("linux-image-6.1.0-57-cloud-amd64")
         );
         assert_eq!(kernel_of("linux-image-cloud-amd64\n"), None);
-        let said = "qemu-guest-agent\n  Depends: libc6\n |Depends: lsb-base\nlibc6\n  Depends: libgcc-s1\nlibgcc-s1\n<debconf-2.0>\nlibc6:i386\nzlib1g\nlsb-base\n";
+        let said = "qemu-guest-agent\n  Depends: libc6\n |Depends: lsb-base\nlibc6\n  Depends: libgcc-s1\nlibgcc-s1\nlibperl5.36\n<debconf-2.0>\nlibc6:i386\nzlib1g\nlsb-base\n";
         let names: Vec<_> = libraries_of(said).into_iter().collect();
         assert_eq!(names, ["libc6", "libgcc-s1", "zlib1g"]);
     }
