@@ -397,6 +397,37 @@ def test_the_built_image_boots_and_remembers(small_image, scratch):
     assert (scratch / "result").read_text() == f"{len(lines)} {sum(len(line) + 1 for line in lines)}\n"
 
 
+def test_what_a_guest_made_durable_is_in_the_image_of_its_snapshot(service, v3, small_image, scratch):
+    """The built image imported, an instance of it, a guest on its disk; a snapshot while it writes, an image of that, a second guest."""
+
+    def guest_of(image):
+        answer = v3.call("RunInstances", RegionId=REGION, InstanceType="tidemark.external", ImageId=image)
+        (instance,) = answer["InstanceIdSets"]["InstanceIdSet"]
+        v3.wait_instance(instance, "Running")
+        disk = v3.system_disk(instance)
+        return instance, disk, Machine(scratch, service.uri(disk))
+
+    image = import_file(service, small_image, "--boot-mode", "BIOS")["ImageId"]
+    instance, disk, machine = guest_of(image)
+    try:
+        wait_until(lambda: machine.durable() >= 5, "five records are durable", timeout=60)
+        promised = machine.durable()
+        snapshot = v3.call("CreateSnapshot", DiskId=disk)["SnapshotId"]
+        at_most = machine.durable()
+    finally:
+        machine.end()
+    v3.wait_snapshot(snapshot)
+    v3.call("DeleteInstance", InstanceId=instance, Force=True)
+    image = v3.call("CreateImage", RegionId=REGION, SnapshotId=snapshot, BootMode="BIOS")["ImageId"]
+    _, _, machine = guest_of(image)
+    try:
+        found = int(machine.said(r"^(?:FOUND|DAMAGED.*) ?(\d+)", timeout=60)[1])
+        assert promised <= found <= at_most + 2, machine.text()
+        wait_until(lambda: machine.durable() > found, "it goes on after what it found", timeout=60)
+    finally:
+        machine.end()
+
+
 def test_records_that_are_not_what_was_written(small_image, scratch):
     # Made by the guest's own function, with what it says of them the other way round.
     script = scratch / "make.awk"
