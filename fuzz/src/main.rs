@@ -9,6 +9,7 @@
 #![no_main]
 
 mod ecs;
+mod image;
 mod memory;
 mod nbd;
 mod seeds;

@@ -25,6 +25,8 @@ pub fn write(dir: &Path) -> io::Result<()> {
     seeds.extend(nbd());
     seeds.push(("vhost_requests", guest_memory()));
     seeds.extend(ecs());
+    seeds.push(("image_qcow2", qcow2(3)));
+    seeds.push(("image_qcow2", qcow2(2)));
     seeds.extend(volume());
     let mut seen = HashSet::new();
     seeds.retain(|seed| seen.insert(seed.clone()));
@@ -235,6 +237,31 @@ fn guest_memory() -> Vec<u8> {
     memory[data as usize] = 3;
     memory[data as usize + 8] = 8;
     memory
+}
+
+/// A disk of 64 KiB in clusters of 512 bytes: header, reference counts, both tables, one cluster of data.
+fn qcow2(version: u32) -> Vec<u8> {
+    let mut file = vec![0; 6 * 512];
+    let mut put = |at: usize, bytes: &[u8]| file[at..at + bytes.len()].copy_from_slice(bytes);
+    put(0, b"QFI\xfb");
+    put(4, &version.to_be_bytes());
+    put(20, &9u32.to_be_bytes());
+    put(24, &(64u64 << 10).to_be_bytes());
+    put(36, &2u32.to_be_bytes());
+    put(40, &(3u64 * 512).to_be_bytes());
+    put(48, &512u64.to_be_bytes());
+    put(56, &1u32.to_be_bytes());
+    if version == 3 {
+        put(96, &4u32.to_be_bytes());
+        put(100, &112u32.to_be_bytes());
+        put(112, &0x6803_f857u32.to_be_bytes());
+        put(116, &48u32.to_be_bytes());
+    }
+    put(512, &(2u64 * 512).to_be_bytes());
+    put(3 * 512, &((1u64 << 63) | (4 * 512)).to_be_bytes());
+    put(4 * 512, &((1u64 << 63) | (5 * 512)).to_be_bytes());
+    put(4 * 512 + 8, &((1u64 << 62) | (5 * 512 + 7)).to_be_bytes());
+    file
 }
 
 fn ecs() -> Vec<Seed> {

@@ -1,6 +1,6 @@
 //! The table of targets, and which of them this process runs.
 
-use crate::{ecs, memory, nbd, seeds};
+use crate::{ecs, image, memory, nbd, seeds};
 use std::path::Path;
 use std::process::exit;
 use std::sync::OnceLock;
@@ -15,6 +15,7 @@ const TARGETS: &[(&str, Target)] = &[
     ("ecs_query", ecs::query),
     ("ecs_render", ecs::render),
     ("ecs_text", ecs::text),
+    ("image_qcow2", image::qcow2),
     ("nbd_handshake", nbd::handshake),
     ("nbd_requests", nbd::requests),
     ("vault_bucket_key", vault::bucket_key),

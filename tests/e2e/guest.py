@@ -123,6 +123,9 @@ class Guest:
         command += ["-object", f"memory-backend-memfd,id=memory,size={memory},share=on", "-machine", "q35,memory-backend=memory"]
         command += [*disks, "-kernel", str(image), "-initrd", str(where / "initramfs")]
         command += ["-append", "console=ttyS0 quiet panic=-1"]
+        self.start(command)
+
+    def start(self, command):
         self.lines = []
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=os.environ

@@ -9,7 +9,7 @@ use crate::process;
 use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
-/// A program and the Debian package that brings it.
+/// A program, or a file with its whole path, and the Debian package that brings it.
 pub type Tool = (&'static str, &'static str);
 
 /// What the end-to-end tests run.
@@ -25,6 +25,12 @@ pub const FOR_TESTS: &[Tool] = &[
     ("e2fsck", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
     ("mount", "mount"),
+    ("mkfs.fat", "dosfstools"),
+    ("mcopy", "mtools"),
+    ("syslinux", "syslinux"),
+    ("/usr/lib/syslinux/mbr/mbr.bin", "syslinux-common"),
+    ("setpriv", "util-linux"),
+    ("prlimit", "util-linux"),
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
@@ -190,7 +196,7 @@ fn path_text(path: &Path) -> Result<&str> {
         .with_context(|| format!("{} is not UTF-8", path.display()))
 }
 
-/// Where a program is, if it is on the search path.
+/// Where a program is, if it is on the search path; a whole path stands for itself.
 fn find(program: &str) -> Option<PathBuf> {
     std::env::split_paths(&process::search_path())
         .map(|dir| dir.join(program))

@@ -11,10 +11,13 @@ mod doctor;
 mod ecs;
 mod endpoint;
 mod gc;
+mod image;
 mod log;
+mod nbd;
 mod people;
 mod rebuild;
 mod size;
+mod tools;
 mod up;
 mod vault;
 mod verify;
@@ -45,7 +48,7 @@ enum Command {
     Up(up::UpArgs),
     /// Disks: list, show, create, attach, detach, resize, reset, reinit, delete, endpoint
     Disk(people::disk::DiskArgs),
-    /// Snapshots: list, show, create, copy, wait, modify, lock, delete, endpoint
+    /// Snapshots: list, show, create, copy, wait, modify, lock, delete, export, endpoint
     Snapshot(people::snapshot::SnapshotArgs),
     /// Snapshots of several disks as of one instant: list, show, create, modify, reset, delete
     Group(people::group::GroupArgs),
@@ -53,7 +56,7 @@ enum Command {
     Usage(people::usage::UsageArgs),
     /// Instances: list, show, create, start, stop, delete
     Instance(people::instance::InstanceArgs),
-    /// Images: list, show, create, delete
+    /// Images: list, show, create, import, export, build, delete
     Image(people::image::ImageArgs),
     /// Users of the account: list, show, create, delete
     User(people::user::UserArgs),

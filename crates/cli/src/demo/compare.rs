@@ -1,7 +1,7 @@
 //! Comparing an export with what must be on it: every byte, and the hashes of both sides.
 
 use super::content::{AREA_BYTES, DISK_BYTES, IMAGE_BYTES, Image, area_after, last_write};
-use super::nbd::Connection;
+use crate::nbd::Connection;
 use crate::people::progress::{Progress, Unit};
 use anyhow::{Result, bail};
 use std::fs::File;

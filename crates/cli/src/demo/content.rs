@@ -4,6 +4,7 @@
 //! patterns where `mke2fs` is missing. Behind it lies the writer's area. Everything is generated, so
 //! what must be on the disk can be told at any time without trusting the disk.
 
+use crate::tools::find_tool;
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
@@ -58,16 +59,6 @@ pub fn area_after(count: u64) -> Vec<u8> {
 pub fn last_write(area: &[u8]) -> u64 {
     let number = |block: &[u8]| block.first_chunk().map_or(0, |n| u64::from_le_bytes(*n));
     area.chunks(SLOT_BYTES as usize).map(number).max().unwrap_or(0)
-}
-
-/// An administrator's tool, also when it is not on the search path of ordinary users.
-pub fn find_tool(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let extra = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from);
-    std::env::split_paths(&path)
-        .chain(extra)
-        .map(|dir| dir.join(name))
-        .find(|tool| tool.is_file())
 }
 
 /// A version of the image, for reading. Its holes are not read: the system would fill its cache with zeros.

@@ -6,21 +6,21 @@
 
 mod compare;
 mod content;
-mod nbd;
 mod writer;
 
 use crate::client::{Client, params};
 use crate::credentials::Connection;
+use crate::nbd::Connection as Nbd;
 use crate::people::disk::{DISK, nbd_uri};
 use crate::people::instance::{self, INSTANCE};
 use crate::people::progress::{Progress, Unit};
 use crate::people::snapshot;
 use crate::people::{Api, print};
 use crate::size::human;
+use crate::tools::find_tool;
 use anyhow::{Context, Result, bail};
 use compare::{Expected, Same, compare};
 use content::{AREA_BYTES, IMAGE_BYTES, Image, Images};
-use nbd::Connection as Nbd;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -312,7 +312,7 @@ impl Tour {
     }
 
     fn check_file_system(&self, image: &Path) -> Result<()> {
-        let Some(e2fsck) = content::find_tool("e2fsck") else {
+        let Some(e2fsck) = find_tool("e2fsck") else {
             return Ok(());
         };
         let output = std::process::Command::new(e2fsck)

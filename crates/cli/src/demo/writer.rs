@@ -5,7 +5,7 @@
 //! between two looks at them must hold some prefix of the writes between those numbers.
 
 use super::content::{IMAGE_BYTES, SLOT_BYTES, slot, stamp};
-use super::nbd::Connection;
+use crate::nbd::Connection;
 use anyhow::{Context, Result, anyhow};
 use std::path::Path;
 use std::sync::Arc;

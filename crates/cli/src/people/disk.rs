@@ -323,10 +323,14 @@ pub fn run(args: &DiskArgs) -> Result<()> {
 
 /// The NBD URI of a disk or a snapshot.
 pub fn endpoint(api: &Api, export: &str) -> Result<String> {
-    let socket = api.client().connection().nbd_socket.as_deref().context(
+    Ok(nbd_uri(export, socket(api)?))
+}
+
+/// The socket at which disks and snapshots are exported.
+pub fn socket(api: &Api) -> Result<&Path> {
+    api.client().connection().nbd_socket.as_deref().context(
         "where disks of this region are exported is only known from credentials.toml: give the server's --data-dir",
-    )?;
-    Ok(nbd_uri(export, socket))
+    )
 }
 
 /// `nbd+unix:///<export>?socket=<path>`, the path percent-encoded but for its slashes.

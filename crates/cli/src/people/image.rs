@@ -1,14 +1,17 @@
 //! `tidemark image <verb>`.
 
-use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, note, progress, tags, text};
+use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, note, print, progress, tags, text};
 use crate::client::params;
+use crate::image::{Format, build, export, import};
+use crate::size;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// An image. Its ids are a list with commas, not a JSON array, so [`Api::find`] is not for it: see [`find`].
-const IMAGE: Kind = Kind {
+pub const IMAGE: Kind = Kind {
     name: "image",
     describe: "DescribeImages",
     ids: "ImageId",
@@ -62,9 +65,47 @@ As long as there is the image, they stay.
 Examples:
   tidemark image create --instance i-bp1... --name golden --family web --wait
   tidemark image create --snapshot s-bp1... --name golden
+  tidemark image import debian.qcow2 --name debian --size 20G
+  tidemark image export m-bp1... golden.raw
+  tidemark image build small.raw              an image of our own, for trying things
   tidemark ecs RunInstances --InstanceType tidemark.external --ImageId m-bp1...
   tidemark image list
   tidemark image delete m-bp1...";
+
+const IMPORT_HELP: &str = "\
+The content goes over NBD to the system disk of an instance that is made for it
+and released in the end; what stays is an image and its snapshot. If it fails
+or is interrupted, nothing stays. qcow2 needs qemu-img; files that refer to
+other files are refused, and internal snapshots are not taken.";
+
+const BUILD_HELP: &str = "\
+The disk boots in QEMU (BIOS, virtio) with a serial console. It says
+TIDEMARK-GUEST READY, then writes numbered records to its file system and says
+DURABLE n once record n is safe; at the next boot it checks them and says FOUND
+n or DAMAGED. docs/images.md has all that it says and does.
+Needs dosfstools, mtools, syslinux, syslinux-common, e2fsprogs, dpkg and apt; packages are fetched
+once and kept: delete the cache directory to fetch newer ones.";
+
+/// What the user says that a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Asked {
+    /// Look at its first bytes
+    Auto,
+    /// The bytes of the disk
+    Raw,
+    /// QEMU's format
+    Qcow2,
+}
+
+impl Asked {
+    fn format(self) -> Option<Format> {
+        match self {
+            Asked::Auto => None,
+            Asked::Raw => Some(Format::Raw),
+            Asked::Qcow2 => Some(Format::Qcow2),
+        }
+    }
+}
 
 /// `tidemark image ...`
 #[derive(Debug, clap::Args)]
@@ -120,6 +161,64 @@ enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Make an image of a file: a disk's bytes, or qcow2
+    #[command(after_help = IMPORT_HELP)]
+    Import {
+        /// The file
+        file: PathBuf,
+        /// A name, of which there is only one [default: the image's id]
+        #[arg(long)]
+        name: Option<String>,
+        /// The family, whose newest image is taken when an instance names the family
+        #[arg(long)]
+        family: Option<String>,
+        /// More words for people
+        #[arg(long)]
+        description: Option<String>,
+        /// The system on it, such as Ubuntu or Debian
+        #[arg(long)]
+        platform: Option<String>,
+        /// How it starts: BIOS, UEFI or UEFI-Preferred
+        #[arg(long)]
+        boot_mode: Option<String>,
+        /// What the file is; `auto` looks at its first bytes
+        #[arg(long, value_enum, default_value = "auto")]
+        format: Asked,
+        /// Size of the image's disk, rounded up to GiB [default: the content's]
+        #[arg(long, value_parser = size::parse)]
+        size: Option<u64>,
+        /// A tag; may be given several times
+        #[arg(long = "tag", value_name = "KEY=VALUE")]
+        tags: Vec<String>,
+    },
+    /// Write an image's system disk to a file, holes left out
+    Export {
+        /// The image's id
+        image: String,
+        /// The file
+        file: PathBuf,
+        /// What the file becomes
+        #[arg(long, value_enum, default_value = "raw")]
+        format: Format,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Make a file with a small bootable disk of our own, from Debian packages; needs no service
+    #[command(after_help = BUILD_HELP)]
+    Build {
+        /// The file, which becomes a raw disk
+        file: PathBuf,
+        /// Size of the disk
+        #[arg(long, default_value = "1G", value_parser = size::parse)]
+        size: u64,
+        /// Where packages are kept [default: tidemark/guest in the user's cache directory]
+        #[arg(long, value_name = "DIR")]
+        cache: Option<PathBuf>,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
+    },
     /// Delete an image; its snapshots stay, and so do instances that were made of it
     #[command(visible_alias = "rm")]
     Delete {
@@ -133,8 +232,50 @@ enum Verb {
 
 /// Runs a verb.
 pub fn run(args: &ImageArgs) -> Result<()> {
+    if let Verb::Build {
+        file,
+        size,
+        cache,
+        force,
+    } = &args.verb
+    {
+        return built(file, *size, cache.as_deref(), *force, args.common.json);
+    }
     let api = Api::new(&args.common)?;
     match &args.verb {
+        // It needs no service, and is done above.
+        Verb::Build { .. } => Ok(()),
+        Verb::Import {
+            file,
+            name,
+            family,
+            description,
+            platform,
+            boot_mode,
+            format,
+            size,
+            tags,
+        } => {
+            let order = import::Order {
+                file,
+                format: format.format(),
+                size: *size,
+                name: name.as_deref(),
+                family: family.as_deref(),
+                description: description.as_deref(),
+                platform: platform.as_deref(),
+                boot_mode: boot_mode.as_deref(),
+                tags,
+            };
+            let row = import::run(&api, &order)?;
+            api.print_done(&format!("image {} is Available", text(&row, "ImageId")), &row)
+        }
+        Verb::Export {
+            image,
+            file,
+            format,
+            force,
+        } => exported(&api, image, file, *format, *force),
         Verb::List { family, status } => {
             let mut parameters = Parameters::new();
             add(&mut parameters, "ImageFamily", family.as_ref());
@@ -175,6 +316,42 @@ pub fn run(args: &ImageArgs) -> Result<()> {
             api.call("DeleteImage", &params([("ImageId", image), ("Force", &force)]))?;
             api.print_done(&format!("image {image} deleted"), &json!({ "ImageId": image }))
         }
+    }
+}
+
+fn exported(api: &Api, image: &str, file: &Path, format: Format, force: bool) -> Result<()> {
+    let row = find(api, image)?;
+    let (snapshot, others) = export::system_snapshot(&row)?;
+    if others > 0 {
+        note(&format!(
+            "note: the {others} data disks of {image} are not in the file; `tidemark snapshot export` writes each"
+        ))?;
+    }
+    let order = export::Order {
+        snapshot: &snapshot,
+        file,
+        format,
+        force,
+    };
+    let bytes = export::run(api, &order)?;
+    let sentence = format!(
+        "{image}, a disk of {}, is in {}",
+        size::human(bytes),
+        file.display()
+    );
+    api.print_done(&sentence, &row)
+}
+
+fn built(file: &Path, bytes: u64, cache: Option<&Path>, force: bool, json: bool) -> Result<()> {
+    let built = build::run(&build::Order {
+        file,
+        bytes,
+        cache,
+        force,
+    })?;
+    match json {
+        true => print(&built.to_json().to_string()),
+        false => print(&format!("{} is {}", file.display(), built.sentence())),
     }
 }
 

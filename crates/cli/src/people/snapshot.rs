@@ -3,10 +3,12 @@
 use super::progress::{Progress, Unit};
 use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, disk, note, print, tags, text};
 use crate::client::params;
+use crate::image::{Format, export};
 use crate::size::human;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use serde_json::Value;
+use std::path::PathBuf;
 
 /// A snapshot of one disk.
 pub const SNAPSHOT: Kind = Kind {
@@ -103,6 +105,7 @@ Examples:
   tidemark snapshot copy s-bp1... --to cn-beijing --wait
   tidemark snapshot undelete s-bp1...
   tidemark snapshot lock s-bp1... --days 30 --cool-off 24
+  tidemark snapshot export s-bp1... disk.qcow2 --format qcow2
   nbdcopy \"$(tidemark snapshot endpoint s-bp1...)\" image.raw
   tidemark disk reset d-bp1... --snapshot s-bp1...";
 
@@ -235,6 +238,19 @@ enum Verb {
         /// Only those in this state: compliance-cooloff, compliance, expired
         #[arg(long)]
         status: Option<String>,
+    },
+    /// Write a snapshot to a file, holes left out
+    Export {
+        /// The snapshot's id
+        snapshot: String,
+        /// The file
+        file: PathBuf,
+        /// What the file becomes
+        #[arg(long, value_enum, default_value = "raw")]
+        format: Format,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
     },
     /// Print the NBD URI of a snapshot: a read-only export of its content
     Endpoint {
@@ -374,6 +390,22 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
             add(&mut parameters, "LockStatus", status.as_ref());
             api.print_list(&LOCKED, &locked(&api, parameters)?)
         }
+        Verb::Export {
+            snapshot,
+            file,
+            format,
+            force,
+        } => {
+            let order = export::Order {
+                snapshot,
+                file,
+                format: *format,
+                force: *force,
+            };
+            let bytes = export::run(&api, &order)?;
+            let sentence = format!("{snapshot}, a disk of {}, is in {}", human(bytes), file.display());
+            api.print_done(&sentence, &api.get(&SNAPSHOT, snapshot)?)
+        }
         Verb::Endpoint { snapshot } => {
             let row = api.get(&SNAPSHOT, snapshot)?;
             print(&disk::endpoint(&api, snapshot)?)?;
@@ -436,8 +468,18 @@ fn copy(api: &Api, to: &str, parameters: &[(String, String)], wait: bool) -> Res
 
 /// Waits for the end of a snapshot and shows its progress; fails when the snapshot does.
 pub fn wait_accomplished(api: &Api, snapshot: &str) -> Result<Value> {
+    wait_accomplished_unless(api, snapshot, &|| Ok(()))
+}
+
+/// The same; ends early when `goes_on` fails.
+pub fn wait_accomplished_unless(
+    api: &Api,
+    snapshot: &str,
+    goes_on: &dyn Fn() -> Result<()>,
+) -> Result<Value> {
     let mut progress = Progress::new(format!("snapshot {snapshot}"), Unit::Percent, 100);
     let row = api.wait(&SNAPSHOT, snapshot, |row| {
+        goes_on()?;
         let Some(row) = row else {
             bail!("no snapshot {snapshot}: it does not exist or was deleted")
         };
