@@ -24,7 +24,6 @@ impl Request {
     pub fn parse(params: &Params) -> Result<Self, ApiError> {
         let region_id = params.required("RegionId")?;
         let instance_id = params.required("InstanceId")?;
-        params.required("HttpEndpoint")?;
         let switch = ["enabled", "disabled"];
         let http_endpoint = params.word("HttpEndpoint", &switch, 400, "InvalidHttpEndpoint.NotSupported")?;
         Ok(Self {
