@@ -124,6 +124,7 @@ fn e2e(pytest_args: &[String]) -> Result<()> {
 pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
     tools::ensure(tools::FOR_TESTS)?;
     let (python, node_modules) = (tools::python(&tools::PYTHON_FOR_TESTS)?, tools::node_modules()?);
+    let cloud_init = tools::cloud_init()?;
     process::run(process::cargo(&[
         "build",
         "--package",
@@ -150,6 +151,7 @@ pub fn pytest(what: &[&str], args: &[&str]) -> Result<()> {
         .env("TIDEMARK_POWERCUT_BIN", built("tidemark-powercut")?)
         .env("TIDEMARK_S3LIGHT_BIN", built("tidemark-s3light")?)
         .env("TIDEMARK_NODE_MODULES", node_modules)
+        .env("TIDEMARK_CLOUD_INIT", cloud_init)
         .env("PYTHONDONTWRITEBYTECODE", "1");
     process::run(pytest)
 }

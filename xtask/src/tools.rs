@@ -34,6 +34,9 @@ pub const FOR_TESTS: &[Tool] = &[
     ("python3", "python3"),
     ("node", "nodejs"),
     ("npm", "npm"),
+    ("curl", "curl"),
+    ("openssl", "openssl"),
+    ("ssh-keygen", "openssh-client"),
 ];
 
 /// What the fuzzer is built with: it is C++.
@@ -189,6 +192,36 @@ pub fn node_modules() -> Result<PathBuf> {
     process::run(command)?;
     std::fs::write(&stamp, wanted).with_context(|| format!("write {}", stamp.display()))?;
     Ok(modules)
+}
+
+/// The directory of Debian's cloud-init, unpacked and not installed: installed, it would take this machine over at its
+/// next start.
+pub fn cloud_init() -> Result<PathBuf> {
+    let place = process::target_dir()?.join("cloud-init");
+    if place.join("usr/lib/python3/dist-packages/cloudinit").is_dir() {
+        return Ok(place);
+    }
+    if find("apt-get").is_none() {
+        bail!(
+            "cloud-init is missing: unpack Debian's package of it into {}",
+            place.display()
+        );
+    }
+    let fetched = place.join("package");
+    std::fs::create_dir_all(&fetched).with_context(|| format!("make {}", fetched.display()))?;
+    if is_root()? {
+        process::run(process::command("apt-get", &["update", "-q"])?)?;
+    }
+    let mut download = process::command("apt-get", &["download", "-q", "cloud-init"])?;
+    download.current_dir(&fetched);
+    process::run(download)?;
+    let entries = std::fs::read_dir(&fetched).with_context(|| format!("list {}", fetched.display()))?;
+    for entry in entries {
+        let package = entry?.path();
+        let words = ["-x", path_text(&package)?, path_text(&place)?];
+        process::run(process::command("dpkg-deb", &words)?)?;
+    }
+    Ok(place)
 }
 
 fn path_text(path: &Path) -> Result<&str> {

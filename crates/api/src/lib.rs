@@ -9,6 +9,8 @@
 //! ours reaches a caller as `InternalError`; an action that has started runs to its end even when
 //! the caller hangs up.
 //!
+//! Beside it, with listeners of its own: the metadata service for instances ([`MetadataServer`]).
+//!
 //! Not here: shapes and syntax of actions (`ecs`), what they do (`control`).
 
 mod actions;
@@ -16,12 +18,14 @@ mod answer;
 mod auth;
 mod call;
 mod listen;
+mod metadata;
 mod openapi;
 mod request;
 mod serve;
 mod throttle;
 
 pub use listen::{Bounds, serve};
+pub use metadata::{MetadataConfig, MetadataServer, Site};
 pub use serve::{ApiState, router};
 pub use throttle::ThrottleConfig;
 

@@ -6,16 +6,21 @@
 //! are kept open and idle: clients open a new one) or [`Bounds::unread_time`] for reading an answer. Bodies
 //! are bounded where they are read (`request`, `serve`). One connection too many is told so and closed; it does
 //! not wait, because waiting would hold what it is to be kept from.
+//!
+//! Where connections come from, and what they know of who is there, is a [`Door`]: the API has one, the metadata service
+//! two kinds (`metadata::doors`).
 
 use axum::extract::ConnectInfo;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
@@ -61,14 +66,75 @@ const TURNED_AWAY_BODY: &str = concat!(
     "<Message>There are too many connections.</Message><Recommend></Recommend></Error>",
 );
 
+/// Where connections come from.
+pub(crate) trait Door: Send + Sync + 'static {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
+    /// Who has made it, as far as accepting tells.
+    type Peer: std::fmt::Debug + Send + 'static;
+
+    /// The next one.
+    fn accept(&self) -> impl Future<Output = io::Result<(Self::Stream, Self::Peer)>> + Send;
+
+    /// Prepares the socket, and tells requests what is known of it.
+    fn enter(stream: &Self::Stream, peer: &Self::Peer, router: Router, bounds: &Bounds) -> Router;
+
+    /// Says that there is no room. What does not fit into an empty socket's buffer is not worth waiting for.
+    fn turn_away(stream: &Self::Stream);
+}
+
+/// The API's.
+struct ApiDoor(TcpListener);
+
+impl Door for ApiDoor {
+    type Stream = TcpStream;
+    type Peer = SocketAddr;
+
+    async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        self.0.accept().await
+    }
+
+    fn enter(stream: &TcpStream, peer: &SocketAddr, router: Router, bounds: &Bounds) -> Router {
+        prepare(stream, peer, bounds);
+        // What policies may speak about: where the caller is.
+        router.layer(Extension(ConnectInfo(*peer)))
+    }
+
+    fn turn_away(stream: &TcpStream) {
+        let _ = stream.try_write(format!("{TURNED_AWAY}{TURNED_AWAY_BODY}").as_bytes());
+    }
+}
+
+/// Small answers leave at once, and who does not read is not waited for.
+pub(crate) fn prepare(stream: &TcpStream, peer: &SocketAddr, bounds: &Bounds) {
+    let unread_ms = u32::try_from(bounds.unread_time.as_millis()).unwrap_or(u32::MAX);
+    let prepared = stream
+        .set_nodelay(true)
+        .and_then(|()| Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, unread_ms)?));
+    if let Err(error) = prepared {
+        // It is gone already, or the system knows no such option: the other bounds hold.
+        tracing::debug!(%peer, %error, "a connection's socket cannot be prepared");
+    }
+}
+
 /// Serves until `until` is over and then the requests that have begun.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, until: impl Future<Output = ()>) {
+    serve_at(ApiDoor(listener), router, bounds, until).await;
+}
+
+/// As [`serve`], at any door.
+pub(crate) async fn serve_at<D: Door>(
+    door: D,
+    router: Router,
+    bounds: Bounds,
+    until: impl Future<Output = ()>,
+) {
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let closing = watch::Sender::new(false);
     let mut until = pin!(until);
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = door.accept() => accepted,
             () = &mut until => break,
         };
         let (stream, peer) = match accepted {
@@ -81,50 +147,31 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, until:
         };
         match Arc::clone(&slots).try_acquire_owned() {
             Ok(slot) => {
-                let one = connection(
-                    stream,
-                    peer,
-                    router.clone(),
-                    bounds.clone(),
-                    closing.subscribe(),
-                    slot,
-                );
+                let router = D::enter(&stream, &peer, router.clone(), &bounds);
+                let one = connection(stream, peer, router, bounds.clone(), closing.subscribe(), slot);
                 tokio::spawn(one);
             }
-            Err(_) => turn_away(&stream, peer),
+            Err(_) => {
+                tracing::warn!(?peer, "one connection too many: closed");
+                D::turn_away(&stream);
+            }
         }
     }
-    drop(listener);
+    drop(door);
     closing.send_replace(true);
     let all = u32::try_from(bounds.connections).unwrap_or(u32::MAX);
     // Nobody closes the semaphore.
     let _ = slots.acquire_many(all).await;
 }
 
-fn turn_away(stream: &TcpStream, peer: SocketAddr) {
-    tracing::warn!(%peer, "one connection too many: closed");
-    // What does not fit into an empty socket's buffer is not worth waiting for.
-    let _ = stream.try_write(format!("{TURNED_AWAY}{TURNED_AWAY_BODY}").as_bytes());
-}
-
 async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    peer: impl std::fmt::Debug,
     router: Router,
     bounds: Bounds,
     mut closing: watch::Receiver<bool>,
     _slot: OwnedSemaphorePermit,
 ) {
-    let unread_ms = u32::try_from(bounds.unread_time.as_millis()).unwrap_or(u32::MAX);
-    let prepared = stream
-        .set_nodelay(true)
-        .and_then(|()| Ok(rustix::net::sockopt::set_tcp_user_timeout(&stream, unread_ms)?));
-    if let Err(error) = prepared {
-        // It is gone already, or the system knows no such option: the other bounds hold.
-        tracing::debug!(%peer, %error, "a connection's socket cannot be prepared");
-    }
-    // What policies may speak about: where the caller is.
-    let router = router.layer(Extension(ConnectInfo(peer)));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time)
@@ -144,7 +191,7 @@ async fn connection(
         }
     };
     if let Err(error) = ended {
-        tracing::debug!(%peer, %error, "a connection ended early");
+        tracing::debug!(?peer, %error, "a connection ended early");
     }
 }
 

@@ -62,6 +62,8 @@ enum Command {
     User(people::user::UserArgs),
     /// Access keys: list, create, disable, enable, rotate, delete
     Key(people::key::KeyArgs),
+    /// SSH key pairs, for machines to let people in with: create, import, list, attach, detach, delete
+    Keypair(people::keypair::KeypairArgs),
     /// What users may do: list, show, create, change, attach, detach, delete
     Permission(people::permission::PermissionArgs),
     /// Roles, and temporary keys of them: list, show, create, assume, delete
@@ -112,6 +114,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Image(args) => people::image::run(&args)?,
         Command::User(args) => people::user::run(&args)?,
         Command::Key(args) => people::key::run(&args)?,
+        Command::Keypair(args) => people::keypair::run(&args)?,
         Command::Permission(args) => people::permission::run(&args)?,
         Command::Role(args) => people::role::run(&args)?,
         Command::Events(args) => people::events::run(&args)?,

@@ -130,6 +130,8 @@ pub struct Limits {
     pub events_days: u64,
     /// Events that a webhook may be behind; older ones are left out.
     pub webhook_backlog: u64,
+    /// SSH key pairs of an account in a region.
+    pub key_pairs: u64,
 }
 
 impl Default for Limits {
@@ -152,6 +154,7 @@ impl Default for Limits {
             events: 100_000,
             events_days: 90,
             webhook_backlog: 10_000,
+            key_pairs: 500,
         }
     }
 }

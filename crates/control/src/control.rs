@@ -9,7 +9,7 @@ use crate::secrets::Secrets;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{Store, StoreError, Transaction};
 use crate::webhooks::send::Sender;
-use crate::{ControlError, events, housekeeping, jobs, keys, regions, rules, space};
+use crate::{ControlError, events, housekeeping, jobs, keys, metadata, regions, rules, space};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -66,6 +66,7 @@ struct Inner {
     telling: tokio::sync::Mutex<()>,
     stop: watch::Sender<bool>,
     background: Mutex<Vec<JoinHandle<()>>>,
+    metadata: metadata::Memory,
 }
 
 impl Control {
@@ -99,6 +100,7 @@ impl Control {
             telling: tokio::sync::Mutex::default(),
             stop: watch::Sender::new(false),
             background: Mutex::default(),
+            metadata: metadata::Memory::default(),
         };
         let control = Control {
             inner: Arc::new(inner),
@@ -283,6 +285,10 @@ impl Control {
 
     pub(crate) fn telling(&self) -> &tokio::sync::Mutex<()> {
         &self.inner.telling
+    }
+
+    pub(crate) fn metadata(&self) -> &metadata::Memory {
+        &self.inner.metadata
     }
 
     pub(crate) fn config(&self) -> &ControlConfig {

@@ -12,6 +12,7 @@ use crate::ControlError;
 use crate::control::random;
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -19,11 +20,15 @@ use std::path::{Path, PathBuf};
 /// The key's file in a data directory.
 pub(crate) const KEY_FILE: &str = "secrets.key";
 const KEY_BYTES: usize = 32;
+/// What the key that signs is derived with: another text is another key.
+const SIGNING: &[u8] = b"tidemark 2026 the key that signs";
 
 /// Seals and opens.
 pub(crate) struct Secrets {
     key: LessSafeKey,
     path: PathBuf,
+    /// Derived from the same key, for what is signed and not sealed.
+    signing: hmac::Key,
 }
 
 /// A secret that does not open: it was sealed with another key, or changed.
@@ -56,7 +61,16 @@ impl Secrets {
                 UnboundKey::new(&AES_256_GCM, &key).map_err(|_| wrong("the key cannot be used".into()))?,
             ),
             path: path.to_owned(),
+            signing: hmac::Key::new(
+                hmac::HMAC_SHA256,
+                hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), SIGNING).as_ref(),
+            ),
         })
+    }
+
+    /// What is signed with the host's key, which stays the same over restarts. Whoever signs says in the text what for.
+    pub(crate) fn signing_key(&self) -> &hmac::Key {
+        &self.signing
     }
 
     /// Seals `secret`, which belongs to `owner`.

@@ -260,7 +260,10 @@ impl InstanceView {
                 http_endpoint: attributes.http_endpoint,
                 http_tokens: attributes.http_tokens,
                 http_put_response_hop_limit: attributes.http_put_response_hop_limit,
-                instance_metadata_tags: "disabled".into(),
+                instance_metadata_tags: match attributes.instance_metadata_tags.as_str() {
+                    "" => "disabled".into(),
+                    _ => attributes.instance_metadata_tags,
+                },
             },
             tags,
             ..Instance::default()

@@ -33,6 +33,8 @@ pub enum Kind {
     VSwitch,
     /// `sg-`
     SecurityGroup,
+    /// `skp-`
+    KeyPair,
 }
 
 impl Kind {
@@ -52,6 +54,7 @@ impl Kind {
             Kind::Vpc => "vpc-",
             Kind::VSwitch => "vsw-",
             Kind::SecurityGroup => "sg-",
+            Kind::KeyPair => "skp-",
         }
     }
 }

@@ -33,11 +33,11 @@ const fn billing(name: &'static str) -> NotOffered {
 const NOT_RUN: &str = "instances are machines that are not run here; ask whoever runs them";
 const NO_NETWORK: &str =
     "networks are not managed here; ids of switches, groups and addresses are labels on instances";
-const NO_KEY_PAIRS: &str = "key pairs are not managed here; the name of one is a label on an instance";
 const NO_AGENT: &str = "there is no agent in the guests";
 
 const NO_IMAGE_COPIES: &str = "an image is made of snapshots: CopySnapshot brings them into the other region, and CreateImage makes one of them there";
-const NO_METADATA_ROLES: &str = "there is no metadata service that could hand a role's keys to an instance; the name of a role is a label on it";
+const ROLE_FROM_THE_START: &str =
+    "an instance has the role that RamRoleName of RunInstances gave it, for as long as it exists";
 const NO_DEFAULT_ENCRYPTION: &str =
     "a disk is encrypted when its request says so, or what it is made from is";
 
@@ -67,14 +67,10 @@ const ALL: &[NotOffered] = &[
         "ExportSnapshot",
         "every snapshot is an NBD export, and the vault is a bucket already: copy it from there",
     ),
-    unsupported(
-        "ModifyInstanceMetadataOptions",
-        "there is no metadata service in front of the instances: its options are what an instance was made with",
-    ),
     unsupported("JoinResourceGroup", "there is one resource group"),
-    unsupported("AttachInstanceRamRole", NO_METADATA_ROLES),
-    unsupported("DetachInstanceRamRole", NO_METADATA_ROLES),
-    unsupported("DescribeInstanceRamRole", NO_METADATA_ROLES),
+    unsupported("AttachInstanceRamRole", ROLE_FROM_THE_START),
+    unsupported("DetachInstanceRamRole", ROLE_FROM_THE_START),
+    unsupported("DescribeInstanceRamRole", ROLE_FROM_THE_START),
     unsupported("DescribeNetworkInterfaces", NO_NETWORK),
     unsupported("DescribeInstanceMonitorData", NOT_RUN),
     unsupported(
@@ -95,12 +91,6 @@ const ALL: &[NotOffered] = &[
     ),
     unsupported("EnableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
     unsupported("DisableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
-    unsupported("DescribeKeyPairs", NO_KEY_PAIRS),
-    unsupported("CreateKeyPair", NO_KEY_PAIRS),
-    unsupported("ImportKeyPair", NO_KEY_PAIRS),
-    unsupported("AttachKeyPair", NO_KEY_PAIRS),
-    unsupported("DetachKeyPair", NO_KEY_PAIRS),
-    unsupported("DeleteKeyPairs", NO_KEY_PAIRS),
     unsupported("RunCommand", NO_AGENT),
     unsupported("DescribeInvocationResults", NO_AGENT),
     unsupported("DescribeCloudAssistantStatus", NO_AGENT),

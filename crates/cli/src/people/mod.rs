@@ -11,6 +11,7 @@ pub mod hydration;
 pub mod image;
 pub mod instance;
 pub mod key;
+pub mod keypair;
 pub mod permission;
 pub mod policy;
 pub mod progress;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tidemark_api::ThrottleConfig;
+use tidemark_api::{Site, ThrottleConfig};
 use tidemark_control::Limits;
 
 /// The configuration file: the flags' names are its keys.
@@ -36,6 +36,7 @@ pub(super) struct ConfigFile {
     pub(super) webhooks_to_this_machine: Option<bool>,
     pub(super) policies_per_disk: Option<u64>,
     pub(super) throttle: Option<ThrottleFile>,
+    pub(super) metadata: Option<MetadataFile>,
     #[serde(default)]
     pub(super) limits: LimitsFile,
 }
@@ -84,6 +85,7 @@ limits_file!(
     events,
     events_days,
     webhook_backlog,
+    key_pairs,
 );
 
 /// One of them; `field` is its name in [`Limits`].
@@ -103,6 +105,18 @@ pub(super) struct ThrottleFile {
     per_action: Option<u32>,
     #[serde(default)]
     actions: BTreeMap<String, u32>,
+}
+
+/// `[metadata]`: what instances are told of the site by the metadata service. Without a key, they are told nothing of it.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub(super) struct MetadataFile {
+    #[serde(default)]
+    nameservers: Vec<String>,
+    #[serde(default)]
+    ntp_servers: Vec<String>,
+    #[serde(default)]
+    source_addresses: Vec<String>,
 }
 
 impl ConfigFile {
@@ -161,6 +175,24 @@ pub(super) fn throttle(file: ThrottleFile) -> Result<ThrottleConfig> {
     })
 }
 
+/// Values stand one per line in an answer, so none may hold a line break, nor be nothing.
+pub(super) fn site(file: MetadataFile) -> Result<Site> {
+    let MetadataFile {
+        nameservers,
+        ntp_servers,
+        source_addresses,
+    } = file;
+    let mut all = nameservers.iter().chain(&ntp_servers).chain(&source_addresses);
+    if let Some(odd) = all.find(|value| value.is_empty() || value.chars().any(char::is_control)) {
+        bail!("[metadata] has the value {odd:?}: each is one line of text");
+    }
+    Ok(Site {
+        nameservers,
+        ntp_servers,
+        source_addresses,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +237,18 @@ mod tests {
         ] {
             let error = format!("{:#}", read(text).unwrap_err());
             assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_instances_are_told_of_the_site_is_in_the_file() {
+        let read = |text: &str| site(ConfigFile::parse(text).unwrap().metadata.unwrap_or_default());
+        assert_eq!(read("").unwrap(), Site::default());
+        let found = read("[metadata]\nnameservers = ['10.0.0.2', '10.0.0.3']\n").unwrap();
+        assert_eq!(found.nameservers, ["10.0.0.2", "10.0.0.3"]);
+        for value in ["''", "\"a\\nb\""] {
+            let error = read(&format!("[metadata]\nntp-servers = [{value}]\n")).unwrap_err();
+            assert!(error.to_string().contains("[metadata]"), "{error}");
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod data_dir;
 mod file;
+mod metadata;
 pub mod regions;
 pub mod settings;
 mod vault;
@@ -19,9 +20,11 @@ use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
+use metadata::Metadata;
 use regions::RegionSettings;
 use settings::{Given, Settings};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -69,6 +72,13 @@ has the same shape: `tidemark gc`, `verify` and `doctor` take it as a --data-dir
   endpoint = \"beijing.example:7480\"           what DescribeRegions tells [default: the host that is asked]
   vault-key-file = \"beijing.key\"              or vault-passphrase-file, if the vault is encrypted
 
+Metadata service: what the real one has at http://100.100.100.200 is at --metadata-listen, for the running
+instance whose PrivateIpAddress is the address that the request comes from. In the file, what they are told of the site:
+  [metadata]
+  nameservers = [\"10.0.0.2\"]                 [default: nothing, as the next two]
+  ntp-servers = [\"10.0.0.2\"]
+  source-addresses = [\"http://mirror.example/debian\"]
+
 Quotas, in the file, with their defaults; how many policies a disk may have is --policies-per-disk:
   [limits]
   manual-snapshots-per-disk = 256
@@ -85,6 +95,7 @@ Quotas, in the file, with their defaults; how many policies a disk may have is -
   policies-per-holder = 20                      permissions of one user or role
   webhooks = 20
   webhook-backlog = 10000                       events that a webhook may be behind; older ones are left out
+  key-pairs = 500                               SSH key pairs of a region
   events = 100000                               that are kept; older ones go
   events-days = 90                              that events are kept";
 
@@ -104,7 +115,8 @@ pub struct UpArgs {
     /// Where the API listens [default: 127.0.0.1:7480]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Where the metadata service listens; it is not served yet
+    /// Where the metadata service listens for machines of your own, which it knows by their address [default:
+    /// 127.0.0.1:7481, if that is free]; port 0 takes a free one
     #[arg(long, value_name = "HOST:PORT")]
     metadata_listen: Option<String>,
     /// Most memory for what is read of snapshots, for all disks together [default: 48M]
@@ -195,14 +207,26 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         .iter()
         .map(|region| DataDir::take(&region.data_dir))
         .collect::<Result<Vec<_>>>()?;
-    let listener = settings.bind()?;
+    let listeners = Listeners {
+        api: settings.bind()?,
+        metadata: settings.bind_metadata()?.map_err(|error| {
+            eprintln!("note: the metadata service does not listen: {error:#}");
+        }),
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .context("cannot start the control plane's threads")?;
-    let result = runtime.block_on(serve(&settings, listener, root_key, secrets));
+    let result = runtime.block_on(serve(&settings, listeners, root_key, secrets));
     runtime.shutdown_timeout(DRAIN);
     result
+}
+
+/// The addresses that were taken before anything was opened.
+struct Listeners {
+    api: std::net::TcpListener,
+    /// `Err`: it is in use, and nobody named it.
+    metadata: Result<std::net::TcpListener, ()>,
 }
 
 /// What opens each region's vault. A passphrase in the environment is the home region's.
@@ -253,7 +277,7 @@ impl Stop {
 
 async fn serve(
     settings: &Settings,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     root_key: Option<(String, String)>,
     secrets: Vec<Option<Secret>>,
 ) -> Result<ExitCode> {
@@ -268,7 +292,7 @@ async fn serve(
             }
         }
     }
-    let result = serve_on(settings, listener, root_key, &nodes, &mut stop).await;
+    let result = serve_on(settings, listeners, root_key, &nodes, &mut stop).await;
     tracing::info!("closing the disks");
     tokio::select! {
         () = shut_down(&nodes) => {}
@@ -306,7 +330,7 @@ async fn shut_down(nodes: &[Node]) {
 
 async fn serve_on(
     settings: &Settings,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     root_key: Option<(String, String)>,
     nodes: &[Node],
     stop: &mut Stop,
@@ -328,17 +352,18 @@ async fn serve_on(
     )
     .await
     .context("cannot open the catalogue")?;
-    let result = answer(settings, listener, &control, stop).await;
+    let result = answer(settings, listeners, &control, stop).await;
     control.shutdown().await;
     result
 }
 
 async fn answer(
     settings: &Settings,
-    listener: std::net::TcpListener,
+    listeners: Listeners,
     control: &Control,
     stop: &mut Stop,
 ) -> Result<ExitCode> {
+    let listener = listeners.api;
     let address = settings::reachable(listener.local_addr().context("cannot tell the API's address")?);
     let root = control.root_key().await.context("cannot read the root key")?;
     let file = CredentialsFile {
@@ -359,6 +384,7 @@ async fn answer(
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
     let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone()));
+    let metadata = Metadata::start(settings, listeners.metadata.ok(), control, closed.clone())?;
     let mut server = tokio::spawn(async move {
         let until = async move {
             // The sender's end is an end, too.
@@ -367,12 +393,7 @@ async fn answer(
         tidemark_api::serve(listener, router, Bounds::default(), until).await;
     });
 
-    if let Some(metadata) = &settings.metadata_listen {
-        eprintln!(
-            "note: --metadata-listen {metadata}: the metadata service is not there yet, nothing listens there"
-        );
-    }
-    announce(settings, &file)?;
+    announce(settings, &file, metadata.address)?;
     let tour = settings.demo.then(|| start_tour(settings, &file)).transpose()?;
 
     let code = tokio::select! {
@@ -391,20 +412,22 @@ async fn answer(
             () = stop.wait() => server.abort(),
         }
     }
+    metadata.stop().await;
     match tour.map(|mut tour| tour.try_recv()) {
         Some(Ok(Err(_))) => code.map(|_| ExitCode::FAILURE),
         _ => code,
     }
 }
 
-fn announce(settings: &Settings, file: &CredentialsFile) -> Result<()> {
+fn announce(settings: &Settings, file: &CredentialsFile, metadata: Option<SocketAddr>) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "ready: API {}  NBD {}  key in {}",
+        "ready: API {}  NBD {}  key in {}{}",
         file.endpoint,
         settings.home().nbd_socket().display(),
-        CredentialsFile::path(&settings.data_dir).display()
+        CredentialsFile::path(&settings.data_dir).display(),
+        metadata.map_or_else(String::new, |address| format!("  metadata http://{address}"))
     )?;
     Ok(out.flush()?)
 }

@@ -1,6 +1,6 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file (`file`), then defaults.
 
-use super::file::{ConfigFile, throttle};
+use super::file::{ConfigFile, site, throttle};
 use super::regions::{self, RegionSettings};
 use crate::credentials::DEFAULT_DATA_DIR;
 use crate::size;
@@ -9,13 +9,15 @@ use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
-use tidemark_api::ThrottleConfig;
+use tidemark_api::{Site, ThrottleConfig};
 use tidemark_control::{Limits, Price};
 use tidemark_node::{NodeConfig, ScrubConfig};
 use tidemark_units::MIB;
 
 /// The API's address when none is named.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7480";
+/// The metadata service's.
+pub const DEFAULT_METADATA_LISTEN: &str = "127.0.0.1:7481";
 /// Bytes of the vault that the scrub reads per second when nobody says otherwise: 1 TiB takes a day and a half.
 const DEFAULT_SCRUB_RATE: u64 = 8 * MIB;
 /// A round of the scrub a week.
@@ -93,6 +95,8 @@ pub struct Settings {
     pub webhooks_to_this_machine: bool,
     /// How often an account may call.
     pub throttle: ThrottleConfig,
+    /// What instances are told of the site.
+    pub site: Site,
 }
 
 impl Settings {
@@ -168,6 +172,7 @@ impl Settings {
                 },
             },
             throttle: throttle(file.throttle.unwrap_or_default())?,
+            site: site(file.metadata.unwrap_or_default())?,
         })
     }
 
@@ -179,24 +184,36 @@ impl Settings {
 
     /// Takes the API's address, so that a port in use is known before anything is opened.
     pub fn bind(&self) -> Result<TcpListener> {
-        let listen = &self.listen;
-        let addresses: Vec<SocketAddr> = listen
-            .to_socket_addrs()
-            .with_context(|| {
-                format!("--listen {listen} is no address; write host:port, for example {DEFAULT_LISTEN}")
-            })?
-            .collect();
-        let listener = TcpListener::bind(addresses.as_slice()).map_err(|cause| match cause.kind() {
-            std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
-                "{listen} is in use by another process; is another tidemark running? Choose another with --listen"
-            ),
-            _ => anyhow::anyhow!("cannot listen on {listen}: {cause}"),
-        })?;
-        listener
-            .set_nonblocking(true)
-            .context("cannot prepare the API's socket")?;
-        Ok(listener)
+        bind("--listen", &self.listen, DEFAULT_LISTEN)
     }
+
+    /// Takes the metadata service's address. The usual one may be in use by another service on this machine: the error
+    /// then is the inner one, and no reason not to serve the API. One that somebody has named must be free.
+    pub fn bind_metadata(&self) -> Result<Result<TcpListener>> {
+        let (flag, usual) = ("--metadata-listen", DEFAULT_METADATA_LISTEN);
+        match &self.metadata_listen {
+            Some(named) => bind(flag, named, usual).map(Ok),
+            None => Ok(bind(flag, usual, usual)),
+        }
+    }
+}
+
+/// Listens on the address that `flag` says.
+fn bind(flag: &str, listen: &str, usual: &str) -> Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = listen
+        .to_socket_addrs()
+        .with_context(|| format!("{flag} {listen} is no address; write host:port, for example {usual}"))?
+        .collect();
+    let listener = TcpListener::bind(addresses.as_slice()).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::AddrInUse => anyhow::anyhow!(
+            "{listen} is in use by another process; is another tidemark running? Choose another with {flag}"
+        ),
+        _ => anyhow::anyhow!("cannot listen on {listen}: {cause}"),
+    })?;
+    listener
+        .set_nonblocking(true)
+        .with_context(|| format!("cannot prepare the socket of {flag}"))?;
+    Ok(listener)
 }
 
 /// Bytes per second; 0 is off.
@@ -465,6 +482,21 @@ mod tests {
             ..settings
         };
         assert!(settings.bind().unwrap_err().to_string().contains("nonsense"));
+        // Of the metadata service, only an address that was named has to be free.
+        let settings = Settings {
+            metadata_listen: Some(address.clone()),
+            ..settings
+        };
+        let error = settings.bind_metadata().unwrap_err().to_string();
+        assert!(
+            error.contains(&address) && error.contains("--metadata-listen"),
+            "{error}"
+        );
+        let settings = Settings {
+            metadata_listen: None,
+            ..settings
+        };
+        drop(settings.bind_metadata().expect("whether or not it is free"));
     }
 
     #[test]

@@ -24,6 +24,11 @@ pub(crate) fn vpc_of(vswitch: &str) -> &'static str {
     if vswitch == VSWITCH { VPC } else { "" }
 }
 
+/// The addresses of an instance's switch, and of its network; of a switch that is only a name, none are known.
+pub(crate) fn cidr_of(vswitch: &str) -> &'static str {
+    if vswitch == VSWITCH { CIDR } else { "" }
+}
+
 impl Control {
     /// The one network.
     pub async fn describe_vpcs(

@@ -66,7 +66,7 @@ impl Control {
                     ResourceType::Image => counts.image += 1,
                     ResourceType::Policy => counts.snapshot_policy += 1,
                     // What this action counts was settled before there were these.
-                    ResourceType::SnapshotGroup => {}
+                    ResourceType::SnapshotGroup | ResourceType::KeyPair => {}
                 }
             }
         }

@@ -3,6 +3,7 @@
 //! It keeps its id, its size and its own snapshots; everything written since is lost.
 
 use super::create_snapshot::unfinished;
+use super::key_pair_rules;
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::images::{self, ImageRow};
 use crate::catalogue::jobs::{self, JobKind};
@@ -60,7 +61,9 @@ fn reinit(
     rules::not_being_replaced(t, &disk)?;
     unfinished(t, &disk.id, "DiskCreatingSnapshot")?;
     let source = birth_content(t, &disk)?;
-    if let Some(key_pair) = &request.key_pair_name {
+    let key_pair = request.key_pair_name.as_ref();
+    key_pair_rules::check(t, caller, &instance.region, key_pair.map(String::as_str), 400)?;
+    if let Some(key_pair) = key_pair {
         instance.key_pair.clone_from(key_pair);
         instance.save(t)?;
     }

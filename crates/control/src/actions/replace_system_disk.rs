@@ -6,6 +6,7 @@
 use super::attach_disk::SYSTEM_DEVICE;
 use super::create_snapshot::unfinished;
 use super::image_rules::{self, FromImage};
+use super::key_pair_rules;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
@@ -93,7 +94,9 @@ fn replace(
         image.system_snapshot(),
     )?;
     let size = size(request, &old, &image)?;
-    if let Some(key_pair) = &request.key_pair_name {
+    let key_pair = request.key_pair_name.as_ref();
+    key_pair_rules::check(t, caller, &instance.region, key_pair.map(String::as_str), 400)?;
+    if let Some(key_pair) = key_pair {
         instance.key_pair.clone_from(key_pair);
         instance.save(t)?;
     }

@@ -7,6 +7,7 @@
 use super::apply_auto_snapshot_policy::give;
 use super::attach_disk::{self, SYSTEM_DEVICE};
 use super::image_rules::{self, FromImage};
+use super::key_pair_rules;
 use super::modify_instance_auto_release_time::release_time;
 use super::network;
 use crate::catalogue::disks::{DiskKind, DiskRow};
@@ -18,6 +19,7 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
+use crate::metadata;
 use crate::notices::By;
 use crate::rules::{self, EXTERNAL_TYPE, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
@@ -121,6 +123,8 @@ pub(super) fn insert_all(
     }
     let region = control.region(Some(&request.region_id))?;
     let resource_group = check(control, region, request)?;
+    key_pair_rules::check(t, caller, &region.id, request.key_pair_name.as_deref(), 404)?;
+    metadata::check_role(t, caller, request.ram_role_name.as_deref())?;
     let family = request.image_family.as_deref();
     let image = image_rules::for_instance(t, caller, &region.id, request.image_id.as_deref(), family)?;
     let system = decide_system(control, region, request, &image)?;
@@ -381,6 +385,7 @@ fn instance_row(
         internet_charge_type: request.internet_charge_type.clone().unwrap_or_default(),
         internet_max_bandwidth_in: request.internet_max_bandwidth_in.unwrap_or(0),
         internet_max_bandwidth_out: request.internet_max_bandwidth_out.unwrap_or(0),
+        instance_metadata_tags: request.metadata_options.instance_metadata_tags.clone(),
     };
     let attributes = serde_json::to_string(&attributes).map_err(|error| {
         tracing::error!(%error, "an instance's attributes cannot be written");

@@ -1,6 +1,6 @@
 //! TagResources: sets tags on resources; all of them, or none.
 
-use super::image_rules;
+use super::{image_rules, key_pair_rules};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::rules;
 use crate::store::{StoreError, Transaction};
@@ -55,7 +55,8 @@ pub(super) fn note_change(
         | ResourceType::Disk
         | ResourceType::Image
         | ResourceType::SnapshotGroup
-        | ResourceType::Policy => Ok(()),
+        | ResourceType::Policy
+        | ResourceType::KeyPair => Ok(()),
     }
 }
 
@@ -82,6 +83,7 @@ pub(crate) fn all_exist(
             ResourceType::Image => image_rules::own(t, caller, id).map(drop),
             ResourceType::SnapshotGroup => rules::snapshot_group(t, caller, id).map(drop),
             ResourceType::Policy => rules::policy(t, caller, id).map(drop),
+            ResourceType::KeyPair => key_pair_rules::of_id(t, caller, id).map(drop),
         };
         found.map_err(|error| if error.status == 404 { missing(id) } else { error })?;
     }

@@ -49,6 +49,8 @@ pub(crate) struct Attributes {
     pub(crate) internet_charge_type: String,
     pub(crate) internet_max_bandwidth_in: i64,
     pub(crate) internet_max_bandwidth_out: i64,
+    /// `enabled`, or anything else for `disabled`.
+    pub(crate) instance_metadata_tags: String,
 }
 
 impl Attributes {

@@ -11,6 +11,7 @@ pub(crate) mod groups;
 pub(crate) mod images;
 pub(crate) mod instances;
 pub(crate) mod jobs;
+pub(crate) mod key_pairs;
 pub(crate) mod keys;
 mod listing;
 pub(crate) mod locks;

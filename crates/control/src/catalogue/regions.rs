@@ -14,7 +14,14 @@ record! {
 }
 
 /// Tables whose rows are in a region.
-const TABLES: &[&str] = &["disks", "instances", "snapshots", "links", "policies"];
+const TABLES: &[&str] = &[
+    "disks",
+    "instances",
+    "snapshots",
+    "links",
+    "policies",
+    "key_pairs",
+];
 
 /// The home region, once there is one.
 pub(crate) fn home(t: &mut dyn Transaction) -> Result<Option<RegionRow>, StoreError> {

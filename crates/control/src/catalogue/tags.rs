@@ -20,6 +20,8 @@ words! {
         SnapshotGroup = "snapshotgroup",
         /// An automatic snapshot policy.
         Policy = "snapshotpolicy",
+        /// An SSH key pair.
+        KeyPair = "keypair",
     }
 }
 
@@ -33,6 +35,7 @@ impl ResourceType {
             ResourceType::Image => "images",
             ResourceType::SnapshotGroup => "snapshot_groups",
             ResourceType::Policy => "policies",
+            ResourceType::KeyPair => "key_pairs",
         }
     }
 }

@@ -487,7 +487,8 @@ async fn a_vaults_figures_are_for_its_own_region() {
 #[tokio::test]
 async fn row_types_are_as_their_tables() {
     use super::{
-        events, groups, images, instances, keys, locks, policies, ram, regions, tasks, usage, webhooks,
+        events, groups, images, instances, key_pairs, keys, locks, policies, ram, regions, tasks, usage,
+        webhooks,
     };
     on_fresh(|t| -> Result<(), StoreError> {
         macro_rules! readable {
@@ -502,6 +503,7 @@ async fn row_types_are_as_their_tables() {
             images::ImageRow,
             instances::InstanceRow,
             jobs::JobRow,
+            key_pairs::KeyPairRow,
             keys::KeyRow,
             keys::SessionRow,
             locks::LockRow,

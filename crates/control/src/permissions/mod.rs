@@ -203,7 +203,10 @@ impl Control {
                 });
             }
         }
-        Ok(())
+        match (service, action, params.text("RamRoleName")) {
+            ("ecs", "CreateInstance" | "RunInstances", Some(role)) => may_pass(caller, &role),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the caller may make something of that type in a region, by an action of ECS whose request does not name
@@ -279,6 +282,30 @@ fn new_disks(params: &Params) -> Result<(Vec<bool>, Vec<bool>), ApiError> {
     let has_policy = |disk: &Params| disk.text("AutoSnapshotPolicyId").is_some();
     let data = params.structs("DataDisk")?.iter().map(has_policy).collect();
     Ok((data, vec![has_policy(&params.fields("SystemDisk"))]))
+}
+
+/// Whether the caller may give a role to a machine, which is as good as having it: 403 `InvalidUser.PassRoleForbidden`.
+fn may_pass(caller: &Caller, role: &str) -> Result<(), ApiError> {
+    let none = || Tags {
+        known: BTreeMap::new(),
+        complete: true,
+    };
+    let resource = format!("acs:ram::{}:role/{role}", caller.account);
+    let question = Question {
+        action: "ram:PassRole",
+        resource: &resource,
+        facts: &Facts {
+            source: caller.source,
+            resource_tags: none(),
+            request_tags: none(),
+            ..Facts::default()
+        },
+    };
+    if caller.identity.judge(&question) == Verdict::Allowed {
+        return Ok(());
+    }
+    let message = format!("No policy of the caller allows ram:PassRole on {resource}, or one denies it.");
+    Err(ApiError::new(403, "InvalidUser.PassRoleForbidden", message))
 }
 
 /// Says nothing that the caller did not say.

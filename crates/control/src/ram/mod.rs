@@ -7,7 +7,7 @@
 mod access_keys;
 mod policies;
 mod roles;
-mod sts;
+pub(crate) mod sts;
 mod users;
 
 use crate::Caller;

@@ -53,33 +53,49 @@ fn assume(
         );
         return Err(ApiError::new(400, "InvalidParameter.DurationSeconds", message));
     }
+    let session = request.role_session_name;
+    let policy = request.policy.unwrap_or_default();
+    let (credentials, _) = issue(t, control, &role, &session, policy, request.duration_seconds)?;
+    tracing::info!(role = %arn, %session, by = %caller.access_key, key = %credentials.access_key_id, "temporary keys");
+    Ok(AssumeRoleAnswer {
+        credentials,
+        assumed_role_user: AssumedRoleUser {
+            arn: format!("acs:ram::{}:assumed-role/{name}/{session}", role.account),
+            assumed_role_id: format!("{}:{session}", role.id),
+        },
+    })
+}
+
+/// New keys of a role, and when they end, in milliseconds since 1970. Whether they may be had was found out before.
+pub(crate) fn issue(
+    t: &mut dyn Transaction,
+    control: &Control,
+    role: &RoleRow,
+    session: &str,
+    policy: String,
+    seconds: i64,
+) -> Result<(TemporaryKeys, i64), StoreError> {
     let (id, secret, token) = (format!("{TEMPORARY}TM{}", letters(20)), letters(40), letters(64));
     let now = control.now_ms();
     let row = SessionRow {
         secret: control.secrets().seal(&owner(&id), &secret),
-        account: caller.account.clone(),
+        account: role.account.clone(),
         token_hash: token_hash(&token),
-        role_id: role.id,
-        name: request.role_session_name,
-        policy: request.policy.unwrap_or_default(),
+        role_id: role.id.clone(),
+        name: session.to_owned(),
+        policy,
         created_ms: now,
-        expires_ms: now.saturating_add(request.duration_seconds.saturating_mul(SECOND_MS)),
+        expires_ms: now.saturating_add(seconds.saturating_mul(SECOND_MS)),
         id,
     };
     row.insert(t)?;
-    tracing::info!(role = %arn, session = %row.name, by = %caller.access_key, key = %row.id, "temporary keys");
-    Ok(AssumeRoleAnswer {
-        credentials: TemporaryKeys {
-            expiration: date(row.expires_ms),
-            access_key_id: row.id,
-            access_key_secret: secret,
-            security_token: token,
-        },
-        assumed_role_user: AssumedRoleUser {
-            arn: format!("acs:ram::{}:assumed-role/{name}/{}", row.account, row.name),
-            assumed_role_id: format!("{}:{}", row.role_id, row.name),
-        },
-    })
+    let keys = TemporaryKeys {
+        expiration: date(row.expires_ms),
+        access_key_id: row.id,
+        access_key_secret: secret,
+        security_token: token,
+    };
+    Ok((keys, row.expires_ms))
 }
 
 /// What trust policies call the caller: temporary keys are their role.

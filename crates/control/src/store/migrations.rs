@@ -50,4 +50,8 @@ pub(crate) const ALL: &[Migration] = &[
         version: 10,
         sql: include_str!("../../migrations/0010_webhook_level.sql"),
     },
+    Migration {
+        version: 11,
+        sql: include_str!("../../migrations/0011_key_pairs.sql"),
+    },
 ];

@@ -155,6 +155,33 @@ async fn services_beside_ecs_have_names_and_a_code_of_their_own() {
     }
 }
 
+/// Who gives a role to a machine can do what the role may, by asking the machine.
+#[tokio::test]
+async fn a_role_is_given_to_an_instance_only_by_who_may_pass_it_on() {
+    let world = World::new().await;
+    let run = r#"{"Effect":"Allow","Action":"ecs:*","Resource":"*"}"#;
+    let plain = world.user("plain", run).await;
+    let passing =
+        format!(r#"{run},{{"Effect":"Allow","Action":"ram:PassRole","Resource":"acs:ram::*:role/backup"}}"#);
+    let passing = world.user("passing", &passing).await;
+    let forbidden = "403 InvalidUser.PassRoleForbidden";
+    for (who, action, query, expected) in [
+        (&plain, "RunInstances", "", "ok"),
+        (&plain, "RunInstances", "RamRoleName=backup", forbidden),
+        (&plain, "RunInstances", "ramRoleName=backup", forbidden),
+        (&plain, "CreateInstance", "RamRoleName=backup", forbidden),
+        (&passing, "RunInstances", "RamRoleName=backup", "ok"),
+        (&passing, "RunInstances", "RamRoleName=admin", forbidden),
+        (&world.caller, "RunInstances", "RamRoleName=admin", "ok"),
+    ] {
+        assert_eq!(
+            may(&world, who, action, query).await,
+            expected,
+            "{action} {query}"
+        );
+    }
+}
+
 /// What somebody may not touch looks the same as what is not there, and as what is somebody else's.
 #[tokio::test]
 async fn a_refusal_never_tells_whether_there_is_such_a_resource() {

@@ -7,6 +7,7 @@
 mod disk;
 mod image;
 mod instance;
+mod key_pair;
 pub(crate) mod list;
 mod offer;
 mod policy;
@@ -24,6 +25,7 @@ pub use instance::{
     EipAddress, Instance, InstanceLock, InstanceResponse, InstanceStatus, MetadataOptions, NetworkInterface,
     PrivateIpSet, VpcAttributes,
 };
+pub use key_pair::{KeyPair, KeyPairResult};
 pub use offer::{
     AccountAttribute, AttributeValue, AvailableKind, AvailableZone, InstanceType, InstanceTypeFamily,
     SecurityGroup, SupportedResource, VSwitch, Vpc,

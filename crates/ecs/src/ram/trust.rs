@@ -3,11 +3,16 @@
 use super::policy::OneOrMore;
 use serde::Deserialize;
 
+/// The one service that can be let in: it hands a role's keys to instances.
+const ECS: &str = "ecs.aliyuncs.com";
+
 /// A trust policy that was understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trust {
     /// Whom it lets in, each with whether it keeps them out instead.
     principals: Vec<(String, bool)>,
+    /// The same of services.
+    services: Vec<(String, bool)>,
 }
 
 impl Trust {
@@ -20,12 +25,24 @@ impl Trust {
         if raw.version != "1" {
             return Err(format!("Version must be \"1\", not {:?}", raw.version));
         }
-        let mut principals = Vec::new();
+        let (mut principals, mut services) = (Vec::new(), Vec::new());
         for statement in raw.statement.0 {
             if statement.action.0 != ["sts:AssumeRole"] {
                 return Err("the only Action of a trust policy is sts:AssumeRole".into());
             }
-            for principal in statement.principal.ram.0 {
+            let RawPrincipal { ram, service } = statement.principal;
+            if ram.is_none() && service.is_none() {
+                return Err("a Principal names neither RAM nor Service".into());
+            }
+            for service in service.map(|named| named.0).unwrap_or_default() {
+                if service != ECS {
+                    return Err(format!(
+                        "the only Service that can be let in is {ECS}, not {service:?}"
+                    ));
+                }
+                services.push((service, statement.effect == "Deny"));
+            }
+            for principal in ram.map(|named| named.0).unwrap_or_default() {
                 let form = principal
                     .strip_prefix("acs:ram::")
                     .and_then(|rest| rest.split_once(':'));
@@ -47,24 +64,34 @@ impl Trust {
                 ));
             }
         }
-        Ok(Self { principals })
+        Ok(Self { principals, services })
     }
 
     /// Whether somebody of `account` who is called `arn` may try. `acs:ram::<account>:root` stands for everybody of
     /// the account: their own policies decide then.
     pub fn admits(&self, account: &str, arn: &str) -> bool {
         let everybody = format!("acs:ram::{account}:root");
-        let mut named = self
+        let named = self
             .principals
             .iter()
             .filter(|(who, _)| *who == everybody || who == arn);
-        let mut admitted = false;
-        let kept_out = named.any(|(_, denies)| {
-            admitted |= !denies;
-            *denies
-        });
-        admitted && !kept_out
+        admitted(named.map(|(_, denies)| *denies))
     }
+
+    /// Whether instances may have the role.
+    pub fn admits_instances(&self) -> bool {
+        admitted(self.services.iter().map(|(_, denies)| *denies))
+    }
+}
+
+/// Whether somebody is let in whom statements name that deny or allow: named at all, and denied by none.
+fn admitted(mut denials: impl Iterator<Item = bool>) -> bool {
+    let mut admitted = false;
+    let kept_out = denials.any(|denies| {
+        admitted |= !denies;
+        denies
+    });
+    admitted && !kept_out
 }
 
 #[derive(Deserialize)]
@@ -86,7 +113,9 @@ struct RawStatement {
 #[serde(deny_unknown_fields)]
 struct RawPrincipal {
     #[serde(rename = "RAM")]
-    ram: OneOrMore<String>,
+    ram: Option<OneOrMore<String>>,
+    #[serde(rename = "Service")]
+    service: Option<OneOrMore<String>>,
 }
 
 #[cfg(test)]
@@ -123,13 +152,30 @@ mod tests {
     }
 
     #[test]
+    fn instances_are_let_in_by_the_name_of_their_service() {
+        let one = |effect: &str| {
+            format!(
+                r#"{{"Effect":"{effect}","Action":"sts:AssumeRole","Principal":{{"Service":["ecs.aliyuncs.com"]}}}}"#
+            )
+        };
+        let (allow, deny) = (one("Allow"), one("Deny"));
+        assert!(trust(&allow).admits_instances());
+        assert!(!trust(&format!("{allow},{deny}")).admits_instances());
+        let everybody =
+            r#"{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":["acs:ram::1:root"]}}"#;
+        assert!(!trust(everybody).admits_instances());
+        assert!(!trust(&allow).admits("1", "acs:ram::1:user/alice"));
+    }
+
+    #[test]
     fn anything_else_is_refused() {
         for document in [
             "{}",
             r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"*","Principal":{"RAM":"acs:ram::1:root"}}}"#,
             r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"RAM":"*"}}}"#,
             r#"{"Version":"1","Statement":{"Effect":"Yes","Action":"sts:AssumeRole","Principal":{"RAM":"acs:ram::1:root"}}}"#,
-            r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"ecs.aliyuncs.com"}}}"#,
+            r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{"Service":"oss.aliyuncs.com"}}}"#,
+            r#"{"Version":"1","Statement":{"Effect":"Allow","Action":"sts:AssumeRole","Principal":{}}}"#,
         ] {
             Trust::parse(document).expect_err(document);
         }

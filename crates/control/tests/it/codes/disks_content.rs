@@ -187,6 +187,11 @@ pub(super) const TABLE: Table = &[
             ),
             (
                 400,
+                "InvalidKeyPairName.NotFound",
+                Ask("DiskId={jsys}&KeyPairName=none"),
+            ),
+            (
+                400,
                 "InvalidRegionId.MalFormed",
                 Ask("RegionId=cn-nowhere&DiskId={jd}"),
             ),
@@ -248,6 +253,11 @@ pub(super) const TABLE: Table = &[
                 400,
                 "InvalidPassword.Malformed",
                 Ask("InstanceId={j}&ImageId={m}&Password=short"),
+            ),
+            (
+                400,
+                "InvalidKeyPairName.NotFound",
+                Ask("InstanceId={j}&ImageId={m}&KeyPairName=none"),
             ),
             (
                 400,

@@ -130,6 +130,16 @@ pub(super) const TABLE: Table = &[
                 Twice("{run}&ClientToken=t", "", "{run}&Amount=2&ClientToken=t"),
             ),
             (400, "DryRunOperation", Ask("{run}&DryRun=true")),
+            (
+                401,
+                "InvalidRamRole.NotEcsRole",
+                State(
+                    "INSERT INTO ram_roles SELECT 'r', account, 'plain', '', \
+                     '{\"Version\":\"1\",\"Statement\":{\"Effect\":\"Allow\",\"Action\":\"sts:AssumeRole\",\"Principal\":{\"RAM\":\"acs:ram::1:root\"}}}', \
+                     3600, 0 FROM instances WHERE id = '{i}'",
+                    "{run}&RamRoleName=plain",
+                ),
+            ),
             (403, "InvalidParam.Amount", Ask("{run}&Amount=101")),
             (
                 403,
@@ -195,6 +205,8 @@ pub(super) const TABLE: Table = &[
                 "InvalidResourceGroup.NotFound",
                 Ask("{run}&ResourceGroupId=rg-x"),
             ),
+            (404, "InvalidRamRole.NotFound", Ask("{run}&RamRoleName=none")),
+            (404, "InvalidKeyPairName.NotFound", Ask("{run}&KeyPairName=none")),
             (
                 404,
                 "InvalidLaunchTemplate.NotFound",

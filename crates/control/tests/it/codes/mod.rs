@@ -61,12 +61,14 @@ actions! {
     "AddTags" add_tags
     "ApplyAutoSnapshotPolicy" apply_auto_snapshot_policy
     "AttachDisk" attach_disk
+    "AttachKeyPair" attach_key_pair
     "CancelAutoSnapshotPolicy" cancel_auto_snapshot_policy
     "CancelTask" cancel_task
     "CopySnapshot" copy_snapshot
     "CreateAutoSnapshotPolicy" create_auto_snapshot_policy
     "CreateDisk" create_disk
     "CreateImage" create_image
+    "CreateKeyPair" create_key_pair
     "CreateSnapshot" create_snapshot
     "CreateSnapshotGroup" create_snapshot_group
     "DeleteAutoSnapshotPolicy" delete_auto_snapshot_policy
@@ -74,6 +76,7 @@ actions! {
     "DeleteImage" delete_image
     "DeleteInstance" delete_instance
     "DeleteInstances" delete_instances
+    "DeleteKeyPairs" delete_key_pairs
     "DeleteSnapshot" delete_snapshot
     "DeleteSnapshotGroup" delete_snapshot_group
     "DescribeAutoSnapshotPolicyAssociations" describe_auto_snapshot_policy_associations
@@ -95,6 +98,7 @@ actions! {
     "DescribeUserData" describe_user_data
     "DescribeZones" describe_zones
     "DetachDisk" detach_disk
+    "ImportKeyPair" import_key_pair
     "ListTagResources" list_tag_resources
     "LockSnapshot" lock_snapshot
     "ModifyAutoSnapshotPolicyEx" modify_auto_snapshot_policy_ex
@@ -104,6 +108,7 @@ actions! {
     "ModifyImageSharePermission" modify_image_share_permission
     "ModifyInstanceAttribute" modify_instance_attribute
     "ModifyInstanceAutoReleaseTime" modify_instance_auto_release_time
+    "ModifyInstanceMetadataOptions" modify_instance_metadata_options
     "ModifySnapshotAttribute" modify_snapshot_attribute
     "ModifySnapshotCategory" modify_snapshot_category
     "ModifySnapshotGroup" modify_snapshot_group
@@ -288,6 +293,7 @@ pub(super) fn limits(config: &mut ControlConfig) {
     config.limits.disks_per_snapshot_group = 3;
     config.limits.policies_per_region = 1;
     config.limits.images = 2;
+    config.limits.key_pairs = 1;
     config.linger = std::time::Duration::from_secs(60);
 }
 
@@ -297,6 +303,12 @@ const ELSEWHERE: &[(&str, u16, &str, &str)] = &[
     ("ResizeDisk", 400, "QuotaExceed.DiskCapacity", NODE),
     ("ReplaceSystemDisk", 500, "OperationDenied", NODE),
     ("RunInstances", 403, "OperationDenied.NoStock", NODE),
+    (
+        "RunInstances",
+        403,
+        "InvalidUser.PassRoleForbidden",
+        "crates/control/tests/it/permissions.rs",
+    ),
     (
         "DescribeLockedSnapshots",
         400,

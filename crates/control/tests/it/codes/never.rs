@@ -275,10 +275,6 @@ const NEVER: &[Reason] = &[
                 "ImageIsPublic ImageIsImporting ImageIsExporting OperationDenied.ImageCopying",
             ),
             (
-                "RunInstances",
-                "InvalidRamRole.NotEcsRole InvalidUser.PassRoleForbidden InvalidRamRole.NotFound",
-            ),
-            (
                 "DescribeInstances",
                 "InvalidHpcClusterId.NotFound InvalidHpcClusterId.Creating",
             ),
@@ -448,10 +444,9 @@ const NEVER: &[Reason] = &[
                 "BurstingEnabledForModifyingDiskUnsupported InvalidBurstingEnabled.DiskSizeTooSmall \
                 IncorrectDiskStatus DiskNotPortable DeleteWithInstance.Conflict QuotaExceed.Snapshot",
             ),
-            ("ReInitDisk", "InvalidKeyPairName.NotFound"),
             (
                 "ReplaceSystemDisk",
-                "InvalidKeyPairName.NotFound InvalidParameter.AllEmpty MissingParameter.Architecture \
+                "InvalidParameter.AllEmpty MissingParameter.Architecture \
                 MissingParameter.Platform InvalidArchitecture.Malformed InvalidPlatform.Malformed \
                 InvalidDiskCategory.ValueNotSupported InvalidDiskId.NotFound InvalidDatadisk.DiskStatusViolation \
                 InvalidDatadisk.DiskCategoryViolation",

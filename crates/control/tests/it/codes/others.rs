@@ -8,7 +8,125 @@ async fn codes_of_the_other_actions() {
     super::check(TABLE).await;
 }
 
+const IMPORT: &str = "KeyPairName=k1&PublicKeyBody=ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";
+
 pub(super) const TABLE: Table = &[
+    (
+        "CreateKeyPair",
+        &[
+            (400, "MissingParameter", Ask("ResourceGroupId=rg-default")),
+            (400, "InvalidKeyPairName.Malformed", Ask("KeyPairName=1")),
+            (
+                400,
+                "KeyPair.AlreadyExist",
+                Twice("KeyPairName=k1", "", "KeyPairName=k1"),
+            ),
+            (
+                403,
+                "QuotaExceed.KeyPair",
+                Twice("KeyPairName=k1", "", "KeyPairName=k2"),
+            ),
+            (403, "QuotaExceed.Tags", Ask("KeyPairName=k1&{tags21}")),
+            (
+                404,
+                "InvalidResourceGroup.NotFound",
+                Ask("KeyPairName=k1&ResourceGroupId=rg-x"),
+            ),
+            (
+                404,
+                "InvalidRegionId.NotFound",
+                Ask("RegionId=cn-nowhere&KeyPairName=k1"),
+            ),
+        ],
+    ),
+    (
+        "ImportKeyPair",
+        &[
+            (400, "MissingParameter", Ask("KeyPairName=k1")),
+            (
+                400,
+                "InvalidKeyPairName.Malformed",
+                Ask("KeyPairName=1&PublicKeyBody=x"),
+            ),
+            (
+                400,
+                "InvalidPublicKeyBody.Malformed",
+                Ask("KeyPairName=k1&PublicKeyBody=ssh-rsa AAAA"),
+            ),
+            (400, "KeyPair.AlreadyExist", Twice(IMPORT, "", IMPORT)),
+        ],
+    ),
+    (
+        "DeleteKeyPairs",
+        &[
+            (400, "MissingParameter", Ask("RegionId=cn-hangzhou")),
+            (
+                400,
+                "InvalidKeyPairNames.ValueNotSupported",
+                Ask("KeyPairNames=k1"),
+            ),
+            (
+                400,
+                "InvalidParameter.KeypairAlreadyAttachedInstance",
+                State(
+                    "INSERT INTO key_pairs SELECT 'skp-1', 1, account, region, 'k1', '', '', '', 0 FROM instances WHERE id = '{i}'; \
+                     UPDATE instances SET key_pair = 'k1' WHERE id = '{i}'",
+                    "KeyPairNames=[\"k1\"]",
+                ),
+            ),
+            (404, "InvalidKeyPairName.NotFound", Ask("KeyPairNames=[\"k1\"]")),
+        ],
+    ),
+    (
+        "AttachKeyPair",
+        &[
+            (400, "MissingParameter", Ask("KeyPairName=k1")),
+            (
+                400,
+                "InvalidInstanceIds.ValueNotSupported",
+                Ask("KeyPairName=k1&InstanceIds={i}"),
+            ),
+            (
+                400,
+                "InvalidKeyPairName.NotFound",
+                Ask("KeyPairName=k1&InstanceIds=[\"{i}\"]"),
+            ),
+        ],
+    ),
+    (
+        "ModifyInstanceMetadataOptions",
+        &[
+            (400, "MissingParameter", Ask("InstanceId={i}")),
+            (
+                400,
+                "InvalidHttpEndpoint.NotSupported",
+                Ask("InstanceId={i}&HttpEndpoint=on"),
+            ),
+            (
+                400,
+                "InvalidHttpTokens.NotSupported",
+                Ask("InstanceId={i}&HttpEndpoint=enabled&HttpTokens=on"),
+            ),
+            (
+                400,
+                "InvalidHttpPutResponseHopLimit.NotSupported",
+                Ask("InstanceId={i}&HttpEndpoint=enabled&HttpPutResponseHopLimit=65"),
+            ),
+            (
+                403,
+                "InstanceLockedForSecurity",
+                State(
+                    "UPDATE instances SET security_lock = 1 WHERE id = '{i}'",
+                    "InstanceId={i}&HttpEndpoint=enabled",
+                ),
+            ),
+            (
+                404,
+                "InvalidInstanceId.NotFound",
+                Ask("InstanceId=i-none&HttpEndpoint=enabled"),
+            ),
+        ],
+    ),
     (
         "ModifyDiskSpec",
         &[
