@@ -181,7 +181,9 @@ impl Disk for VolumeExport {
     }
 
     fn serial(&self) -> String {
-        self.info.name.clone()
+        // Without the prefix that all disks have: a guest sees 20 bytes of it, which the rest of an id has.
+        let name = self.info.name.as_str();
+        name.strip_prefix("d-").unwrap_or(name).to_owned()
     }
 
     fn read(&self, offset: u64, len: u32) -> LocalFuture<'_, Result<Vec<Piece>, DiskError>> {

@@ -1,15 +1,18 @@
 //! The NBD socket: accepts clients, negotiates, and hands each to the thread that owns what it asked for.
 
+use crate::disk::DiskHost;
 use crate::node::Shared;
+use crate::remote::Remote;
 use crate::{export, snapshots};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 use tidemark_nbd::proto::{ExportEntry, ExportInfo, LookUpError};
 use tidemark_nbd::server::{Directory, NegotiateError, NegotiateLimits, SendFuture, negotiate};
 use tidemark_units::{DiskId, SnapshotId};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::task::AbortHandle;
 
 /// The exports of a node: disks that are exported, and every snapshot.
 pub struct Exports(pub Weak<Shared>);
@@ -60,7 +63,7 @@ impl Directory for Exports {
                 return match exported {
                     true => Ok(export::describe(name, size)),
                     false => Err(LookUpError::Refused(format!(
-                        "disk {name} is not exported: attach it to a running instance"
+                        "disk {name} is not exported: attach it to a running instance that is not run here"
                     ))),
                 };
             }
@@ -90,6 +93,102 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
         _ => {}
     }
     UnixListener::bind(path)
+}
+
+/// One disk's own socket, for the guest that has the disk and for nobody else: what is let in here is not asked who else is.
+/// Dropped, it is closed and its name removed; connections stay.
+pub struct GuestSocket {
+    path: PathBuf,
+    accepting: AbortHandle,
+}
+
+impl GuestSocket {
+    /// Opens the socket of a disk below `dir`.
+    pub fn open(dir: &Path, disk: &DiskId, node: Weak<Shared>, remote: Remote<DiskHost>) -> io::Result<Self> {
+        let path = dir.join(format!("{disk}.nbd"));
+        let listener = listen(&path)?;
+        let only = OnlyDisk {
+            node,
+            disk: disk.clone(),
+        };
+        let accepting = tokio::spawn(accept_one(listener, only, remote)).abort_handle();
+        Ok(Self { path, accepting })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for GuestSocket {
+    fn drop(&mut self) {
+        self.accepting.abort();
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The one export of such a socket.
+#[derive(Clone)]
+struct OnlyDisk {
+    node: Weak<Shared>,
+    disk: DiskId,
+}
+
+impl OnlyDisk {
+    fn info(&self) -> Result<ExportInfo, LookUpError> {
+        let node = self.node.upgrade().ok_or(LookUpError::ShuttingDown)?;
+        let (_, size) = node.export_state(&self.disk).ok_or(LookUpError::Unknown)?;
+        Ok(export::describe(self.disk.as_str(), size))
+    }
+}
+
+impl Directory for OnlyDisk {
+    fn list(&self) -> SendFuture<'_, Result<Vec<ExportEntry>, LookUpError>> {
+        Box::pin(async {
+            let ExportInfo {
+                name, description, ..
+            } = self.info()?;
+            Ok(vec![ExportEntry { name, description }])
+        })
+    }
+
+    fn look_up<'a>(&'a self, name: &'a str) -> SendFuture<'a, Result<ExportInfo, LookUpError>> {
+        Box::pin(async move {
+            match name == self.disk.as_str() {
+                true => self.info(),
+                false => Err(LookUpError::Unknown),
+            }
+        })
+    }
+}
+
+async fn accept_one(listener: UnixListener, only: OnlyDisk, remote: Remote<DiskHost>) {
+    loop {
+        match listener.accept().await {
+            Ok((mut stream, _)) => {
+                let (only, remote) = (only.clone(), remote.clone());
+                tokio::spawn(async move {
+                    let negotiated = negotiate(&mut stream, &only, &NegotiateLimits::default()).await;
+                    match (negotiated, stream.into_std()) {
+                        (Ok(negotiated), Ok(socket)) => {
+                            remote.cast(move |host| host.serve(OwnedFd::from(socket), negotiated));
+                        }
+                        (Err(e), _) => {
+                            tracing::debug!(disk = %only.disk, error = %e, "a guest's NBD client left during the handshake")
+                        }
+                        (_, Err(e)) => {
+                            tracing::warn!(disk = %only.disk, error = %e, "handing a guest's NBD client over")
+                        }
+                    }
+                });
+            }
+            Err(e) => {
+                tracing::warn!(disk = %only.disk, error = %e, "accepting a guest's NBD client");
+                tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            }
+        }
+    }
 }
 
 /// Accepts clients until the node is gone.

@@ -14,21 +14,21 @@ mod scrubbing;
 use crate::copying::VaultAccess;
 use crate::disk::DiskHost;
 use crate::export::VolumeExport;
-use crate::nbd;
+use crate::nbd::{self, GuestSocket};
 use crate::place::{BucketHandles, SharedLauncher, Thread, Threads};
 use crate::progress::ProgressBoard;
 use crate::remote::{Gone, Remote};
-use crate::types::{DiskStatus, Event, NodeConfig, NodeError, NodeErrorKind};
+use crate::types::{DiskStatus, Event, GuestSockets, NodeConfig, NodeError, NodeErrorKind};
 use crate::vault::VaultHost;
 use crate::vhost::VhostSocket;
 use futures_util::future::{self, Either};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tidemark_env::real::RuntimeOptions;
 use tidemark_nbd::server::Stop;
@@ -72,8 +72,12 @@ struct Disk {
     remote: Remote<DiskHost>,
     size_bytes: AtomicU64,
     exported: AtomicBool,
+    /// Exported to a virtual machine alone: no NBD client is let in.
+    for_guest: AtomicBool,
     /// Where a virtual machine finds it; only while it is exported.
     vhost: Mutex<Option<VhostSocket>>,
+    /// Where a virtual machine's monitor finds it by NBD; only while it is exported to that alone.
+    guest_nbd: Mutex<Option<GuestSocket>>,
     /// Mark, rollback, delete: one at a time.
     changing: AsyncMutex<()>,
     thread: Mutex<Option<Thread>>,
@@ -126,14 +130,14 @@ impl Shared {
     /// The thread of an exported disk.
     pub fn remote_of(&self, disk: &DiskId) -> Option<Remote<DiskHost>> {
         let disks = lock(&self.disks);
-        let found = disks.get(disk).filter(|d| d.exported.load(Ordering::Acquire));
+        let found = disks.get(disk).filter(|d| d.lets_in());
         found.map(|d| d.remote.clone())
     }
 
     /// Exported disks and their sizes in bytes.
     pub fn exported(&self) -> Vec<(DiskId, u64)> {
         let disks = lock(&self.disks);
-        let exported = disks.iter().filter(|(_, d)| d.exported.load(Ordering::Acquire));
+        let exported = disks.iter().filter(|(_, d)| d.lets_in());
         let mut all: Vec<_> = exported.map(|(id, d)| (id.clone(), d.size_bytes())).collect();
         all.sort();
         all
@@ -142,9 +146,7 @@ impl Shared {
     /// Whether an open disk is exported, and its size in bytes.
     pub fn export_state(&self, disk: &DiskId) -> Option<(bool, u64)> {
         let disks = lock(&self.disks);
-        disks
-            .get(disk)
-            .map(|d| (d.exported.load(Ordering::Acquire), d.size_bytes()))
+        disks.get(disk).map(|d| (d.lets_in(), d.size_bytes()))
     }
 }
 
@@ -225,24 +227,42 @@ impl Node {
         if !exported {
             return Ok(open.withdraw().await?);
         }
+        open.for_guest.store(false, Ordering::Release);
         open.exported.store(true, Ordering::Release);
         open.remote
             .call(|host| async move { host.set_exported(true).await })
             .await?;
-        // Once clients are let in: a front end that finds the socket is served.
-        if let Some(dir) = &self.shared.config.vhost_dir {
-            let mut socket = lock(&open.vhost);
-            if socket.is_none() {
-                match VhostSocket::open(dir, disk, open.remote.clone()) {
-                    Ok(opened) => *socket = Some(opened),
-                    // NBD clients are none the worse for it.
-                    Err(e) => {
-                        tracing::error!(%disk, dir = %dir.display(), error = %e, "no vhost-user socket for a disk")
-                    }
-                }
-            }
+        if let Some(dir) = &self.shared.config.vhost_dir
+            && let Err(e) = open.serve_vhost(dir, disk)
+        {
+            // NBD clients are none the worse for it.
+            tracing::error!(%disk, dir = %dir.display(), error = %e, "no vhost-user socket for a disk");
         }
         Ok(())
+    }
+
+    /// As [`Node::set_exported`], for a virtual machine alone: the disk has its vhost-user socket and an NBD socket of its own, and no
+    /// other NBD client is let in, who would write beside it. Those that were are not asked to leave.
+    pub async fn export_to_guest(&self, disk: &DiskId) -> Result<GuestSockets, NodeError> {
+        let open = self.shared.disk(disk)?;
+        let _changing = open.changing.lock().await;
+        let failed = |why: String| NodeError::new(NodeErrorKind::Other, why);
+        let Some(dir) = &self.shared.config.vhost_dir else {
+            return Err(failed("this node has no directory for vhost-user sockets".into()));
+        };
+        open.for_guest.store(true, Ordering::Release);
+        open.exported.store(true, Ordering::Release);
+        open.remote
+            .call(|host| async move { host.set_exported(true).await })
+            .await?;
+        let place = dir.display();
+        let told = |e| failed(format!("the sockets of {disk} in {place}: {e}"));
+        Ok(GuestSockets {
+            vhost: open.serve_vhost(dir, disk).map_err(told)?,
+            nbd: open
+                .serve_guest(dir, disk, Arc::downgrade(&self.shared))
+                .map_err(told)?,
+        })
     }
 
     /// How large a disk is, in bytes, if it is open.
@@ -340,10 +360,41 @@ impl Disk {
         self.size_bytes.load(Ordering::Acquire)
     }
 
+    /// As [`Disk::serve_vhost`], by NBD and for a virtual machine's monitor.
+    fn serve_guest(&self, dir: &Path, disk: &DiskId, node: Weak<Shared>) -> std::io::Result<PathBuf> {
+        let mut socket = lock(&self.guest_nbd);
+        match &*socket {
+            Some(open) => Ok(open.path().to_owned()),
+            None => {
+                let opened = GuestSocket::open(dir, disk, node, self.remote.clone())?;
+                Ok(socket.insert(opened).path().to_owned())
+            }
+        }
+    }
+
+    /// Whether NBD clients are let in.
+    fn lets_in(&self) -> bool {
+        self.exported.load(Ordering::Acquire) && !self.for_guest.load(Ordering::Acquire)
+    }
+
+    /// Opens the socket for virtual machines, if it is not open: its path. Once clients are let in: a front end that finds it is
+    /// served.
+    fn serve_vhost(&self, dir: &Path, disk: &DiskId) -> std::io::Result<PathBuf> {
+        let mut socket = lock(&self.vhost);
+        match &*socket {
+            Some(open) => Ok(open.path().to_owned()),
+            None => {
+                let opened = VhostSocket::open(dir, disk, self.remote.clone())?;
+                Ok(socket.insert(opened).path().to_owned())
+            }
+        }
+    }
+
     /// Lets no more clients in and waits for the end of those that are there.
     async fn withdraw(&self) -> Result<(), Gone> {
         self.exported.store(false, Ordering::Release);
         drop(lock(&self.vhost).take());
+        drop(lock(&self.guest_nbd).take());
         self.remote
             .call(|host| async move { host.set_exported(false).await })
             .await

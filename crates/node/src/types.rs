@@ -331,3 +331,12 @@ pub struct DeletedSnapshot {
     /// Until then at least, in milliseconds since 1970-01-01 UTC; `None`: the next collection purges it.
     pub until_ms: Option<i64>,
 }
+
+/// Where a virtual machine finds a disk ([`crate::Node::export_to_guest`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuestSockets {
+    /// By vhost-user-blk.
+    pub vhost: PathBuf,
+    /// By NBD, under the disk's id.
+    pub nbd: PathBuf,
+}

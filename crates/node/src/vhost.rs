@@ -29,6 +29,11 @@ impl VhostSocket {
         let accepting = tokio::spawn(accept(listener, remote)).abort_handle();
         Ok(Self { path, accepting })
     }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for VhostSocket {

@@ -240,6 +240,8 @@ impl Node {
             remote,
             size_bytes: AtomicU64::new(size_bytes),
             exported: AtomicBool::new(false),
+            for_guest: AtomicBool::new(false),
+            guest_nbd: Mutex::default(),
             vhost: Mutex::new(None),
             changing: AsyncMutex::new(()),
             thread: Mutex::new(Some(thread)),
