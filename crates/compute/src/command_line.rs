@@ -1,15 +1,18 @@
 //! The words that QEMU is started with: pure, so that tests can read them.
 //!
 //! The machine is `pc`: a card can be plugged into it while it runs without a port made for it before. Memory is a sealed memfd that
-//! vhost-user back ends map. Nothing of QEMU's defaults is taken. A comma in a value is written twice, as QEMU wants; a name that cannot be
+//! vhost-user back ends map. Who emulates a processor translates code, and learns that memory with translated code was written only when
+//! QEMU itself writes it: what a vhost-user back end stores there goes unseen, so that a boot sector runs where the next
+//! stage was loaded over it. Emulated guests therefore have their disks through QEMU's NBD client. Nothing of QEMU's defaults is taken. A comma in a value is written twice, as QEMU wants; a name that cannot be
 //! said in all the places where it must be said is refused.
 //! Sources: QEMU's invocation page, `net/slirp.c` and libslirp for what the user-mode network allows.
 
-use crate::config::{Accelerator, GuestDisk, GuestSpec, NetworkMode};
+use crate::config::{Accelerator, DiskTransport, GuestDisk, GuestSpec, NetworkMode};
 use crate::error::ComputeError;
 use crate::guest_dir::GuestDir;
 use crate::probe::Probe;
 use crate::qmp::Version;
+use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -30,6 +33,10 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const FORWARD_BYTES_MAX: usize = 1000;
 /// More queues than these cost memory on both sides and gain nothing on our disks.
 const QUEUES_MAX: u32 = 8;
+/// Names of block nodes have at most 31 characters.
+const NODE_NAME_MAX: usize = 31;
+/// A year.
+const RECONNECT_SECONDS: u32 = 365 * 24 * 3600;
 /// Interfaces' names have at most 15 characters (IFNAMSIZ).
 const INTERFACE_NAME_MAX: usize = 15;
 
@@ -39,6 +46,7 @@ pub fn words(
     dir: &GuestDir,
     probe: &Probe,
     network: &NetworkMode,
+    disks: DiskTransport,
     relay: &[OsString],
 ) -> Result<Vec<String>, ComputeError> {
     let mut words = Words::default();
@@ -100,22 +108,34 @@ pub fn words(
         "-device",
         format!("virtio-net-pci,netdev=net,romfile=,mac={}", doubled(&spec.mac)),
     );
+    let transport = transport(disks, probe);
     for disk in &spec.disks {
-        let chardev = format!(
-            "socket,id={},path={},{}",
-            chardev_of(&disk.id),
-            doubled(socket_path(&disk.socket)?),
-            reconnecting(probe.version)
-        );
-        words.add("-chardev", chardev);
         let boot = if disk.boot { ",bootindex=1" } else { "" };
-        let device = format!(
-            "vhost-user-blk-pci,id={},chardev={},num-queues={}{boot}",
-            device_of(&disk.id),
-            chardev_of(&disk.id),
-            queues(cpus)
-        );
-        words.add("-device", device);
+        let (device, queues) = (device_of(&disk.id), queues(cpus));
+        match transport {
+            Transport::VhostUser => {
+                let chardev = format!(
+                    "socket,id={},path={},{}",
+                    chardev_of(&disk.id),
+                    doubled(socket_path(&disk.socket)?),
+                    reconnecting(probe.version)
+                );
+                words.add("-chardev", chardev);
+                let chardev = chardev_of(&disk.id);
+                words.add(
+                    "-device",
+                    format!("vhost-user-blk-pci,id={device},chardev={chardev},num-queues={queues}{boot}"),
+                );
+            }
+            Transport::Nbd => {
+                words.add("-blockdev", block_node(disk)?.to_string());
+                let (node, serial) = (node_of(&disk.id)?, doubled(&disk.serial));
+                words.add(
+                    "-device",
+                    format!("virtio-blk-pci,id={device},drive={node},serial={serial},num-queues={queues},rerror=report,werror=report{boot}"),
+                );
+            }
+        }
     }
     Ok(words.0)
 }
@@ -228,6 +248,44 @@ pub fn chardev_of(disk: &str) -> String {
     format!("socket-{disk}")
 }
 
+/// How disks are connected, once it is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    VhostUser,
+    Nbd,
+}
+
+pub fn transport(wanted: DiskTransport, probe: &Probe) -> Transport {
+    match (wanted, probe.accelerator) {
+        (DiskTransport::VhostUser, _) | (DiskTransport::Auto, Accelerator::Kvm) => Transport::VhostUser,
+        (DiskTransport::Nbd | DiskTransport::Auto, _) => Transport::Nbd,
+    }
+}
+
+/// A disk's block node, as QMP and the command line take it. A server that goes away is waited for: requests are sent again when it is
+/// back, for as long as a guest can wait.
+pub fn block_node(disk: &GuestDisk) -> Result<Value, ComputeError> {
+    Ok(json!({
+        "driver": "nbd",
+        "node-name": node_of(&disk.id)?,
+        "server": { "type": "unix", "path": socket_path(&disk.nbd)? },
+        "export": disk.id,
+        "reconnect-delay": RECONNECT_SECONDS,
+        "discard": "unmap",
+    }))
+}
+
+/// QEMU's name for a disk's block node, of which that has at most 31 characters.
+pub fn node_of(disk: &str) -> Result<String, ComputeError> {
+    let name = format!("nbd-{disk}");
+    match name.len() <= NODE_NAME_MAX {
+        true => Ok(name),
+        false => Err(ComputeError::failed(format!(
+            "disk {disk}: its name is too long for QEMU"
+        ))),
+    }
+}
+
 /// Ids go into file names and QEMU's names, which begin with a letter (ours have a word before them).
 pub fn check_id(what: &str, id: &str) -> Result<(), ComputeError> {
     let letters = id
@@ -272,6 +330,8 @@ pub fn check(spec: &GuestSpec) -> Result<(), ComputeError> {
 /// The same for a disk.
 pub fn check_disk(disk: &GuestDisk) -> Result<(), ComputeError> {
     check_id("disk", &disk.id)?;
+    node_of(&disk.id)?;
+    socket_path(&disk.nbd)?;
     socket_path(&disk.socket).map(drop)
 }
 

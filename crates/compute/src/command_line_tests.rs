@@ -17,11 +17,15 @@ fn spec() -> GuestSpec {
             GuestDisk {
                 id: "d-1".to_owned(),
                 socket: "/data/a,b/d-1.sock".into(),
+                nbd: "/data/a,b/d-1.nbd".into(),
+                serial: "1".to_owned(),
                 boot: true,
             },
             GuestDisk {
                 id: "d-2".to_owned(),
                 socket: "/data/d-2.sock".into(),
+                nbd: "/data/d-2.nbd".into(),
+                serial: "2".to_owned(),
                 boot: false,
             },
         ],
@@ -44,7 +48,14 @@ fn relay() -> Vec<OsString> {
 
 fn told(spec: &GuestSpec, version: Version, network: &NetworkMode) -> Result<Vec<String>, ComputeError> {
     let dir = GuestDir::new("/run/g,1".as_ref(), &spec.id);
-    words(spec, &dir, &probe(version), network, &relay())
+    words(
+        spec,
+        &dir,
+        &probe(version),
+        network,
+        DiskTransport::VhostUser,
+        &relay(),
+    )
 }
 
 /// Every value of an option.
@@ -186,7 +197,15 @@ fn kvm_gets_the_machines_own_processor() {
         ..probe(OLD)
     };
     let dir = GuestDir::new("/run".as_ref(), "i-1");
-    let words = words(&spec(), &dir, &probe, &NetworkMode::Isolated, &relay()).unwrap();
+    let words = words(
+        &spec(),
+        &dir,
+        &probe,
+        &NetworkMode::Isolated,
+        DiskTransport::VhostUser,
+        &relay(),
+    )
+    .unwrap();
     assert_eq!(
         (values(&words, "-accel"), values(&words, "-cpu")),
         (vec!["kvm"], vec!["host"])
@@ -221,6 +240,48 @@ fn what_qemu_cannot_be_told_is_refused() {
     // QEMU would cut this one and run another command.
     let dir = GuestDir::new("/run".as_ref(), "i-1");
     let relay = vec!["x".repeat(990).into()];
-    let error = words(&spec, &dir, &probe(OLD), &NetworkMode::User, &relay).unwrap_err();
+    let error = words(
+        &spec,
+        &dir,
+        &probe(OLD),
+        &NetworkMode::User,
+        DiskTransport::VhostUser,
+        &relay,
+    )
+    .unwrap_err();
     assert!(error.message.contains("more than QEMU takes"), "{error}");
+}
+
+#[test]
+fn emulated_guests_have_their_disks_through_qemu_itself() {
+    let dir = GuestDir::new("/run/g,1".as_ref(), "i-1");
+    let found = |accelerator, wanted| {
+        let probe = Probe {
+            accelerator,
+            ..probe(OLD)
+        };
+        let words = words(&spec(), &dir, &probe, &NetworkMode::Isolated, wanted, &relay()).unwrap();
+        let devices = values(&words, "-device").join(" ");
+        (
+            devices.contains("vhost-user-blk-pci"),
+            values(&words, "-blockdev").join(" "),
+        )
+    };
+    let (vhost, nodes) = found(Accelerator::Tcg, DiskTransport::Auto);
+    assert!(
+        !vhost && nodes.contains(r#""path":"/data/a,b/d-1.nbd""#) && nodes.contains(r#""export":"d-2""#),
+        "{nodes}"
+    );
+    assert_eq!(
+        found(Accelerator::Kvm, DiskTransport::Auto),
+        (true, String::new())
+    );
+    assert!(!found(Accelerator::Kvm, DiskTransport::Nbd).0);
+    assert!(found(Accelerator::Tcg, DiskTransport::VhostUser).0);
+}
+
+#[test]
+fn a_disks_name_fits_a_block_node() {
+    assert!(node_of("d-bp1adyohe2uc8xe8z1tg").is_ok());
+    assert!(node_of(&"d".repeat(28)).is_err());
 }

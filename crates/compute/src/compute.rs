@@ -5,7 +5,7 @@
 
 use crate::agent::Executed;
 use crate::capacity::Capacity;
-use crate::command_line;
+use crate::command_line::{self, Transport};
 use crate::config::{ComputeConfig, GuestDisk, GuestSpec, StopMode};
 use crate::error::ComputeError;
 use crate::freezing::Frozen;
@@ -20,7 +20,7 @@ use crate::scripts::{Script, ScriptOutcome};
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -72,6 +72,14 @@ impl Compute {
         }))
     }
 
+    /// Whether below the directory of a configuration there is a guest that was started and not seen to end. Needs no QEMU.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn may_run(dir: &Path) -> io::Result<bool> {
+        Ok(!GuestDir::begun(dir)?.is_empty())
+    }
+
     /// Which QEMU is here and what runs guests. Kept once it is known; ten seconds for each try at most.
     ///
     /// # Errors
@@ -118,8 +126,9 @@ impl Compute {
         let config = &self.0.config;
         let probe = self.probe().await?;
         let dir = self.dir(&spec.id);
-        let words = command_line::words(spec, &dir, &probe, &config.network, &config.relay)?;
-        await_sockets(&spec.disks).await?;
+        let words = command_line::words(spec, &dir, &probe, &config.network, config.disks, &config.relay)?;
+        let transport = command_line::transport(config.disks, &probe);
+        await_sockets(&spec.disks, transport).await?;
         let failed = |error: io::Error| ComputeError::failed(format!("{}: {error}", dir.path().display()));
         dir.begin(spec).map_err(failed)?;
         let launched = match launch(&config.qemu, &words, &dir).await {
@@ -137,7 +146,7 @@ impl Compute {
             process,
             connected,
         } = launched;
-        let guest = Guest::new(&spec.id, spec.cpus, dir, process);
+        let guest = Guest::new(&spec.id, spec.cpus, transport, dir, process);
         self.follow(guest, Some(connected), Some(child));
         tracing::info!(guest = spec.id, "started");
         Ok(())
@@ -218,6 +227,14 @@ impl Compute {
         command_line::check_id("disk", disk)?;
         let (guest, disk) = (self.known(id)?, disk.to_owned());
         apart(async move { guest.unplug(&disk, patience).await }).await
+    }
+
+    /// Whether a guest that runs has the disk.
+    ///
+    /// # Errors
+    /// `NotRunning`; QEMU does not answer.
+    pub async fn has_disk(&self, id: &str, disk: &str) -> Result<bool, ComputeError> {
+        self.known(id)?.has(disk).await
     }
 
     /// Finds the guests that still run, follows them from now on, thaws what was left frozen, and removes what others have left but their logs. Answers all
@@ -364,7 +381,12 @@ impl Compute {
         let spec = dir.begun_with();
         let (cpus, mib) = spec.map_or((1, 0), |spec| (spec.cpus, spec.memory_mib));
         self.0.capacity.note(id, mib);
-        let guest = Guest::new(id, cpus, dir, process);
+        // It was started as one would be now; a machine that has changed since has restarted.
+        let transport = match self.probe().await {
+            Ok(probe) => command_line::transport(self.0.config.disks, &probe),
+            Err(_) => Transport::Nbd,
+        };
+        let guest = Guest::new(id, cpus, transport, dir, process);
         self.follow(Arc::clone(&guest), connected, None);
         guest.thaw_what_was_left();
         tracing::info!(guest = id, "adopted");
@@ -380,6 +402,14 @@ impl Compute {
                 inner.capacity.free(&id);
             }
         });
+    }
+}
+
+impl std::fmt::Debug for Compute {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Compute")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -404,11 +434,16 @@ fn find(dir: &GuestDir) -> Result<Option<Process>, ComputeError> {
 }
 
 /// Waits until every disk has a socket: QEMU would wait too, and not say for which.
-async fn await_sockets(disks: &[GuestDisk]) -> Result<(), ComputeError> {
+async fn await_sockets(disks: &[GuestDisk], transport: Transport) -> Result<(), ComputeError> {
     let deadline = Instant::now() + SOCKETS_LIMIT;
-    while let Some(disk) = disks.iter().find(|disk| !disk.socket.exists()) {
+    let socket = |disk: &GuestDisk| match transport {
+        Transport::VhostUser => disk.socket.clone(),
+        Transport::Nbd => disk.nbd.clone(),
+    };
+    while let Some(disk) = disks.iter().find(|disk| !socket(disk).exists()) {
         if Instant::now() >= deadline {
-            let socket = disk.socket.display();
+            let socket = socket(disk);
+            let socket = socket.display();
             return Err(ComputeError::failed(format!(
                 "disk {}: there is no {socket}",
                 disk.id

@@ -20,6 +20,8 @@ pub struct ComputeConfig {
     /// Words of a command that connects its standard input and output to the unix socket that one more word names
     /// ([`relay`](crate::relay) does). It must not write to standard error: QEMU sends that to the guest too.
     pub relay: Vec<OsString>,
+    /// How guests' disks are connected.
+    pub disks: DiskTransport,
     /// The most memory of all guests together, in MiB. Without it, nine tenths of what the machine has.
     pub memory_mib_max: Option<u64>,
 }
@@ -32,6 +34,7 @@ impl ComputeConfig {
             qemu: PathBuf::from("qemu-system-x86_64"),
             accelerator: Accelerator::Auto,
             network: NetworkMode::Isolated,
+            disks: DiskTransport::Auto,
             relay,
             memory_mib_max: None,
         }
@@ -47,6 +50,17 @@ pub enum Accelerator {
     Kvm,
     /// QEMU's emulation.
     Tcg,
+}
+
+/// How a guest's disk is connected to who serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DiskTransport {
+    /// vhost-user-blk with KVM, NBD with emulation.
+    Auto,
+    /// vhost-user-blk. Not for guests that start from their disks under emulation: see `command_line`.
+    VhostUser,
+    /// NBD, through QEMU's own block layer.
+    Nbd,
 }
 
 /// What a guest reaches over its network card.
@@ -92,6 +106,10 @@ pub struct GuestDisk {
     pub id: String,
     /// Where its vhost-user-blk back end listens. It may go away and come back; the guest waits.
     pub socket: PathBuf,
+    /// Where it is served by NBD, under its id; the same holds.
+    pub nbd: PathBuf,
+    /// What the guest sees as its serial number, of which that is 20 bytes.
+    pub serial: String,
     /// Whether the guest boots from it.
     pub boot: bool,
 }

@@ -56,7 +56,13 @@ impl Setting {
         // A process that stands for the guest's.
         let process = Command::new("sleep").arg("1000").spawn().unwrap();
         let dir = GuestDir::new(agent.dir.path(), "i-1");
-        let guest = Guest::new("i-1", 1, dir, Process::of(process.id()).unwrap());
+        let guest = Guest::new(
+            "i-1",
+            1,
+            crate::command_line::Transport::Nbd,
+            dir,
+            Process::of(process.id()).unwrap(),
+        );
         Self {
             agent,
             state,

@@ -3,7 +3,7 @@
 //! The process's end is what counts; QMP only tells why. When QMP is lost and the process lives, the guest runs on and the
 //! connection is made again. The end is told after the guest is in no table and has no remains, so that whoever hears of it can start it again.
 
-use crate::command_line::disk_of;
+use crate::command_line::{Transport, disk_of};
 use crate::error::ComputeError;
 use crate::guest_dir::GuestDir;
 use crate::launch::how_it_ended;
@@ -75,6 +75,7 @@ pub enum GuestEnd {
 pub struct Guest {
     pub id: String,
     pub cpus: u32,
+    pub transport: Transport,
     pub dir: GuestDir,
     pub process: Process,
     /// Held by who changes its disks.
@@ -97,10 +98,11 @@ pub enum Unplugging {
 }
 
 impl Guest {
-    pub fn new(id: &str, cpus: u32, dir: GuestDir, process: Process) -> Arc<Self> {
+    pub fn new(id: &str, cpus: u32, transport: Transport, dir: GuestDir, process: Process) -> Arc<Self> {
         Arc::new(Self {
             id: id.to_owned(),
             cpus,
+            transport,
             dir,
             process,
             plugging: tokio::sync::Mutex::default(),

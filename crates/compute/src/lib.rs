@@ -39,7 +39,7 @@ mod scripts;
 pub use agent::Executed;
 pub use command_line::{METADATA_ADDRESS, USER_DNS, USER_GATEWAY, USER_NET_PREFIX, tap_name};
 pub use compute::Compute;
-pub use config::{Accelerator, ComputeConfig, GuestDisk, GuestSpec, NetworkMode, StopMode};
+pub use config::{Accelerator, ComputeConfig, DiskTransport, GuestDisk, GuestSpec, NetworkMode, StopMode};
 pub use error::{ComputeError, ComputeErrorKind};
 pub use freezing::Frozen;
 pub use guest::{GuestEnd, GuestEvent};

@@ -4,7 +4,9 @@
 //! so the socket is connected before the device is made. Taking a disk out is a request to the guest, which may be slow, deaf, or
 //! not yet have a system: then the disk stays, and the request too, so that it may go later ([`GuestEvent::Unplugged`](crate::GuestEvent)).
 
-use crate::command_line::{chardev_of, device_of, queues, reconnects_in_ms, socket_path};
+use crate::command_line::{
+    Transport, block_node, chardev_of, device_of, node_of, queues, reconnects_in_ms, socket_path,
+};
 use crate::config::GuestDisk;
 use crate::error::{ComputeError, ComputeErrorKind};
 use crate::guest::{Guest, QMP_LIMIT, Unplugging};
@@ -28,19 +30,35 @@ impl Guest {
         if self.has(&disk.id).await? {
             return Ok(());
         }
-        self.remove_socket(&disk.id).await?;
-        self.add_socket(disk).await?;
-        let arguments = json!({
-            "driver": "vhost-user-blk-pci",
-            "id": device_of(&disk.id),
-            "chardev": chardev_of(&disk.id),
-            "num-queues": queues(self.cpus),
-        });
-        match self.ask("device_add", arguments, QMP_LIMIT * 3).await {
+        self.remove_back_end(&disk.id).await?;
+        let device = match self.transport {
+            Transport::VhostUser => {
+                self.add_socket(disk).await?;
+                json!({
+                    "driver": "vhost-user-blk-pci",
+                    "id": device_of(&disk.id),
+                    "chardev": chardev_of(&disk.id),
+                    "num-queues": queues(self.cpus),
+                })
+            }
+            Transport::Nbd => {
+                self.add_node(disk).await?;
+                json!({
+                    "driver": "virtio-blk-pci",
+                    "id": device_of(&disk.id),
+                    "drive": node_of(&disk.id)?,
+                    "serial": disk.serial,
+                    "num-queues": queues(self.cpus),
+                    "rerror": "report",
+                    "werror": "report",
+                })
+            }
+        };
+        match self.ask("device_add", device, QMP_LIMIT * 3).await {
             Ok(_) => Ok(()),
             Err(error) => {
-                // If QEMU is only slow the device may still come; then its socket is in use and stays.
-                let _ = self.remove_socket(&disk.id).await;
+                // If QEMU is only slow the device may still come; then its back end is in use and stays.
+                let _ = self.remove_back_end(&disk.id).await;
                 Err(self.explain(&format!("disk {}", disk.id), &error))
             }
         }
@@ -75,20 +93,21 @@ impl Guest {
                 Ok(Err(_)) => sleep(LOOK_EVERY).await,
             }
         }
-        self.remove_socket(disk).await
+        self.remove_back_end(disk).await
     }
 
     /// After a device has gone by itself: its socket goes too, unless the disk is back.
     pub async fn forget_socket_of(&self, disk: &str) {
         let _plugging = self.plugging.lock().await;
         if let Ok(false) = self.has(disk).await
-            && let Err(error) = self.remove_socket(disk).await
+            && let Err(error) = self.remove_back_end(disk).await
         {
             tracing::warn!(guest = self.id, disk, %error, "the socket of a disk that is gone");
         }
     }
 
-    async fn has(&self, disk: &str) -> Result<bool, ComputeError> {
+    /// Whether it has the disk.
+    pub async fn has(&self, disk: &str) -> Result<bool, ComputeError> {
         let arguments = json!({ "path": "/machine/peripheral" });
         let listed = self.ask("qom-list", arguments, QMP_LIMIT).await;
         let listed = listed.map_err(|error| self.explain("its devices", &error))?;
@@ -150,6 +169,47 @@ impl Guest {
             !filename.starts_with("disconnected:")
         };
         Ok(found.map(connected))
+    }
+
+    /// Has QEMU's block layer connect to the server.
+    async fn add_node(&self, disk: &GuestDisk) -> Result<(), ComputeError> {
+        let path = socket_path(&disk.nbd)?;
+        if std::os::unix::net::UnixStream::connect(path).is_err() {
+            return Err(ComputeError::failed(format!(
+                "guest {}: disk {}: nobody answers at {path}",
+                self.id, disk.id
+            )));
+        }
+        let added = self.ask("blockdev-add", block_node(disk)?, BACK_END_LIMIT).await;
+        added
+            .map(drop)
+            .map_err(|error| self.explain(&format!("disk {}", disk.id), &error))
+    }
+
+    async fn has_node(&self, name: &str) -> Result<bool, ComputeError> {
+        let listed = self
+            .ask("query-named-block-nodes", json!({ "flat": true }), QMP_LIMIT)
+            .await;
+        let listed = listed.map_err(|error| self.explain("its block nodes", &error))?;
+        let mut all = listed.as_array().into_iter().flatten();
+        Ok(all.any(|node| node["node-name"] == name))
+    }
+
+    /// Removes what connects QEMU to a disk's server, if there is something, however it was connected.
+    async fn remove_back_end(&self, disk: &str) -> Result<(), ComputeError> {
+        let name = node_of(disk)?;
+        let deadline = Instant::now() + SOCKET_LIMIT;
+        while self.has_node(&name).await? {
+            let arguments = json!({ "node-name": name });
+            match self.ask("blockdev-del", arguments, QMP_LIMIT).await {
+                Ok(_) => break,
+                Err(error) if Instant::now() >= deadline => {
+                    return Err(self.explain(&format!("block node of disk {disk}"), &error));
+                }
+                Err(_) => sleep(LOOK_EVERY).await,
+            }
+        }
+        self.remove_socket(disk).await
     }
 
     /// Removes a disk's socket, if there is one.

@@ -2,14 +2,26 @@
 
 use crate::machine::{LONG, Machine, next_but_reboots, says};
 use std::time::Duration;
-use tidemark_compute::{ComputeErrorKind, GuestDisk, GuestEvent};
+use tidemark_compute::{Compute, ComputeConfig, ComputeErrorKind, DiskTransport, GuestDisk, GuestEvent};
 
 const SHORT: Duration = Duration::from_millis(500);
 
 #[tokio::test]
 async fn a_disk_is_plugged_in_and_taken_out() {
+    comes_and_goes(DiskTransport::Nbd).await;
+}
+
+#[tokio::test]
+async fn a_disk_over_vhost_user_is_plugged_in_and_taken_out() {
+    comes_and_goes(DiskTransport::VhostUser).await;
+}
+
+async fn comes_and_goes(disks: DiskTransport) {
     let mut machine = Machine::new();
-    let compute = machine.compute();
+    let compute = Compute::open(ComputeConfig {
+        disks,
+        ..machine.config()
+    });
     let mut events = compute.events();
     let disk = machine.disk("d-1", false);
     compute.start(&machine.spec("i-1")).await.unwrap();
@@ -45,6 +57,8 @@ async fn a_disk_that_nobody_serves_is_refused_and_costs_the_guest_nothing() {
     let disk = GuestDisk {
         id: "d-1".to_owned(),
         socket: machine.guests().join("nothing.sock"),
+        nbd: machine.guests().join("nothing.nbd"),
+        serial: "1".to_owned(),
         boot: false,
     };
     compute.start(&machine.spec("i-1")).await.unwrap();
@@ -62,7 +76,7 @@ async fn a_disk_that_nobody_serves_is_refused_and_costs_the_guest_nothing() {
         .unwrap()
         .unwrap_err();
     assert!(
-        error.message.contains("d-1") && error.message.contains("nothing.sock"),
+        error.message.contains("d-1") && error.message.contains("nothing."),
         "{error}"
     );
 }

@@ -100,9 +100,11 @@ impl Machine {
 
     /// A disk of 1 MiB, served; with the boot sector if it is to be booted from.
     pub fn disk(&mut self, id: &str, boot: bool) -> GuestDisk {
-        let (file, socket) = (
-            self.dir.path().join(id),
-            self.dir.path().join(format!("{id}.sock")),
+        let place = |name: String| self.dir.path().join(name);
+        let (file, socket, nbd) = (
+            place(id.into()),
+            place(format!("{id}.sock")),
+            place(format!("{id}.nbd")),
         );
         let mut content = vec![0; 1 << 20];
         if boot {
@@ -122,19 +124,27 @@ impl Machine {
                 socket.display()
             ),
         ]);
+        server.args([
+            "--nbd-server",
+            &format!("addr.type=unix,addr.path={}", nbd.display()),
+            "--export",
+            &format!("type=nbd,id=nbd,node-name=disk,name={id},writable=on"),
+        ]);
         self.servers.push(
             server
                 .spawn()
                 .expect("qemu-storage-daemon, of Debian's package qemu-system-common"),
         );
         let deadline = Instant::now() + LONG;
-        while !socket.exists() {
+        while !socket.exists() || !nbd.exists() {
             assert!(Instant::now() < deadline, "qemu-storage-daemon does not serve");
             std::thread::sleep(Duration::from_millis(20));
         }
         GuestDisk {
             id: id.to_owned(),
             socket,
+            nbd,
+            serial: id.to_owned(),
             boot,
         }
     }
