@@ -173,6 +173,8 @@ async fn connection(
     _slot: OwnedSemaphorePermit,
 ) {
     let serving = http1::Builder::new()
+        // A client may have said all and wait for the answer.
+        .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time)
         .max_buf_size(bounds.head_bytes)

@@ -26,6 +26,7 @@ mod volume;
 use anyhow::Result;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Snapshots for cloud disks, self-hosted: take one in microseconds, restore it at once.
@@ -54,7 +55,7 @@ enum Command {
     Group(people::group::GroupArgs),
     /// What snapshots have taken for how long
     Usage(people::usage::UsageArgs),
-    /// Instances: list, show, create, start, stop, delete
+    /// Instances: list, show, create, start, stop, reboot, console, delete
     Instance(people::instance::InstanceArgs),
     /// Images: list, show, create, import, export, build, delete
     Image(people::image::ImageArgs),
@@ -94,6 +95,12 @@ enum Command {
     Rebuild(rebuild::RebuildArgs),
     /// Check a data directory for damage while its service is stopped
     Doctor(doctor::DoctorArgs),
+    /// Connect standard input and output with the socket of a guest's metadata service: QEMU runs this for a guest
+    #[command(hide = true)]
+    MetadataRelay {
+        /// The socket
+        socket: PathBuf,
+    },
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
@@ -127,6 +134,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Verify(args) => return Ok(verify::run(&args)),
         Command::Rebuild(args) => return rebuild::run(&args),
         Command::Doctor(args) => return doctor::run(&args),
+        Command::MetadataRelay { socket } => relay(&socket),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "tidemark", &mut script);
@@ -134,6 +142,14 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Until either side is through. Says nothing: what a relay writes to standard error QEMU sends to the guest.
+fn relay(socket: &Path) -> ! {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let relayed = runtime.and_then(|runtime| runtime.block_on(tidemark_compute::relay(socket)));
+    // A read of standard input that is under way ends with the process, not before.
+    std::process::exit(relayed.is_err().into())
 }
 
 /// Prints the long help of a subcommand that reads its own words.

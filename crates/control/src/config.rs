@@ -1,6 +1,7 @@
 //! What a control plane is told at start.
 
 use crate::clock::Clock;
+use crate::guests::GuestsConfig;
 use crate::metering::Price;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -39,6 +40,8 @@ pub struct ControlConfig {
     pub accounting: Duration,
     /// What metered space costs, if it costs anything.
     pub price: Option<Price>,
+    /// How instances are run; `None`: all are machines that others run.
+    pub guests: Option<GuestsConfig>,
 }
 
 impl ControlConfig {
@@ -58,6 +61,7 @@ impl ControlConfig {
             housekeeping: Duration::from_secs(10),
             accounting: Duration::from_secs(2),
             price: None,
+            guests: None,
         }
     }
 }

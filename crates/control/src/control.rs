@@ -3,10 +3,11 @@
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::config::{ControlConfig, Limits};
+use crate::guests::{self, MetadataSockets};
 use crate::identity::Identity;
-use crate::jobs::Jobs;
+use crate::jobs::{JobError, Jobs};
 use crate::secrets::Secrets;
-use crate::states::{DiskStatus, InstanceStatus};
+use crate::states::DiskStatus;
 use crate::store::{Store, StoreError, Transaction};
 use crate::webhooks::send::Sender;
 use crate::{ControlError, events, housekeeping, jobs, keys, metadata, regions, rules, space};
@@ -64,6 +65,8 @@ struct Inner {
     percents: Mutex<HashMap<String, i64>>,
     /// Held by who tells of damage, see `damage`.
     telling: tokio::sync::Mutex<()>,
+    /// Where guests' metadata services are to be.
+    sockets: watch::Sender<MetadataSockets>,
     stop: watch::Sender<bool>,
     background: Mutex<Vec<JoinHandle<()>>>,
     metadata: metadata::Memory,
@@ -98,6 +101,7 @@ impl Control {
             jobs: Jobs::default(),
             percents: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
+            sockets: watch::Sender::default(),
             stop: watch::Sender::new(false),
             background: Mutex::default(),
             metadata: metadata::Memory::default(),
@@ -107,12 +111,15 @@ impl Control {
         };
         // Before any disk is open, so that nothing that happens to one is missed.
         let events: Vec<_> = control.inner.nodes.iter().map(Node::events).collect();
+        control.take_guests_over().await?;
         control.reopen_disks().await?;
+        control.look_at_guests().await?;
         control.reconcile_usage().await?;
         let mut background = vec![
             tokio::spawn(jobs::work(control.clone())),
             tokio::spawn(housekeeping::keep(control.clone())),
             tokio::spawn(space::account(control.clone())),
+            tokio::spawn(guests::listen(control.clone())),
         ];
         for (region, events) in control.config().regions.iter().zip(events) {
             let listening = events::listen(control.clone(), region.id.clone(), events);
@@ -163,14 +170,18 @@ impl Control {
             }
             return false;
         }
-        let export = match self.should_export(disk).await {
-            Ok(export) => export,
+        let holder = match self.holder(disk).await {
+            Ok(holder) => holder,
             Err(error) => {
                 tracing::error!(disk, %error, "whether to export the disk cannot be read");
                 return false;
             }
         };
-        match node.set_exported(&id, export).await {
+        let exported = match &holder {
+            Some(instance) => self.export_to(instance, row, &id).await.map(drop),
+            None => node.set_exported(&id, false).await.map_err(JobError::from),
+        };
+        match exported {
             Ok(()) => {}
             Err(error) => {
                 tracing::error!(disk, %error, "the disk cannot be exported");
@@ -219,17 +230,17 @@ impl Control {
         matches!(row, Ok(None)) || matches!(row, Ok(Some(row)) if row.status == DiskStatus::Deleting)
     }
 
-    /// Whether the catalogue wants the disk exported: attached to an instance that runs.
-    async fn should_export(&self, disk: &str) -> Result<bool, ControlError> {
+    /// The instance that is to have the disk now.
+    async fn holder(&self, disk: &str) -> Result<Option<InstanceRow>, ControlError> {
         let id = disk.to_owned();
         let read = move |t: &mut dyn Transaction| {
-            let Some(disk) = DiskRow::get(t, id)?.filter(|disk| disk.status == DiskStatus::InUse) else {
-                return Ok(false);
+            let Some(disk) = DiskRow::get(t, id)? else {
+                return Ok(None);
             };
-            let instance = InstanceRow::get(t, disk.instance_id.unwrap_or_default())?;
-            Ok(instance.is_some_and(|instance| instance.status == InstanceStatus::Running))
+            let instance = InstanceRow::get(t, disk.instance_id.clone().unwrap_or_default())?;
+            Ok(instance.filter(|instance| guests::wants_export(&disk, instance)))
         };
-        Ok(self.store().read::<_, crate::store::StoreError, _>(read).await?)
+        Ok(self.store().read::<_, StoreError, _>(read).await?)
     }
 
     /// Stops the background work. What is not finished goes on at the next start. The node is the
@@ -281,6 +292,10 @@ impl Control {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    pub(crate) fn sockets(&self) -> &watch::Sender<MetadataSockets> {
+        &self.inner.sockets
     }
 
     pub(crate) fn telling(&self) -> &tokio::sync::Mutex<()> {

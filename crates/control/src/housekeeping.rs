@@ -59,6 +59,7 @@ impl Control {
         self.begin_due_copies().await?;
         self.jobs().wake();
         self.revive_disks().await?;
+        self.look_at_guests().await?;
         self.tell_all_damage().await;
         Ok(())
     }

@@ -31,8 +31,6 @@ const OWED_MOST_MS: i64 = 7 * DAY_MS;
 pub(crate) const EXTERNAL_IMAGE: &str = "tidemark_external.vhd";
 /// The family of [`EXTERNAL_IMAGE`].
 pub(crate) const EXTERNAL_IMAGE_FAMILY: &str = "tidemark_external";
-/// The one instance type: a machine that we do not run.
-pub(crate) const EXTERNAL_TYPE: &str = "tidemark.external";
 
 impl Control {
     /// A region that was given must be one that is served.

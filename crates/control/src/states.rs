@@ -118,6 +118,8 @@ words! {
         ForceStop = "StopInstance with ForceStop",
         /// No disk is exported any more.
         StopDone = "stopped",
+        /// The guest that we ran has shut down by itself, or crashed.
+        GuestEnded = "guest ended",
         /// The action.
         RebootInstance = "RebootInstance",
         /// The action.
@@ -150,6 +152,8 @@ words! {
         DetachDisk = "DetachDisk",
         /// Not exported any more.
         Detached = "detached",
+        /// The guest that uses it does not let go of it.
+        DetachFailed = "detach failed",
         /// The action.
         ResetDisk = "ResetDisk",
         /// The action.
@@ -276,6 +280,7 @@ pub static INSTANCE: Machine<InstanceStatus, InstanceCause> = {
             Some(Running), C::StopInstance => Some(Stopping);
             Some(Running), C::ForceStop => Some(Stopping);
             Some(Starting), C::ForceStop => Some(Stopping);
+            Some(Running), C::GuestEnded => Some(Stopping);
             Some(Stopping), C::StopDone => Some(Stopped);
             Some(Running), C::RebootInstance => Some(Starting);
             Some(Stopped), C::DeleteInstance => None;
@@ -303,6 +308,7 @@ pub static DISK: Machine<DiskStatus, DiskCause> = {
             Some(Attaching), C::AttachFailed => Some(Available);
             Some(InUse), C::DetachDisk => Some(Detaching);
             Some(Detaching), C::Detached => Some(Available);
+            Some(Detaching), C::DetachFailed => Some(InUse);
             Some(InUse), C::ResetDisk => Some(ReIniting);
             Some(InUse), C::ReInitDisk => Some(ReIniting);
             Some(Available), C::ResetDisk => Some(ReIniting);

@@ -9,6 +9,7 @@ use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::policies::{self, PolicyRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
+use crate::instance_types::guest_type;
 use crate::rules::EXTERNAL_IMAGE;
 use crate::states::{DiskStatus, InstanceStatus, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
@@ -216,7 +217,10 @@ impl InstanceView {
             lock_msg: "held by an administrator".into(),
         };
         // Known about a machine that we do not run: nothing. Its system is its own affair.
+        let kind = guest_type(&row.instance_type);
         Instance {
+            cpu: kind.map_or(0, |kind| i64::from(kind.cpus)),
+            memory: kind.map_or(0, |kind| i64::try_from(kind.memory_mib).unwrap_or(i64::MAX)),
             instance_id: row.id,
             instance_name: row.name,
             host_name: attributes.host_name,
@@ -225,7 +229,7 @@ impl InstanceView {
             zone_id: row.zone,
             serial_number: attributes.serial_number,
             resource_group_id: row.resource_group,
-            instance_type_family: row.instance_type.clone(),
+            instance_type_family: kind.map_or_else(|| row.instance_type.clone(), |kind| kind.family.into()),
             os_type,
             image_id: row.image_id,
             instance_type: row.instance_type,

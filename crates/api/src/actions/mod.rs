@@ -176,6 +176,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     row!("DescribeZones", describe_zones),
     row!("DetachDisk", detach_disk),
     row!("DetachKeyPair", detach_key_pair),
+    row!("GetInstanceConsoleOutput", get_instance_console_output),
     row!("ImportKeyPair", import_key_pair),
     row!("ListTagResources", list_tag_resources),
     row!("ModifyDiskAttribute", modify_disk_attribute),

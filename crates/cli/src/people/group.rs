@@ -101,6 +101,9 @@ enum Verb {
         /// A tag of the group; may be given several times
         #[arg(long = "tag", value_name = "KEY=VALUE")]
         tags: Vec<String>,
+        /// Tell the guests that are run here: file-system or application (`tidemark snapshot create --help`)
+        #[arg(long, value_name = "LEVEL", value_parser = ["crash", "file-system", "application"])]
+        consistency: Option<String>,
         /// Wait until all its snapshots are accomplished
         #[arg(long)]
         wait: bool,
@@ -158,6 +161,7 @@ pub fn run(args: &GroupArgs) -> Result<()> {
             name,
             description,
             tags,
+            consistency,
             wait,
         } => {
             if instance.is_none() && disks.is_empty() {
@@ -169,6 +173,8 @@ pub fn run(args: &GroupArgs) -> Result<()> {
             add_numbered(&mut parameters, "ExcludeDiskId", excluded);
             add(&mut parameters, "Name", name.as_ref());
             add(&mut parameters, "Description", description.as_ref());
+            let level = consistency.as_deref().map(snapshot::consistency_word);
+            add(&mut parameters, "Consistency", level);
             add_tags(&mut parameters, tags);
             let answer = api.call("CreateSnapshotGroup", &parameters)?;
             let id = text(&answer, "SnapshotGroupId");

@@ -4,6 +4,8 @@ use super::{Api, Column, CommonArgs, Kind, Parameters, add, add_tags, note, tags
 use crate::client::params;
 use anyhow::{Context, Result};
 use clap::Subcommand;
+use data_encoding::BASE64;
+use std::io::Write;
 
 /// A machine that disks are attached to.
 pub const INSTANCE: Kind = Kind {
@@ -32,9 +34,13 @@ const EXAMPLES: &str = "\
 An instance of type tidemark.external is a machine that Tidemark does not run:
 yours. While it is Running, its disks are exported by NBD (`tidemark disk
 endpoint <disk>`); while it is Stopped they are not, and can be rolled back.
+Instances of the other types (ecs.t6-c2m1.large, ecs.g6.large, ...; `tidemark ecs
+DescribeInstanceTypes`) are run here with QEMU, from an image (`tidemark image`).
 
 Examples:
   tidemark instance create --name db --wait
+  tidemark instance create --type ecs.t5-lc1m1.small --image m-bp1... --wait
+  tidemark instance console i-bp1...
   tidemark instance list
   tidemark instance stop i-bp1... --wait     before rolling a disk back
   tidemark instance delete i-bp1... --force  also when it is Running";
@@ -110,6 +116,22 @@ enum Verb {
         #[arg(long)]
         wait: bool,
     },
+    /// Shut an instance down and start it again
+    Reboot {
+        /// The instance's id
+        instance: String,
+        /// Without asking the guest
+        #[arg(long)]
+        force: bool,
+        /// Wait until it is Running
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Print what an instance that is run here has last written to its serial console
+    Console {
+        /// The instance's id
+        instance: String,
+    },
     /// Delete an instance; its disks stay unless they were made to go with it
     #[command(visible_alias = "rm")]
     Delete {
@@ -174,6 +196,26 @@ pub fn run(args: &InstanceArgs) -> Result<()> {
                 &params([("InstanceId", instance), ("ForceStop", &force)]),
             )?;
             settled(&api, instance, wait.then_some("Stopped"))
+        }
+        Verb::Reboot {
+            instance,
+            force,
+            wait,
+        } => {
+            let force = force.to_string();
+            api.call(
+                "RebootInstance",
+                &params([("InstanceId", instance), ("ForceStop", &force)]),
+            )?;
+            settled(&api, instance, wait.then_some("Running"))
+        }
+        Verb::Console { instance } => {
+            let answer = api.call("GetInstanceConsoleOutput", &params([("InstanceId", instance)]))?;
+            let text = answer["ConsoleOutput"].as_str().unwrap_or_default();
+            let bytes = BASE64
+                .decode(text.as_bytes())
+                .context("GetInstanceConsoleOutput answered no base64")?;
+            Ok(std::io::stdout().lock().write_all(&bytes)?)
         }
         Verb::Delete {
             instance,

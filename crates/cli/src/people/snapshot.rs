@@ -155,6 +155,10 @@ enum Verb {
         /// A tag; may be given several times
         #[arg(long = "tag", value_name = "KEY=VALUE")]
         tags: Vec<String>,
+        /// Tell the guest, if it is run here: file-system (synced and frozen for the moment) or application (its
+        /// /tmp/prescript.sh runs before, too); tags say what was reached [default: crash]
+        #[arg(long, value_name = "LEVEL", value_parser = ["crash", "file-system", "application"])]
+        consistency: Option<String>,
         /// Wait until it is accomplished, and show its progress
         #[arg(long)]
         wait: bool,
@@ -259,6 +263,15 @@ enum Verb {
     },
 }
 
+/// The API's word for a level.
+pub fn consistency_word(level: &str) -> &'static str {
+    match level {
+        "file-system" => "FileSystem",
+        "application" => "Application",
+        _ => "Crash",
+    }
+}
+
 /// Runs a verb.
 pub fn run(args: &SnapshotArgs) -> Result<()> {
     let api = Api::new(&args.common)?;
@@ -281,9 +294,15 @@ pub fn run(args: &SnapshotArgs) -> Result<()> {
             description,
             retention_days,
             tags,
+            consistency,
             wait,
         } => {
             let mut parameters = params([("DiskId", disk)]);
+            add(
+                &mut parameters,
+                "Consistency",
+                consistency.as_deref().map(consistency_word),
+            );
             add(&mut parameters, "SnapshotName", name.as_ref());
             add(&mut parameters, "Description", description.as_ref());
             add(&mut parameters, "RetentionDays", *retention_days);

@@ -3,6 +3,7 @@
 //! An unknown key is refused by its name: a setting that is not read is one that somebody believes in. Not here: what holds when
 //! flags say something, too (`settings`), and what a region is made of (`regions`).
 
+use super::guests::GuestArgs;
 use super::regions::RegionEntry;
 use crate::credentials::DEFAULT_REGION;
 use anyhow::{Context, Result, bail};
@@ -37,6 +38,8 @@ pub(super) struct ConfigFile {
     pub(super) policies_per_disk: Option<u64>,
     pub(super) throttle: Option<ThrottleFile>,
     pub(super) metadata: Option<MetadataFile>,
+    #[serde(default)]
+    pub(super) guests: GuestArgs,
     #[serde(default)]
     pub(super) limits: LimitsFile,
 }

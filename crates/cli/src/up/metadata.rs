@@ -5,8 +5,10 @@ use super::DRAIN;
 use super::settings::{Settings, reachable};
 use anyhow::{Context, Result};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use tidemark_api::{MetadataConfig, MetadataServer};
-use tidemark_control::Control;
+use tidemark_control::{Control, MetadataSockets};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -17,6 +19,8 @@ pub struct Metadata {
     /// Where machines of others reach it, if it has an address.
     pub address: Option<SocketAddr>,
     listening: Option<JoinHandle<()>>,
+    /// Gives each guest its socket.
+    following: JoinHandle<()>,
 }
 
 impl Metadata {
@@ -30,10 +34,11 @@ impl Metadata {
         let config = MetadataConfig {
             data_dir: settings.data_dir.clone(),
             site: settings.site.clone(),
-            refuse_plain_loopback: false,
+            refuse_plain_loopback: settings.guests.reach_loopback(),
         };
         let server =
             MetadataServer::open(control.clone(), config).context("cannot prepare the metadata service")?;
+        let following = tokio::spawn(follow(server.clone(), control.metadata_sockets()));
         let mut address = None;
         let mut listening = None;
         if let Some(listener) = listener {
@@ -55,11 +60,13 @@ impl Metadata {
             server,
             address,
             listening,
+            following,
         })
     }
 
     /// Once `closed` was told: waits for the requests under way, but not for long.
     pub async fn stop(self) {
+        self.following.abort();
         self.server.detach_all();
         if let Some(listening) = self.listening {
             let end = listening.abort_handle();
@@ -70,6 +77,34 @@ impl Metadata {
     }
 }
 
+/// Has a socket for each guest that there is, where the control plane says.
+async fn follow(server: MetadataServer, mut wanted: watch::Receiver<MetadataSockets>) {
+    let mut served = MetadataSockets::new();
+    loop {
+        let now = wanted.borrow_and_update().clone();
+        for gone in served.keys().filter(|id| !now.contains_key(*id)) {
+            server.detach(gone);
+        }
+        for (id, socket) in now.iter().filter(|(id, socket)| served.get(*id) != Some(socket)) {
+            if let Err(error) = attach(&server, id, socket) {
+                tracing::error!(instance = %id, socket = %socket.display(), %error, "a guest has no metadata service");
+            }
+        }
+        served = now;
+        if wanted.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn attach(server: &MetadataServer, id: &str, socket: &Path) -> std::io::Result<()> {
+    if let Some(dir) = socket.parent() {
+        let mut private = std::fs::DirBuilder::new();
+        private.recursive(true).mode(0o700).create(dir)?;
+    }
+    server.attach(id, socket)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +112,7 @@ mod tests {
     use std::net::TcpStream;
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::{UnixListener, UnixStream};
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use tidemark_control::{Caller, ControlConfig};
     use tidemark_ecs::Params;
     use tidemark_ecs::actions::run_instances::Request;

@@ -7,6 +7,7 @@
 
 pub mod data_dir;
 mod file;
+mod guests;
 mod metadata;
 pub mod regions;
 pub mod settings;
@@ -20,6 +21,7 @@ use crate::vault::place::VaultPlace;
 use crate::vault::secret::SecretArgs;
 use anyhow::{Context, Result, anyhow, bail};
 use data_dir::DataDir;
+use guests::GuestArgs;
 use metadata::Metadata;
 use regions::RegionSettings;
 use settings::{Given, Settings};
@@ -152,6 +154,8 @@ pub struct UpArgs {
     /// Automatic snapshot policies that a disk may have; 1: a second one takes the first one's place [default: 1]
     #[arg(long, value_name = "NUMBER")]
     policies_per_disk: Option<u64>,
+    #[command(flatten)]
+    guests: GuestArgs,
     /// Give a tour of what it does, then go on serving
     #[arg(long)]
     demo: bool,
@@ -176,6 +180,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         secrets_key_file,
         webhooks_to_this_machine,
         policies_per_disk,
+        guests,
         demo,
     } = args;
     let settings = Settings::resolve(Given {
@@ -195,6 +200,7 @@ pub fn run(args: UpArgs) -> Result<ExitCode> {
         secrets_key_file,
         webhooks_to_this_machine,
         policies_per_disk,
+        guests,
         demo,
     })?;
     let secrets = read_secrets(&settings)?;
@@ -346,6 +352,7 @@ async fn serve_on(
             webhooks_to_this_machine: settings.webhooks_to_this_machine,
             limits: settings.limits.clone(),
             price: settings.price.clone(),
+            guests: settings.guests.open(&settings.data_dir).await?,
             ..usual
         },
         nodes.to_vec(),

@@ -1,6 +1,7 @@
 //! What `tidemark up` is told: flags, then the environment, then the configuration file (`file`), then defaults.
 
 use super::file::{ConfigFile, site, throttle};
+use super::guests::{GuestArgs, GuestSettings};
 use super::regions::{self, RegionSettings};
 use crate::credentials::DEFAULT_DATA_DIR;
 use crate::size;
@@ -62,6 +63,8 @@ pub struct Given {
     pub webhooks_to_this_machine: bool,
     /// `--policies-per-disk`.
     pub policies_per_disk: Option<u64>,
+    /// `--qemu` and what else is said of instances.
+    pub guests: GuestArgs,
 }
 
 /// What holds.
@@ -95,6 +98,8 @@ pub struct Settings {
     pub webhooks_to_this_machine: bool,
     /// How often an account may call.
     pub throttle: ThrottleConfig,
+    /// How instances are run.
+    pub guests: GuestSettings,
     /// What instances are told of the site.
     pub site: Site,
 }
@@ -172,6 +177,7 @@ impl Settings {
                 },
             },
             throttle: throttle(file.throttle.unwrap_or_default())?,
+            guests: given.guests.or(file.guests).resolve()?,
             site: site(file.metadata.unwrap_or_default())?,
         })
     }

@@ -55,6 +55,7 @@ impl Control {
         let id = self.new_id(Kind::Snapshot, &region);
         let link = self.new_id(Kind::SnapshotLink, &region);
         let lane = self.hold_lane(&id);
+        let (consistency, disk) = (request.consistency, request.disk_id.clone());
         let control = self.clone();
         let insert = move |t: &mut dyn Transaction| insert(t, &control, &caller, &request, id, &link);
         let (row, meta) = match self.store().write(insert).await? {
@@ -64,7 +65,20 @@ impl Control {
         let response = Response {
             snapshot_id: row.id.clone(),
         };
-        self.mark_new(*row, meta).await?;
+        let quiesced = self.quiesce(consistency, vec![disk]).await;
+        let marked = self.mark_new(*row, meta).await;
+        let reached = match quiesced {
+            Ok(quiesced) => Some(quiesced.release().await),
+            // Without it nothing stood still, and nothing says that it did.
+            Err(error) => {
+                tracing::error!(%error, "which guest to tell of a snapshot cannot be read");
+                None
+            }
+        };
+        marked?;
+        if let Some(reached) = reached {
+            self.label(vec![response.snapshot_id.clone()], reached).await?;
+        }
         drop(lane);
         Ok(response)
     }

@@ -64,6 +64,7 @@ impl Control {
     }
 
     async fn create_group_to_the_end(&self, caller: Caller, request: Request) -> Result<Response, ApiError> {
+        let consistency = request.consistency;
         let named = request.clone();
         let candidates = self
             .store()
@@ -83,13 +84,27 @@ impl Control {
         let response = Response {
             snapshot_group_id: group.clone(),
         };
-        match self.mark_group(&group, &rows).await {
+        let disks = rows.iter().map(|(row, _)| row.source_disk_id.clone()).collect();
+        let snapshots = rows.iter().map(|(row, _)| row.id.clone()).collect();
+        let quiesced = self.quiesce(consistency, disks).await;
+        let marked = self.mark_group(&group, &rows).await;
+        let reached = match quiesced {
+            Ok(quiesced) => Some(quiesced.release().await),
+            Err(error) => {
+                tracing::error!(%error, "which guests to tell of a snapshot cannot be read");
+                None
+            }
+        };
+        match marked {
             Ok(marked) => {
                 let marked = rows.into_iter().map(|(row, _)| row.id).zip(marked).collect();
                 let control = self.clone();
                 self.store()
                     .write(move |t| note_marks(t, &control, &group, marked))
                     .await?;
+                if let Some(reached) = reached {
+                    self.label(snapshots, reached).await?;
+                }
             }
             Err(error) => {
                 tracing::error!(%group, %error, "no marks");

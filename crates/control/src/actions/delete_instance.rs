@@ -2,8 +2,9 @@
 
 use crate::catalogue::disks::{self, DiskKind};
 use crate::catalogue::instances::InstanceRow;
-use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::jobs::{self, BY_FORCE, JobKind};
 use crate::catalogue::tags::{self, ResourceType};
+use crate::guests;
 use crate::notices::{self, By};
 use crate::rules;
 use crate::states::{DiskCause, DiskStatus, INSTANCE, InstanceCause, InstanceStatus};
@@ -81,6 +82,11 @@ pub(crate) fn release(
 ) -> Result<Vec<i64>, ApiError> {
     check_disks(t, &instance)?;
     let mut started = Vec::new();
+    let is_guest = guests::is_guest(&instance);
+    if is_guest {
+        let id = &instance.id;
+        started.push(jobs::add(t, JobKind::EndGuest, id, id, BY_FORCE, now_ms)?);
+    }
     for mut disk in disks::of_instance(t, &instance.id)? {
         disk.instance_id = None;
         let (cause, job) = if disk.delete_with_instance || instance.security_lock {
@@ -92,7 +98,9 @@ pub(crate) fn release(
             (DiskCause::KeptAfterInstance, JobKind::DetachDisk)
         };
         disk.step(t, cause)?;
-        started.push(jobs::add(t, job, &disk.id, &disk.id, "", now_ms)?);
+        // A guest lets go of its disks first.
+        let lane = if is_guest { &instance.id } else { &disk.id };
+        started.push(jobs::add(t, job, &disk.id, lane, "", now_ms)?);
     }
     tags::clear(t, ResourceType::Instance, &instance.id)?;
     instance.step(t, by)?;

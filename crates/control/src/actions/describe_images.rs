@@ -4,7 +4,6 @@
 
 use crate::catalogue::images::{self, ImageRow};
 use crate::image_view::ImageView;
-use crate::rules::EXTERNAL_TYPE;
 use crate::states::ImageStatus;
 use crate::store::{StoreError, Transaction};
 use crate::views::at;
@@ -17,17 +16,8 @@ impl Control {
     /// One page.
     pub async fn describe_images(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         self.check_region(Some(&request.region_id))?;
-        if let Some(kind) = request
-            .instance_type
-            .as_deref()
-            .filter(|kind| *kind != EXTERNAL_TYPE)
-        {
-            let message = format!("The instance type {kind:?} is not offered; {EXTERNAL_TYPE} is.");
-            return Err(ApiError::new(
-                400,
-                "InvalidInstanceType.ValueNotSupported",
-                message,
-            ));
+        if let Some(kind) = &request.instance_type {
+            self.check_type(kind)?;
         }
         if request.dry_run {
             return Err(ApiError::dry_run());

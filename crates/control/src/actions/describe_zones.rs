@@ -1,6 +1,5 @@
 //! DescribeZones: the zones of a region, and what can be made there.
 
-use crate::rules::EXTERNAL_TYPE;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_zones::{Request, Response};
@@ -20,8 +19,8 @@ impl Control {
             system_disk_categories: categories.clone(),
             data_disk_categories: categories.clone(),
             network_types: vec!["vpc".into()],
-            instance_types: vec![EXTERNAL_TYPE.into()],
-            instance_type_families: vec![EXTERNAL_TYPE.into()],
+            instance_types: self.type_names(),
+            instance_type_families: self.type_families(),
             ..AvailableResource::default()
         };
         let show = |id: &String| {
@@ -36,7 +35,7 @@ impl Control {
                     .map(String::from)
                     .into();
                 zone.available_disk_categories = categories.clone();
-                zone.available_instance_types = vec![EXTERNAL_TYPE.into()];
+                zone.available_instance_types = self.type_names();
                 zone.available_resources = vec![resources.clone()];
             }
             zone

@@ -5,6 +5,7 @@
 
 use super::run_instances::DEFAULT_SECURITY_GROUP;
 use crate::control::DEFAULT_RESOURCE_GROUP;
+use crate::guests;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::{describe_security_groups, describe_v_switches, describe_vpcs};
@@ -15,9 +16,9 @@ use tidemark_ecs::time;
 const VPC: &str = "vpc-default";
 /// The switch of an instance that names none.
 pub(crate) const VSWITCH: &str = "vsw-default";
-/// Nobody's addresses: there is no network behind it.
-const CIDR: &str = "192.0.2.0/24";
-const ADDRESSES: i64 = 253;
+/// Where guests that we run have their addresses. External machines have theirs elsewhere.
+const CIDR: &str = guests::CIDR;
+const ADDRESSES: i64 = 4_194_046;
 
 /// The network of an instance's switch; of a switch that is only a name, none is known.
 pub(crate) fn vpc_of(vswitch: &str) -> &'static str {

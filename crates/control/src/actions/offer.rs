@@ -3,7 +3,7 @@
 //! offer, from the tables that decide about it, and what is not, where tools want a list or a number.
 
 use super::image_rules;
-use crate::rules::EXTERNAL_TYPE;
+use crate::instance_types::{EXTERNAL, GuestType};
 use crate::store::Transaction;
 use crate::{Caller, Control};
 use tidemark_ecs::ApiError;
@@ -26,16 +26,22 @@ const WITH_STOCK: &str = "WithStock";
 const CURRENCY: &str = "CNY";
 
 impl Control {
-    /// The one type: a machine that we do not run, so nothing is known of its processors and its memory.
-    fn external_type(&self) -> InstanceType {
-        InstanceType {
-            instance_type_id: EXTERNAL_TYPE.into(),
-            instance_type_family: EXTERNAL_TYPE.into(),
-            instance_family_level: "EntryLevel".into(),
-            disk_quantity: self.limits().data_disks_per_instance + 1,
-            cpu_architecture: "X86".into(),
-            ..InstanceType::default()
-        }
+    /// All types: the machine that we do not run, of whose processors and memory nothing is known, and what we run.
+    fn types(&self) -> impl Iterator<Item = InstanceType> {
+        let disks = self.limits().data_disks_per_instance + 1;
+        let external = InstanceType {
+            instance_type_id: EXTERNAL.into(),
+            instance_type_family: EXTERNAL.into(),
+            ..common(disks)
+        };
+        let guest = move |kind: &GuestType| InstanceType {
+            instance_type_id: kind.name.into(),
+            instance_type_family: kind.family.into(),
+            cpu_core_count: i64::from(kind.cpus),
+            memory_size: kind.memory_mib as f64 / 1024.0,
+            ..common(disks)
+        };
+        [external].into_iter().chain(self.guest_types().iter().map(guest))
     }
 
     /// All that match.
@@ -45,32 +51,39 @@ impl Control {
         request: describe_instance_types::Request,
     ) -> Result<describe_instance_types::Response, ApiError> {
         let (types, family) = (&request.instance_types, &request.instance_type_family);
-        let fits = (types.is_empty() || types.iter().any(|wanted| wanted == EXTERNAL_TYPE))
-            && family.as_deref().is_none_or(|family| family == EXTERNAL_TYPE);
+        let fits = |kind: &InstanceType| {
+            (types.is_empty() || types.contains(&kind.instance_type_id))
+                && family
+                    .as_ref()
+                    .is_none_or(|family| *family == kind.instance_type_family)
+        };
         Ok(describe_instance_types::Response {
-            instance_types: fits.then(|| self.external_type()).into_iter().collect(),
+            instance_types: self.types().filter(fits).collect(),
             next_token: String::new(),
         })
     }
 
-    /// The one family.
+    /// All families.
     pub async fn describe_instance_type_families(
         &self,
         _caller: &Caller,
         request: describe_instance_type_families::Request,
     ) -> Result<describe_instance_type_families::Response, ApiError> {
         self.check_region(Some(&request.region_id))?;
-        let family = InstanceTypeFamily {
-            instance_type_family_id: EXTERNAL_TYPE.into(),
+        let families = match request.generation {
+            Some(_) => Vec::new(),
+            None => self.type_families(),
+        };
+        let show = |id| InstanceTypeFamily {
+            instance_type_family_id: id,
             generation: String::new(),
         };
-        let fits = request.generation.is_none();
         Ok(describe_instance_type_families::Response {
-            instance_type_families: fits.then_some(family).into_iter().collect(),
+            instance_type_families: families.into_iter().map(show).collect(),
         })
     }
 
-    /// Every image runs on every type.
+    /// Every image runs on every type; the one of external machines on nothing that we run.
     pub async fn describe_image_support_instance_types(
         &self,
         caller: &Caller,
@@ -83,13 +96,17 @@ impl Control {
             request.image_id.clone(),
         );
         let read = move |t: &mut dyn Transaction| {
-            image_rules::for_instance(t, &caller, &region, Some(&id), None).map(drop)
+            let image = image_rules::for_instance(t, &caller, &region, Some(&id), None)?;
+            Ok::<_, ApiError>(image.system.is_some())
         };
-        self.store().read(read).await?;
+        let has_system = self.store().read(read).await?;
         Ok(describe_image_support_instance_types::Response {
             region_id: request.region_id,
             image_id: request.image_id,
-            instance_types: vec![self.external_type()],
+            instance_types: self
+                .types()
+                .filter(|kind| has_system || kind.instance_type_id == EXTERNAL)
+                .collect(),
         })
     }
 
@@ -104,7 +121,8 @@ impl Control {
         let is_type_offered = request
             .instance_type
             .as_deref()
-            .is_none_or(|kind| kind == EXTERNAL_TYPE);
+            .is_none_or(|kind| self.is_type_offered(kind));
+        let types = self.type_names();
         let asked = |zone: &&String| request.zone_id.as_ref().is_none_or(|asked| asked == *zone);
         let zones = region.zones.iter().filter(asked).map(|zone| AvailableZone {
             region_id: region.id.clone(),
@@ -113,7 +131,7 @@ impl Control {
             status_category: WITH_STOCK.into(),
             available_resources: vec![AvailableKind {
                 kind: request.destination_resource.clone(),
-                supported_resources: of_kind(zone, &request),
+                supported_resources: of_kind(zone, &request, &types),
             }],
         });
         let is_offered = |zone: &AvailableZone| {
@@ -207,6 +225,16 @@ impl Control {
     }
 }
 
+/// What all types have in common.
+fn common(disks: u64) -> InstanceType {
+    InstanceType {
+        instance_family_level: "EntryLevel".into(),
+        disk_quantity: disks,
+        cpu_architecture: "X86".into(),
+        ..InstanceType::default()
+    }
+}
+
 fn attribute(name: &str, value: String) -> AccountAttribute {
     AccountAttribute {
         attribute_name: name.into(),
@@ -217,7 +245,11 @@ fn attribute(name: &str, value: String) -> AccountAttribute {
     }
 }
 
-fn of_kind(zone: &str, request: &describe_available_resource::Request) -> Vec<SupportedResource> {
+fn of_kind(
+    zone: &str,
+    request: &describe_available_resource::Request,
+    types: &[String],
+) -> Vec<SupportedResource> {
     let wanted = |category: &Category| {
         let asked = [&request.system_disk_category, &request.data_disk_category];
         let asked = match request.destination_resource.as_str() {
@@ -240,7 +272,10 @@ fn of_kind(zone: &str, request: &describe_available_resource::Request) -> Vec<Su
     match request.destination_resource.as_str() {
         "Zone" => vec![value(zone)],
         "IoOptimized" => vec![value("optimized")],
-        "InstanceType" => vec![value(EXTERNAL_TYPE)],
+        "InstanceType" => {
+            let asked = |kind: &&String| request.instance_type.as_ref().is_none_or(|asked| asked == *kind);
+            types.iter().filter(asked).map(|kind| value(kind)).collect()
+        }
         "Network" => vec![value("vpc")],
         "SystemDisk" => disks(|category| category.system_sizes(None)),
         "DataDisk" => disks(|category| category.data_sizes(None)),

@@ -1,6 +1,7 @@
-//! RebootInstance: Running → Starting → Running; the disks stay exported.
+//! RebootInstance: Running → Starting → Running; the disks stay exported. A guest of ours is shut down as by StopInstance, and started.
 
-use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::jobs::{self, BY_FORCE, JobKind};
+use crate::guests;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause};
 use crate::store::Transaction;
@@ -9,7 +10,7 @@ use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::reboot_instance::{Request, Response};
 
 impl Control {
-    /// Answers when the instance is Starting. Whoever runs the machine reboots it.
+    /// Answers when the instance is Starting. Whoever runs an external machine reboots it.
     pub async fn reboot_instance(&self, caller: &Caller, request: Request) -> Result<Response, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| reboot(t, &control, &caller, &request);
@@ -36,6 +37,17 @@ pub(super) fn reboot(
         return Err(ApiError::dry_run());
     }
     instance.step(t, InstanceCause::RebootInstance)?;
+    if guests::is_guest(&instance) {
+        let how = if request.force_stop { BY_FORCE } else { "" };
+        jobs::add(
+            t,
+            JobKind::EndGuest,
+            &instance.id,
+            &instance.id,
+            how,
+            control.now_ms(),
+        )?;
+    }
     Ok(jobs::add(
         t,
         JobKind::StartInstance,

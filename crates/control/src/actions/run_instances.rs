@@ -1,4 +1,4 @@
-//! RunInstances: creates and starts 1 to 100 external instances, each with its disks: those of its image, and those asked for.
+//! RunInstances: creates and starts 1 to 100 instances, each with its disks: those of its image, and those asked for.
 //!
 //! An external instance is a machine that we do not run, yet it gets a system disk of ours as any
 //! instance does (40 GiB unless asked otherwise, sparse): clients list it, snapshot it, boot from it.
@@ -19,12 +19,15 @@ use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
 use crate::control::random;
 use crate::error::node_refusal;
+use crate::guests;
+use crate::instance_types::guest_type;
 use crate::metadata;
 use crate::notices::By;
-use crate::rules::{self, EXTERNAL_TYPE, Token};
+use crate::rules::{self, Token};
 use crate::states::{DISK, DiskCause, INSTANCE, InstanceCause};
 use crate::store::Transaction;
 use crate::{Caller, Control, RegionConfig};
+use std::net::Ipv4Addr;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::run_instances::{DataDisk, Request, Response};
 use tidemark_ecs::id::Kind;
@@ -141,6 +144,7 @@ pub(super) fn insert_all(
         );
         return Err(ApiError::new(400, "InstanceDiskNumber.LimitExceed", message));
     }
+    check_guest(t, control, request, &image)?;
     if request.dry_run {
         return Err(ApiError::dry_run());
     }
@@ -188,18 +192,70 @@ fn check(control: &Control, region: &RegionConfig, request: &Request) -> Result<
     control.check_zone(region, request.zone_id.as_deref(), 404)?;
     let resource_group = rules::resource_group(request.resource_group_id.as_deref())?;
     release_time(control, request.auto_release_time)?;
-    if request.instance_type != EXTERNAL_TYPE {
-        let message = format!(
-            "The instance type {:?} is not offered; {EXTERNAL_TYPE} is.",
-            request.instance_type
-        );
-        return Err(ApiError::new(
-            400,
-            "InvalidInstanceType.ValueNotSupported",
-            message,
-        ));
-    }
+    control.check_type(&request.instance_type)?;
     Ok(resource_group)
+}
+
+/// What only counts for instances that we run: there is something to start them from, and room; and an address that was asked
+/// for can be theirs.
+fn check_guest(
+    t: &mut dyn Transaction,
+    control: &Control,
+    request: &Request,
+    image: &FromImage,
+) -> Result<(), ApiError> {
+    if guest_type(&request.instance_type).is_none() {
+        return Ok(());
+    }
+    if image.system.is_none() {
+        let message = format!(
+            "The image {} has nothing to start: an instance of type {} needs an image with a system (`tidemark image import` or \
+             `build`, or CreateImage).",
+            image.id, request.instance_type
+        );
+        return Err(ApiError::new(403, "ImageNotSupportInstanceType", message));
+    }
+    if let Some(address) = request.private_ip_address {
+        if !guests::is_address(address) {
+            let message = format!(
+                "The parameter \"PrivateIpAddress\" is not valid: instances that run here have addresses in {}.",
+                guests::CIDR
+            );
+            return Err(ApiError::new(400, "InvalidPrivateIpAddress.Malformed", message));
+        }
+        if has_address(t, address)? {
+            let message = format!("The address {address} is another instance's.");
+            return Err(ApiError::new(403, "InvalidPrivateIpAddress.Duplicated", message));
+        }
+    }
+    guests::room_for(t, control, &request.instance_type, u64::from(request.amount))
+}
+
+/// Whether a guest has the address already.
+fn has_address(t: &mut dyn Transaction, address: Ipv4Addr) -> Result<bool, ApiError> {
+    let address = address.to_string();
+    for row in InstanceRow::select(
+        t,
+        "WHERE attributes LIKE $1",
+        &[format!("%\"{address}\"%").into()],
+    )? {
+        if guests::is_guest(&row) && row.read_attributes()?.private_ip_address == address {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The first free address at the number's place.
+fn free_address(t: &mut dyn Transaction, ordinal: i64) -> Result<Ipv4Addr, ApiError> {
+    let mut number = ordinal;
+    loop {
+        let address = guests::address(number);
+        if !has_address(t, address)? {
+            return Ok(address);
+        }
+        number += 1;
+    }
 }
 
 /// The caller's policies that the disks are to have; each must exist.
@@ -352,6 +408,7 @@ fn instance_row(
     number: u32,
 ) -> Result<InstanceRow, ApiError> {
     let id = control.new_id(Kind::Instance, &region.id);
+    let ordinal = InstanceRow::next_ordinal(t)?;
     let suffix = if request.unique_suffix && request.amount > 1 {
         format!("{number:03}")
     } else {
@@ -375,10 +432,11 @@ fn instance_row(
             .vswitch_id
             .clone()
             .unwrap_or_else(|| network::VSWITCH.into()),
-        private_ip_address: request
-            .private_ip_address
-            .map(|ip| ip.to_string())
-            .unwrap_or_default(),
+        private_ip_address: match request.private_ip_address {
+            Some(address) => address.to_string(),
+            None if guest_type(&request.instance_type).is_some() => free_address(t, ordinal)?.to_string(),
+            None => String::new(),
+        },
         http_endpoint: request.metadata_options.http_endpoint.clone(),
         http_tokens: request.metadata_options.http_tokens.clone(),
         http_put_response_hop_limit: request.metadata_options.http_put_response_hop_limit,
@@ -392,7 +450,7 @@ fn instance_row(
         ApiError::internal()
     })?;
     Ok(InstanceRow {
-        ordinal: InstanceRow::next_ordinal(t)?,
+        ordinal,
         account: caller.account.clone(),
         name: request
             .instance_name

@@ -3,6 +3,7 @@
 use crate::catalogue::disks::{self, DiskKind};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
+use crate::guests;
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause};
 use crate::store::Transaction;
@@ -28,7 +29,7 @@ impl Control {
             Err(node_refusal(
                 403,
                 "DiskError",
-                "A disk of the instance cannot be exported",
+                "The instance cannot be started",
                 &error,
             ))
         })
@@ -64,6 +65,10 @@ pub(super) fn start(
     if request.dry_run {
         return Err(ApiError::dry_run());
     }
+    if guests::is_guest(&instance) {
+        control.check_type(&instance.instance_type)?;
+    }
+    guests::room_for(t, control, &instance.instance_type, 1)?;
     instance.step(t, InstanceCause::StartInstance)?;
     Ok(jobs::add(
         t,

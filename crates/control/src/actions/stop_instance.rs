@@ -1,9 +1,9 @@
 //! StopInstance: Running → Stopping → Stopped; none of its disks is exported from then on.
 //!
-//! We do not run the machine, so there is nobody to ask for a shutdown: with and without ForceStop
-//! its clients are disconnected at once, as when a cable is pulled.
+//! A guest of ours is asked to shut down, and has a time for it; with ForceStop it is switched off. Of a machine that we do not run nobody
+//! can be asked: with and without ForceStop its clients are disconnected at once, as when a cable is pulled.
 
-use crate::catalogue::jobs::{self, JobKind};
+use crate::catalogue::jobs::{self, BY_FORCE, JobKind};
 use crate::rules;
 use crate::states::{INSTANCE, InstanceCause};
 use crate::store::Transaction;
@@ -48,7 +48,7 @@ pub(super) fn stop(
         JobKind::StopInstance,
         &instance.id,
         &instance.id,
-        "",
+        if request.force_stop { BY_FORCE } else { "" },
         control.now_ms(),
     )?)
 }

@@ -13,8 +13,10 @@ words! {
         RunInstance = "run_instance",
         /// Export a stopped instance's disks.
         StartInstance = "start_instance",
-        /// Withdraw an instance's disks.
+        /// End an instance's guest and withdraw its disks; the argument may be [`BY_FORCE`].
         StopInstance = "stop_instance",
+        /// End the guest of an instance, which may be gone itself; the argument may be [`BY_FORCE`].
+        EndGuest = "end_guest",
         /// Bring a disk to its instance.
         AttachDisk = "attach_disk",
         /// Take a disk from its instance.
@@ -45,6 +47,9 @@ words! {
         DeliverEvents = "deliver_events",
     }
 }
+
+/// The argument of a job that ends a guest without asking it.
+pub(crate) const BY_FORCE: &str = "force";
 
 /// Ends the argument of a job after which the disk's instance is to be started.
 pub(crate) const THEN_START: &str = " start";

@@ -118,13 +118,11 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
             .store()
             .read(move |t| InstanceRow::get(t, instance_id))
             .await?;
-        let running = instance.is_some_and(|i| i.status == InstanceStatus::Running);
-        let exported = control
-            .node_of(&disk.region)?
-            .set_exported(&disk_id(job, &disk.id)?, running)
-            .await;
+        let running = instance.filter(|i| i.status == InstanceStatus::Running);
+        let exported = bring(control, &disk, &disk_id(job, &disk.id)?, running.as_ref()).await;
         match exported {
-            Err(error) if is_final(&error, job) => {
+            Err(JobError::Node(error)) if is_final(&error, job) => {
+                withdraw(control, job, &disk).await?;
                 let (now, why) = (control.now_ms(), error.message.clone());
                 let undo = move |t: &mut dyn Transaction, mut disk: DiskRow| {
                     let instance = disk.instance_id.clone().unwrap_or_default();
@@ -150,6 +148,22 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
     .await
 }
 
+/// Exports the disk to the instance that runs, and plugs it into its guest.
+async fn bring(
+    control: &Control,
+    disk: &DiskRow,
+    id: &DiskId,
+    running: Option<&InstanceRow>,
+) -> Result<(), JobError> {
+    let Some(instance) = running else {
+        return Ok(control.node_of(&disk.region)?.set_exported(id, false).await?);
+    };
+    if let Some(socket) = control.export_to(instance, disk, id).await? {
+        control.plug(&instance.id, disk, &socket).await?;
+    }
+    Ok(())
+}
+
 fn clear_attachment(disk: &mut DiskRow) {
     disk.instance_id = None;
     disk.device = String::new();
@@ -160,6 +174,14 @@ fn clear_attachment(disk: &mut DiskRow) {
 /// Detaching → Available.
 pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobError> {
     if let Some(disk) = subject(control, job, DiskStatus::Detaching).await? {
+        if let Some(instance) = &disk.instance_id
+            && let Err(error) = control.unplug(instance, &disk.id).await
+        {
+            if error.kind != NodeErrorKind::Busy {
+                return Err(error.into());
+            }
+            return keep(control, job, error).await;
+        }
         withdraw(control, job, &disk).await?;
     }
     let now = control.now_ms();
@@ -171,6 +193,18 @@ pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobE
         notices::disk_operation(t, &disk, ("DetachDisk", &instance), None, now)
     })
     .await
+}
+
+/// Detaching → In_use: pulling out what a guest still uses would fail its writes.
+async fn keep(control: &Control, job: &JobRow, error: NodeError) -> Result<Step, JobError> {
+    let (now, why) = (control.now_ms(), error.message.clone());
+    conclude(control, job, DiskStatus::Detaching, move |t, mut disk| {
+        let instance = disk.instance_id.clone().unwrap_or_default();
+        disk.step(t, DiskCause::DetachFailed)?;
+        notices::disk_operation(t, &disk, ("DetachDisk", &instance), Some(&why), now)
+    })
+    .await?;
+    Ok(Step::Failed(error))
 }
 
 /// Ends the export. A disk that is not open has none.

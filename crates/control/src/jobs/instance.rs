@@ -1,13 +1,14 @@
-//! Jobs of an instance: its disks' exports come and go with its state.
+//! Jobs of an instance: its disks' exports come and go with its state, and so does its guest, if we run it.
 
 use super::disk::{disk_id, make_volume, take_back, withdraw};
-use super::{JobError, Step, is_final};
+use super::{JobError, Step, guest, is_final};
 use crate::Control;
 use crate::catalogue::disks::{self, DiskRow};
 use crate::catalogue::instances::InstanceRow;
 use crate::catalogue::jobs::{self, JobRow};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::instance_types::guest_type;
 use crate::notices;
 use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
@@ -143,24 +144,38 @@ async fn give_up(
     Ok(Step::Failed(error))
 }
 
-/// Starting → Running, with every disk exported; or back to Stopped.
-pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobError> {
-    let mut failure = None;
+/// Exports the disks of an instance that is Starting, and starts its guest if we run it.
+async fn bring_up(control: &Control, job: &JobRow) -> Result<(), JobError> {
+    let id = job.subject.clone();
+    let row = control.store().read(move |t| InstanceRow::get(t, id)).await?;
+    let Some(instance) = row.filter(|row| row.status == InstanceStatus::Starting) else {
+        return Ok(());
+    };
+    let mut disks = Vec::new();
     for disk in subject(control, job, InstanceStatus::Starting)
         .await?
         .unwrap_or_default()
     {
-        let node = control.node_of(&disk.region)?;
-        match node.set_exported(&disk_id(job, &disk.id)?, true).await {
-            Ok(()) => {}
-            Err(error) if is_final(&error, job) => {
-                failure = Some(error);
-                break;
-            }
-            Err(error) => return Err(error.into()),
-        }
+        let socket = control
+            .export_to(&instance, &disk, &disk_id(job, &disk.id)?)
+            .await?;
+        disks.extend(socket.map(|socket| (disk, socket)));
     }
+    match guest_type(&instance.instance_type) {
+        Some(kind) => Ok(control.start_guest(&instance, kind, &disks).await?),
+        None => Ok(()),
+    }
+}
+
+/// Starting → Running, with every disk exported, and the guest running if we run it; or back to Stopped.
+pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    let failure = match bring_up(control, job).await {
+        Ok(()) => None,
+        Err(JobError::Node(error)) if is_final(&error, job) => Some(error),
+        Err(error) => return Err(error),
+    };
     if let Some(error) = failure {
+        control.end_guest(&job.subject, true).await?;
         for disk in subject(control, job, InstanceStatus::Starting)
             .await?
             .unwrap_or_default()
@@ -197,8 +212,11 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
     Ok(Step::Done)
 }
 
-/// Stopping → Stopped, with no disk exported.
+/// Stopping → Stopped, with its guest gone and no disk exported.
 pub(super) async fn stop(control: &Control, job: &JobRow) -> Result<Step, JobError> {
+    if let Some(again) = guest::ended(control, job).await? {
+        return Ok(again);
+    }
     for disk in subject(control, job, InstanceStatus::Stopping)
         .await?
         .unwrap_or_default()

@@ -11,6 +11,7 @@
 //! Not here: which jobs an action starts (`actions`), the captures themselves (`node`).
 
 pub(crate) mod disk;
+mod guest;
 pub(crate) mod image;
 mod instance;
 pub(crate) mod snapshot;
@@ -236,6 +237,7 @@ async fn attempt(control: &Control, job: &JobRow) {
         JobKind::RunInstance => instance::run(control, job).await,
         JobKind::StartInstance => instance::start(control, job).await,
         JobKind::StopInstance => instance::stop(control, job).await,
+        JobKind::EndGuest => guest::end(control, job).await,
         JobKind::CompleteSnapshot => snapshot::complete(control, job).await,
         JobKind::CopySnapshot => snapshot::copy(control, job).await,
         JobKind::DeleteSnapshot => snapshot::delete(control, job).await,

@@ -103,6 +103,7 @@ pub(super) const ROWS: &[Row] = rows! {
     "DescribeInstanceStatus" => INSTANCES;
     "DescribeInstances" => Filtered("instance", &[Json("InstanceIds")]);
     "DescribeUserData" => INSTANCE;
+    "GetInstanceConsoleOutput" => INSTANCE;
     "ModifyInstanceAttribute" => INSTANCE;
     "ModifyInstanceAutoReleaseTime" => INSTANCE;
     "ModifyInstanceMetadataOptions" => INSTANCE;

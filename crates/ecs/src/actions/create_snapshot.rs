@@ -1,6 +1,7 @@
-//! CreateSnapshot: a crash-consistent snapshot of one disk. Answers an id at once.
+//! CreateSnapshot: a snapshot of one disk, crash-consistent at least. Answers an id at once.
 
 use crate::model::Tag;
+use crate::rules::consistency::Consistency;
 use crate::rules::{client_token, tags, text};
 use crate::{ApiError, Params};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Request {
     pub instant_access: bool,
     /// 1 to 65535, only with `instant_access`.
     pub instant_access_retention_days: Option<i64>,
+    /// Ours: how far the guest is told of it.
+    pub consistency: Consistency,
     /// Not part of what is compared between two requests with the same token.
     #[serde(skip)]
     pub client_token: Option<String>,
@@ -69,6 +72,7 @@ impl Request {
             category,
             instant_access,
             instant_access_retention_days: instant_access_retention_days.filter(|_| instant_access),
+            consistency: Consistency::parse(params)?,
             client_token: client_token(params, 403, "InvalidClientToken.Malformed")?,
         })
     }
@@ -105,6 +109,7 @@ mod tests {
                 ("SnapshotName=1x", 400, "InvalidSnapshotName.Malformed"),
                 ("Description=x", 404, "InvalidDescription.Malformed"),
                 ("Description=http://x", 404, "InvalidDescription.Malformed"),
+                ("Consistency=Total", 400, "InvalidConsistency.Malformed"),
                 ("RetentionDays=0", 400, "InvalidRetentionDays.Malformed"),
                 ("RetentionDays=65537", 400, "InvalidRetentionDays.Malformed"),
                 ("RetentionDays=soon", 400, "InvalidRetentionDays.Malformed"),

@@ -1,6 +1,7 @@
-//! CreateSnapshotGroup: one crash-consistent instant of several disks. Answers an id at once.
+//! CreateSnapshotGroup: one instant of several disks, crash-consistent at least. Answers an id at once.
 
 use crate::model::Tag;
+use crate::rules::consistency::Consistency;
 use crate::rules::{client_token, tags, text};
 use crate::{ApiError, Params};
 use serde::{Deserialize, Serialize};
@@ -24,6 +25,8 @@ pub struct Request {
     pub instant_access: bool,
     /// 1 to 65535, only with `instant_access`.
     pub instant_access_retention_days: Option<i64>,
+    /// Ours: how far the guest is told of it.
+    pub consistency: Consistency,
     /// Not part of what is compared between two requests with the same token.
     #[serde(skip)]
     pub client_token: Option<String>,
@@ -70,6 +73,7 @@ impl Request {
             resource_group_id: params.text("ResourceGroupId"),
             instant_access,
             instant_access_retention_days: instant_access_retention_days.filter(|_| instant_access),
+            consistency: Consistency::parse(params)?,
             client_token: client_token(params, 403, "InvalidClientToken.Malformed")?,
         })
     }

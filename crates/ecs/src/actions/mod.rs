@@ -70,6 +70,7 @@ pub mod describe_webhooks;
 pub mod describe_zones;
 pub mod detach_disk;
 pub mod detach_key_pair;
+pub mod get_instance_console_output;
 pub mod import_key_pair;
 pub mod list_tag_resources;
 pub mod lock_snapshot;

@@ -2,6 +2,7 @@
 //! (ecs-api.md 2.3, 2.4). The rule is one; its status and code differ by action, so the caller
 //! passes them in.
 
+pub mod consistency;
 pub mod disk;
 pub mod policy;
 pub mod tags;

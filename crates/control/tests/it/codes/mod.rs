@@ -98,6 +98,7 @@ actions! {
     "DescribeUserData" describe_user_data
     "DescribeZones" describe_zones
     "DetachDisk" detach_disk
+    "GetInstanceConsoleOutput" get_instance_console_output
     "ImportKeyPair" import_key_pair
     "ListTagResources" list_tag_resources
     "LockSnapshot" lock_snapshot

@@ -312,6 +312,10 @@ pub(super) const TABLE: Table = &[
         &[(404, "InvalidInstanceId.NotFound", Ask("InstanceId=i-none"))],
     ),
     (
+        "GetInstanceConsoleOutput",
+        &[(404, "InvalidInstanceId.NotFound", Ask("InstanceId=i-none"))],
+    ),
+    (
         "ModifyImageAttribute",
         &[
             (

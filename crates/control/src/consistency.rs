@@ -1,0 +1,299 @@
+//! Snapshots that a guest is told of: its file systems stand still while the mark is made (product.md 2.7).
+//!
+//! Every snapshot is crash-consistent. Who asks for more gets it where the guest can: `FileSystem`, its file systems are synced and frozen
+//! around the mark, by its agent; `Application`, before that the guest's own `/tmp/prescript.sh` has run, and after it
+//! `/tmp/postscript.sh`. What must stay true: (1) the tags `FsConsistent` and `APPConsistent` say what was so while the mark was made,
+//! which is known only after it: a guest that went on in between, or whose agent is gone, was not frozen; (2) a level that is not
+//! reached is said in a tag, with why, and the snapshot is made all the same; (3) nothing here makes a guest stand still for
+//! longer than [`FREEZE_LIMIT`].
+//!
+//! Not here: talking to the agent (`compute`).
+
+use crate::Control;
+use crate::catalogue::disks::DiskRow;
+use crate::catalogue::instances::InstanceRow;
+use crate::catalogue::snapshots::SnapshotRow;
+use crate::catalogue::tags::{self, ResourceType};
+use crate::guests::is_guest;
+use crate::rules;
+use crate::states::InstanceStatus;
+use crate::store::{StoreError, Transaction};
+use std::collections::BTreeSet;
+use std::time::Duration;
+use tidemark_compute::{Compute, Frozen, Script, ScriptOutcome};
+use tidemark_ecs::model::Tag;
+use tidemark_ecs::rules::consistency::Consistency;
+
+/// A mark takes milliseconds; an agent in a busy guest may take seconds to freeze.
+const FREEZE_LIMIT: Duration = Duration::from_secs(10);
+/// For a script of the guest's.
+const SCRIPT_LIMIT: Duration = Duration::from_secs(20);
+/// Bytes of a tag's value (product.md 2.15).
+const VALUE_MAX: usize = 128;
+
+/// `True` or `False`: file systems were synced and frozen.
+const FS: &str = "FsConsistent";
+/// `True` or `False`: the applications' own script had run, too.
+const APP: &str = "APPConsistent";
+/// Why a level that was asked for was not reached.
+const FALLBACK: &str = "ConsistencyFallback";
+
+/// What stands still until [`Quiesced::release`].
+pub(crate) struct Quiesced {
+    wanted: Consistency,
+    guests: Vec<Held>,
+    compute: Option<Compute>,
+    /// Why the application level is out of reach, and why any level is.
+    no_application: Option<String>,
+    no_file_system: Option<String>,
+}
+
+struct Held {
+    instance: String,
+    frozen: Option<Frozen>,
+    prepared: bool,
+}
+
+/// What was so while the mark was made.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Reached {
+    wanted: Consistency,
+    no_application: Option<String>,
+    no_file_system: Option<String>,
+}
+
+impl Control {
+    /// Has the guests that use the disks stand still, as far as was asked for and can be.
+    pub(crate) async fn quiesce(
+        &self,
+        wanted: Consistency,
+        disks: Vec<String>,
+    ) -> Result<Quiesced, StoreError> {
+        let mut quiesced = Quiesced {
+            wanted,
+            guests: Vec::new(),
+            compute: self.compute().cloned(),
+            no_application: None,
+            no_file_system: None,
+        };
+        if wanted == Consistency::Crash {
+            return Ok(quiesced);
+        }
+        let read = move |t: &mut dyn Transaction| instances_of(t, &disks);
+        match self.store().read(read).await? {
+            Ok(instances) => {
+                for instance in instances {
+                    quiesced.hold(instance).await;
+                }
+            }
+            Err(why) => quiesced.no_file_system = Some(why),
+        }
+        Ok(quiesced)
+    }
+
+    /// Writes what was reached into the tags of the snapshots.
+    pub(crate) async fn label(&self, snapshots: Vec<String>, reached: Reached) -> Result<(), StoreError> {
+        let tags = reached.tags();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        if let Some(tag) = tags.iter().find(|tag| tag.key == FALLBACK) {
+            tracing::warn!(
+                ?snapshots,
+                why = tag.value,
+                "the guest's consistency that was asked for is not reached"
+            );
+        }
+        let now = self.now_ms();
+        let write = move |t: &mut dyn Transaction| -> Result<(), StoreError> {
+            for id in &snapshots {
+                if let Some(row) = SnapshotRow::get(t, id.as_str())? {
+                    tags::set(t, &row.account, ResourceType::Snapshot, id, &tags)?;
+                    rules::update_record(t, id, now)?;
+                }
+            }
+            Ok(())
+        };
+        self.store().write(write).await?;
+        self.jobs().wake();
+        Ok(())
+    }
+}
+
+/// The guests that the disks are attached to; or why one of the disks is in the hands of nobody who could be asked.
+fn instances_of(
+    t: &mut dyn Transaction,
+    disks: &[String],
+) -> Result<Result<BTreeSet<String>, String>, StoreError> {
+    let mut found = BTreeSet::new();
+    for id in disks {
+        let disk = DiskRow::get(t, id.as_str())?;
+        let instance = disk.and_then(|disk| disk.instance_id).unwrap_or_default();
+        let Some(row) = InstanceRow::get(t, instance)? else {
+            return Ok(Err(format!("{id} is not attached: nobody can be asked")));
+        };
+        if !is_guest(&row) {
+            return Ok(Err(format!(
+                "{} is not run here: its agent cannot be reached",
+                row.id
+            )));
+        }
+        if row.status != InstanceStatus::Running {
+            return Ok(Err(format!(
+                "{} is {}: its agent does not run",
+                row.id, row.status
+            )));
+        }
+        found.insert(row.id);
+    }
+    Ok(Ok(found))
+}
+
+impl Quiesced {
+    async fn hold(&mut self, instance: String) {
+        let Some(compute) = self.compute.clone() else {
+            self.no_file_system = Some("no guests are run here".into());
+            return;
+        };
+        let mut held = Held {
+            instance,
+            frozen: None,
+            prepared: false,
+        };
+        let id = &held.instance;
+        if self.wanted == Consistency::Application {
+            match compute.script(id, Script::Pre, SCRIPT_LIMIT).await {
+                Ok(ScriptOutcome::Done) => held.prepared = true,
+                Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => self.no_application = Some(why),
+                Err(error) => self.no_application = Some(error.message),
+            }
+        }
+        match compute.freeze(id, FREEZE_LIMIT).await {
+            Ok(frozen) => held.frozen = Some(frozen),
+            Err(error) => self.no_file_system = Some(error.message),
+        }
+        self.guests.push(held);
+    }
+
+    /// Lets all go on; what was so until now.
+    pub(crate) async fn release(self) -> Reached {
+        let Quiesced {
+            wanted,
+            mut guests,
+            compute,
+            mut no_application,
+            mut no_file_system,
+        } = self;
+        // All at once: none stands still for another's sake.
+        let thaws = guests
+            .iter_mut()
+            .filter_map(|held| held.frozen.take())
+            .map(Frozen::thaw);
+        for thawed in futures_util::future::join_all(thaws).await {
+            if let Err(error) = thawed {
+                no_file_system = Some(error.message);
+            }
+        }
+        for held in guests.iter().filter(|held| held.prepared) {
+            let Some(compute) = &compute else { continue };
+            let why = match compute.script(&held.instance, Script::Post, SCRIPT_LIMIT).await {
+                Ok(ScriptOutcome::Done) => continue,
+                Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => why,
+                Err(error) => error.message,
+            };
+            // The mark is made: what comes after it changes nothing about it, but an administrator has to know.
+            tracing::warn!(instance = %held.instance, why, "the script after a snapshot");
+        }
+        if no_application.is_none() {
+            no_application.clone_from(&no_file_system);
+        }
+        Reached {
+            wanted,
+            no_application,
+            no_file_system,
+        }
+    }
+}
+
+impl Reached {
+    /// Nothing where nothing was asked for.
+    fn tags(&self) -> Vec<Tag> {
+        let tag = |key: &str, value: &str| Tag {
+            key: key.into(),
+            value: value.into(),
+        };
+        let truth = |why: &Option<String>| if why.is_none() { "True" } else { "False" };
+        let mut tags = Vec::new();
+        if self.wanted >= Consistency::FileSystem {
+            tags.push(tag(FS, truth(&self.no_file_system)));
+        }
+        if self.wanted >= Consistency::Application {
+            tags.push(tag(APP, truth(&self.no_application)));
+        }
+        let why = match self.wanted {
+            Consistency::Crash => None,
+            Consistency::FileSystem => self.no_file_system.as_deref(),
+            Consistency::Application => self.no_application.as_deref(),
+        };
+        tags.extend(why.map(|why| tag(FALLBACK, cut(why))));
+        tags
+    }
+}
+
+/// As much of the text as a tag's value holds.
+fn cut(text: &str) -> &str {
+    let line = text.lines().next().unwrap_or_default();
+    &line[..line.floor_char_boundary(VALUE_MAX)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(
+        wanted: Consistency,
+        no_application: Option<&str>,
+        no_file_system: Option<&str>,
+    ) -> Vec<(String, String)> {
+        let reached = Reached {
+            wanted,
+            no_application: no_application.map(String::from),
+            no_file_system: no_file_system.map(String::from),
+        };
+        reached
+            .tags()
+            .into_iter()
+            .map(|tag| (tag.key, tag.value))
+            .collect()
+    }
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
+        list.iter()
+            .map(|(key, value)| (key.to_string(), value.to_string()))
+            .collect()
+    }
+
+    #[test]
+    fn tags_say_what_was_reached_and_why_not_more() {
+        assert_eq!(tags(Consistency::Crash, None, Some("x")), []);
+        assert_eq!(tags(Consistency::FileSystem, None, None), pairs(&[(FS, "True")]));
+        assert_eq!(
+            tags(Consistency::FileSystem, Some("no agent"), Some("no agent")),
+            pairs(&[(FS, "False"), (FALLBACK, "no agent")])
+        );
+        assert_eq!(
+            tags(Consistency::Application, None, None),
+            pairs(&[(FS, "True"), (APP, "True")])
+        );
+        assert_eq!(
+            tags(Consistency::Application, Some("no script"), None),
+            pairs(&[(FS, "True"), (APP, "False"), (FALLBACK, "no script")])
+        );
+    }
+
+    #[test]
+    fn a_reason_fits_a_tag() {
+        assert_eq!(cut(&"ä".repeat(100)).len(), VALUE_MAX);
+        assert_eq!(cut("one\ntwo"), "one");
+    }
+}
