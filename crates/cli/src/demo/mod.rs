@@ -6,6 +6,7 @@
 
 mod compare;
 mod content;
+mod guest;
 mod writer;
 
 use crate::client::{Client, params};
@@ -163,6 +164,12 @@ impl Tour {
         same_as("the new disk", &filled, "the second snapshot", &incremental)?;
         if let Some(dump) = &dump {
             self.check_file_system(dump)?;
+        }
+
+        if let Some(why) = self.walk_with_a_guest(scratch)? {
+            print(&format!(
+                "\nThe part with a machine that Tidemark runs is left out: {why}"
+            ))?;
         }
 
         let seconds = begun.elapsed().as_secs_f64();
