@@ -71,12 +71,13 @@ def archive(entries):
     return bytes(out)
 
 
-def initramfs(script, files=()):
+def initramfs(script, files=(), modules=()):
     """The script, what it needs to see disks, and some files of this machine under the same names."""
     _, tree = kernel()
-    entries = [("init", 0o100755, (START % (" ".join(MODULES), script)).encode())]
+    modules = [*MODULES, *modules]
+    entries = [("init", 0o100755, (START % (" ".join(modules), script)).encode())]
     entries.append(("bin/busybox", 0o100755, pathlib.Path(shutil.which("busybox")).read_bytes()))
-    for name in MODULES:
+    for name in modules:
         entries.append((f"modules/{name}.ko", 0o100644, module(tree, name)))
     for path in files:
         entries.append((str(path).lstrip("/"), 0o100755, pathlib.Path(path).read_bytes()))
@@ -115,8 +116,8 @@ def vhost_user_disk(name, socket, queues=2):
 class Guest:
     """A running machine; `disks` are words for QEMU, and the guest sees them as /dev/vda, /dev/vdb and so on."""
 
-    def __init__(self, where, script, disks, files=(), accelerator="tcg", memory="256M"):
-        (where / "initramfs").write_bytes(initramfs(script, files))
+    def __init__(self, where, script, disks, files=(), accelerator="tcg", memory="256M", modules=()):
+        (where / "initramfs").write_bytes(initramfs(script, files, modules))
         image, _ = kernel()
         command = ["qemu-system-x86_64", "-accel", accelerator, "-cpu", "max", "-smp", "2", "-m", memory]
         command += ["-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", "stdio"]

@@ -1,5 +1,6 @@
 """Runs `tidemark up` as a user would, and hands out what a test needs to reach it."""
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -105,7 +106,25 @@ class Service:
     def destroy(self):
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        self.end_guests()
         shutil.rmtree(self.directory, ignore_errors=True)
+
+    def end_guests(self):
+        """Ends the machines that the service has left running, as it should when it ends itself."""
+        for pid in self.guests():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def guests(self, instance=""):
+        """Processes of machines that the service runs, of all instances or of one."""
+        found = []
+        place = os.fsencode(self.data / "guests" / instance)
+        for command in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):
+                words = command.read_bytes().split(b"\0")
+                if b"qemu" in words[0] and any(place in word for word in words):
+                    found.append(int(command.parent.name))
+        return found
 
     def log_tail(self, lines=60):
         if not self.log.exists():

@@ -12,10 +12,11 @@ def test_the_tour(services):
         assert service.process.poll() is None, f"the demo ended the service:\n{service.log_tail()}"
         text = (service.directory / "out").read_text() + service.log.read_text(errors="replace")
         assert "differ" not in text.lower(), text
-        return "tour" in text.lower() and "running" in text.lower() and text
+        return "That was the tour" in text and "still running" in text and text
 
-    text = wait_until(told, "the tour ends", 240)
-    for word in ("snapshot", "incremental", "roll", "same"):
+    text = wait_until(told, "the tour ends", 480)
+    assert "left out" not in text, text
+    for word in ("snapshot", "incremental", "roll", "same", "found"):
         assert word in text.lower(), f"the tour does not speak of {word!r}:\n{text}"
     assert service.get("/healthz")[0] == 200
     service.stop()
