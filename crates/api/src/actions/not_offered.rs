@@ -46,7 +46,10 @@ const ALL: &[NotOffered] = &[
         "CloneDisks",
         "a disk is made from a snapshot, which takes an instant: CreateSnapshot, then CreateDisk with SnapshotId",
     ),
-    unsupported("ModifyInstanceSpec", "an instance keeps its type: make another from an image of it"),
+    unsupported(
+        "ModifyInstanceSpec",
+        "an instance keeps its type: make another from an image of it",
+    ),
     unsupported("ModifyInstanceVpcAttribute", NO_NETWORK),
     unsupported("GetInstanceScreenshot", NOT_RUN),
     unsupported("DescribeInstanceVncUrl", NOT_RUN),

@@ -7,7 +7,7 @@ use super::{Tour, millis};
 use crate::client::params;
 use crate::nbd::{Connection as Nbd, REQUEST_BYTES_MAX};
 use crate::people::disk::DISK;
-use crate::people::image::IMAGE;
+use crate::people::image;
 use crate::people::instance::{self, INSTANCE};
 use crate::people::{print, snapshot, text};
 use crate::tools::find_tool;
@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 const TYPE: &str = "ecs.t5-lc2m1.nano";
 /// An emulated guest on a busy machine takes its time.
 const PATIENCE: Duration = Duration::from_secs(180);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(200);
 /// Records that are durable before the snapshot.
 const RECORDS: u64 = 10;
 
@@ -144,8 +146,13 @@ impl Tour {
             ]),
         )?;
         let image = text(&answer, "ImageId");
-        self.api.wait_status(&IMAGE, &image, "Available")?;
-        Ok(image)
+        loop {
+            match text(&image::find(&self.api, &image)?, "Status").as_str() {
+                "Creating" => std::thread::sleep(POLL),
+                "Available" => return Ok(image),
+                status => bail!("the image {image} is {status}"),
+            }
+        }
     }
 
     fn system_disk(&self, instance: &str) -> Result<String> {
@@ -195,7 +202,7 @@ impl Tour {
                 let end: Vec<_> = console.lines().rev().take(5).collect();
                 bail!("{instance} has not said {words:?} in {PATIENCE:?}; its console ends with {end:?}");
             }
-            std::thread::sleep(Duration::from_millis(200));
+            std::thread::sleep(POLL);
         }
     }
 

@@ -356,7 +356,7 @@ fn built(file: &Path, bytes: u64, cache: Option<&Path>, force: bool, json: bool)
 }
 
 /// One image that must exist, whatever its state.
-fn find(api: &Api, image: &str) -> Result<Value> {
+pub fn find(api: &Api, image: &str) -> Result<Value> {
     let parameters = params([("ImageId", image), ("Status", "ALL")]);
     let found = api.list(&IMAGE, &parameters)?.into_iter().next();
     found.with_context(|| format!("no image {image} in {}", api.client().connection().region))
