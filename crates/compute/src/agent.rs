@@ -76,6 +76,8 @@ impl Session {
             let line = line.ok_or_else(|| AgentError::Absent("the channel has closed".to_owned()))?;
             // In front of it is what the agent still had to say to somebody else.
             let Some(at) = line.iter().rposition(|byte| *byte == SENTINEL) else {
+                // Others have their turn, and the limit is looked at, however much there is.
+                tokio::task::yield_now().await;
                 continue;
             };
             let said: Option<Value> = serde_json::from_slice(&line[at + 1..]).ok();
@@ -118,12 +120,21 @@ impl Session {
         match (said.get("return"), said.get("error")) {
             (Some(value), _) => Ok(value.clone()),
             (None, Some(error)) => {
-                let text = error["desc"].as_str().unwrap_or("no, without a reason");
+                let text = words(error["desc"].as_str().unwrap_or("no, without a reason"));
                 Err(AgentError::Refused(format!("{command}: {text}")))
             }
             (None, None) => Err(silent()),
         }
     }
+}
+
+/// As much of a guest's words as people read; it may say anything.
+pub fn words(text: &str) -> String {
+    const CHARACTERS_MAX: usize = 300;
+    text.chars()
+        .filter(|c| !c.is_control())
+        .take(CHARACTERS_MAX)
+        .collect()
 }
 
 /// Different for each talk of this process; those of an earlier one are unlikely to be the same.

@@ -12,6 +12,7 @@ use crate::error::ComputeError;
 use crate::guest_dir::GuestDir;
 use crate::probe::Probe;
 use crate::qmp::Version;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::ffi::OsString;
 use std::net::Ipv4Addr;
@@ -37,6 +38,8 @@ const QUEUES_MAX: u32 = 8;
 const NODE_NAME_MAX: usize = 31;
 /// A year.
 const RECONNECT_SECONDS: u32 = 365 * 24 * 3600;
+/// A server that is there answers at once.
+const OPEN_SECONDS: u32 = 5;
 /// Interfaces' names have at most 15 characters (IFNAMSIZ).
 const INTERFACE_NAME_MAX: usize = 15;
 
@@ -128,11 +131,12 @@ pub fn words(
                 );
             }
             Transport::Nbd => {
-                words.add("-blockdev", block_node(disk)?.to_string());
+                words.add("-blockdev", block_node(disk, probe.version)?.to_string());
                 let (node, serial) = (node_of(&disk.id)?, doubled(&disk.serial));
+                let [cyls, heads, secs] = CYLINDERS_HEADS_SECTORS;
                 words.add(
                     "-device",
-                    format!("virtio-blk-pci,id={device},drive={node},serial={serial},num-queues={queues},rerror=report,werror=report{boot}"),
+                    format!("virtio-blk-pci,id={device},drive={node},serial={serial},num-queues={queues},cyls={cyls},heads={heads},secs={secs},rerror=report,werror=report{boot}"),
                 );
             }
         }
@@ -249,7 +253,7 @@ pub fn chardev_of(disk: &str) -> String {
 }
 
 /// How disks are connected, once it is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Transport {
     VhostUser,
     Nbd,
@@ -264,16 +268,26 @@ pub fn transport(wanted: DiskTransport, probe: &Probe) -> Transport {
 
 /// A disk's block node, as QMP and the command line take it. A server that goes away is waited for: requests are sent again when it is
 /// back, for as long as a guest can wait.
-pub fn block_node(disk: &GuestDisk) -> Result<Value, ComputeError> {
-    Ok(json!({
+///
+/// QEMU stands still while it connects: with a limit, where it knows one.
+pub fn block_node(disk: &GuestDisk, version: Version) -> Result<Value, ComputeError> {
+    let mut node = json!({
         "driver": "nbd",
         "node-name": node_of(&disk.id)?,
         "server": { "type": "unix", "path": socket_path(&disk.nbd)? },
         "export": disk.id,
         "reconnect-delay": RECONNECT_SECONDS,
         "discard": "unmap",
-    }))
+    });
+    if version >= (Version { major: 7, minor: 0 }) {
+        node["open-timeout"] = OPEN_SECONDS.into();
+    }
+    Ok(node)
 }
+
+/// What QEMU would otherwise guess from the disk's first sector, which it reads while the guest stands still: a disk that is being
+/// filled from a snapshot may take long to have it. Nothing that boots today asks for it.
+pub const CYLINDERS_HEADS_SECTORS: [u32; 3] = [16383, 16, 63];
 
 /// QEMU's name for a disk's block node, of which that has at most 31 characters.
 pub fn node_of(disk: &str) -> Result<String, ComputeError> {

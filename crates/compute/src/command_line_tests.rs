@@ -267,11 +267,41 @@ fn emulated_guests_have_their_disks_through_qemu_itself() {
             values(&words, "-blockdev").join(" "),
         )
     };
+    let devices = |accelerator| {
+        let probe = Probe {
+            accelerator,
+            ..probe(OLD)
+        };
+        let words = words(
+            &spec(),
+            &dir,
+            &probe,
+            &NetworkMode::Isolated,
+            DiskTransport::Auto,
+            &relay(),
+        );
+        let words = words.unwrap();
+        values(&words, "-device")
+            .into_iter()
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
     let (vhost, nodes) = found(Accelerator::Tcg, DiskTransport::Auto);
     assert!(
         !vhost && nodes.contains(r#""path":"/data/a,b/d-1.nbd""#) && nodes.contains(r#""export":"d-2""#),
         "{nodes}"
     );
+    // A server that goes away is waited for; what was deleted is given back; an error is the guest's to see.
+    for words in [
+        r#""reconnect-delay":31536000"#,
+        r#""open-timeout":5"#,
+        r#""discard":"unmap""#,
+    ] {
+        assert!(nodes.contains(words), "{nodes}");
+    }
+    let device = "virtio-blk-pci,id=disk-d-1,drive=nbd-d-1,serial=1,num-queues=2,cyls=16383,heads=16,secs=63,\
+                  rerror=report,werror=report,bootindex=1";
+    assert!(devices(Accelerator::Tcg).contains(&device.to_owned()));
     assert_eq!(
         found(Accelerator::Kvm, DiskTransport::Auto),
         (true, String::new())

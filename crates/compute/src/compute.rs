@@ -10,8 +10,8 @@ use crate::config::{ComputeConfig, GuestDisk, GuestSpec, StopMode};
 use crate::error::ComputeError;
 use crate::freezing::Frozen;
 use crate::guest::{Guest, GuestEvent};
-use crate::guest_dir::GuestDir;
-use crate::launch::{Launched, launch};
+use crate::guest_dir::{Begun, GuestDir};
+use crate::launch::{Launched, NotLaunched, launch};
 use crate::logs;
 use crate::probe::{self, Probe};
 use crate::process::{self, Process};
@@ -61,7 +61,7 @@ impl Drop for Inner {
 impl Compute {
     /// A handle on the guests below the configuration's directory. Does nothing yet: [`adopt`](Self::adopt) is what comes next.
     pub fn open(mut config: ComputeConfig) -> Self {
-        config.dir = std::path::absolute(&config.dir).unwrap_or(config.dir);
+        config.dir = real(&config.dir);
         Self(Arc::new(Inner {
             capacity: Capacity::new(config.memory_mib_max),
             config,
@@ -130,11 +130,19 @@ impl Compute {
         let transport = command_line::transport(config.disks, &probe);
         await_sockets(&spec.disks, transport).await?;
         let failed = |error: io::Error| ComputeError::failed(format!("{}: {error}", dir.path().display()));
-        dir.begin(spec).map_err(failed)?;
+        let begun = Begun {
+            spec: spec.clone(),
+            word: dir.qmp_word()?,
+            transport,
+        };
+        dir.begin(&begun).map_err(failed)?;
         let launched = match launch(&config.qemu, &words, &dir).await {
             Ok(launched) => launched,
-            Err(error) => {
-                dir.end().map_err(failed)?;
+            Err(NotLaunched { error, may_run }) => {
+                // What may run has to be found again.
+                if !may_run {
+                    dir.end().map_err(failed)?;
+                }
                 return Err(error);
             }
         };
@@ -378,14 +386,12 @@ impl Compute {
         let connected = connected
             .inspect_err(|error| tracing::warn!(guest = id, %error, "adopted, and does not answer yet"))
             .ok();
-        let spec = dir.begun_with();
-        let (cpus, mib) = spec.map_or((1, 0), |spec| (spec.cpus, spec.memory_mib));
-        self.0.capacity.note(id, mib);
-        // It was started as one would be now; a machine that has changed since has restarted.
-        let transport = match self.probe().await {
-            Ok(probe) => command_line::transport(self.0.config.disks, &probe),
-            Err(_) => Transport::Nbd,
+        let (cpus, mib, transport) = match dir.begun_with() {
+            Some(begun) => (begun.spec.cpus, begun.spec.memory_mib, begun.transport),
+            // NBD is right for every guest.
+            None => (1, 0, Transport::Nbd),
         };
+        self.0.capacity.note(id, mib);
         let guest = Guest::new(id, cpus, transport, dir, process);
         self.follow(Arc::clone(&guest), connected, None);
         guest.thaw_what_was_left();
@@ -419,16 +425,30 @@ impl Inner {
     }
 }
 
+/// The path without links and dots as far as it is there: one directory has one name.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    match (path.canonicalize(), path.parent(), path.file_name()) {
+        (Ok(real), ..) => real,
+        (Err(_), Some(parent), Some(name)) => real(parent).join(name),
+        _ => path,
+    }
+}
+
 /// The process whose command line names this directory's socket.
 fn find(dir: &GuestDir) -> Result<Option<Process>, ComputeError> {
-    let word = dir.qmp_word()?;
+    // As it was said then: the directory may have another name now.
+    let word = match dir.begun_with() {
+        Some(begun) => begun.word,
+        None => dir.qmp_word()?,
+    };
     let look = || {
         let found = process::with_words(&HashSet::from([word.clone()]));
         let found = found.map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
         Ok(found.get(&word).copied())
     };
     let Some(number) = look()? else { return Ok(None) };
-    let process = Process::of(number);
+    let process = Process::of(number).map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
     // Only if it still is the one now that we hold it.
     Ok(if look()? == Some(number) { process } else { None })
 }

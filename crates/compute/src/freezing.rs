@@ -171,15 +171,30 @@ async fn thaw(dir: &GuestDir, mut session: Option<Session>) {
     loop {
         match thaw_once(&dir.agent(), session.take()).await {
             Ok(()) => break,
-            // It has answered: it does not know the command, or has nothing to thaw.
+            // It has answered: it does not know the command, has nothing to thaw, or could not now.
             Err(AgentError::Refused(text)) => {
                 tracing::warn!(guest = %dir.path().display(), text, "thawing");
-                break;
+                if !says_frozen(&dir.agent()).await {
+                    break;
+                }
+                sleep(THAW_EVERY).await;
             }
             Err(AgentError::Absent(_) | AgentError::Silent(_)) => sleep(THAW_EVERY).await,
         }
     }
     let _ = fs::remove_file(dir.frozen());
+}
+
+/// Whether the agent says that file systems stand still.
+async fn says_frozen(socket: &Path) -> bool {
+    let Ok(mut session) = Session::open(socket, THAW_LIMIT).await else {
+        return true;
+    };
+    match session.call("guest-fsfreeze-status", json!({}), THAW_LIMIT).await {
+        Ok(status) => status == "frozen",
+        Err(AgentError::Refused(_)) => false,
+        Err(AgentError::Absent(_) | AgentError::Silent(_)) => true,
+    }
 }
 
 async fn thaw_once(socket: &Path, session: Option<Session>) -> Result<(), AgentError> {

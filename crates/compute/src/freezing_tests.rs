@@ -61,7 +61,7 @@ impl Setting {
             1,
             crate::command_line::Transport::Nbd,
             dir,
-            Process::of(process.id()).unwrap(),
+            Process::of(process.id()).unwrap().unwrap(),
         );
         Self {
             agent,

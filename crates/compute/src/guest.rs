@@ -17,13 +17,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::AbortHandle;
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
 /// For what QEMU does at once.
 pub const QMP_LIMIT: Duration = Duration::from_secs(10);
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 const QUIT_LIMIT: Duration = Duration::from_secs(5);
 const KILL_LIMIT: Duration = Duration::from_secs(20);
+/// From a guest's switching itself off to its process's end.
+const OFF_LIMIT: Duration = Duration::from_secs(60);
 /// How often logs are looked at, and a lost connection made again.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -86,6 +88,8 @@ pub struct Guest {
     pub unplugging: broadcast::Sender<Unplugging>,
     qmp: Mutex<Option<Qmp>>,
     asked_to_end: AtomicBool,
+    /// It has panicked since it last started: told once, however often it says so.
+    panicked: AtomicBool,
     ended: watch::Sender<bool>,
     follower: Mutex<Option<AbortHandle>>,
 }
@@ -110,6 +114,7 @@ impl Guest {
             unplugging: broadcast::channel(16).0,
             qmp: Mutex::default(),
             asked_to_end: AtomicBool::new(false),
+            panicked: AtomicBool::new(false),
             ended: watch::channel(false).0,
             follower: Mutex::default(),
         })
@@ -245,6 +250,7 @@ impl Guest {
         after: impl FnOnce() + Send,
     ) {
         let mut why = None;
+        let mut off_since = None;
         let socket = self.dir.qmp();
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -260,6 +266,14 @@ impl Guest {
                 },
                 _ = ticks.tick() => {
                     self.trim_logs();
+                    // It is off, and its process flushes disks that nobody may serve any more.
+                    let since: Option<Instant> = why.is_some().then(|| *off_since.get_or_insert_with(Instant::now));
+                    if since.is_some_and(|since| since.elapsed() >= OFF_LIMIT) {
+                        tracing::warn!(guest = self.id, "is switched off and does not end, and is killed");
+                        if let Err(error) = self.process.kill() {
+                            tracing::error!(guest = self.id, %error, "cannot be killed");
+                        }
+                    }
                     if listening.is_none() {
                         listening = tokio::select! {
                             connected = Qmp::connect(&socket, CONNECT_LIMIT) => connected.ok().map(|new| self.take(new)),
@@ -301,8 +315,10 @@ impl Guest {
         match (event.name.as_str(), device) {
             ("SHUTDOWN", _) => *why = Some(event.text("reason").to_owned()),
             ("RESET", _) => {
+                self.panicked.store(false, Ordering::Relaxed);
                 let _ = events.send(GuestEvent::Rebooted { id });
             }
+            ("GUEST_PANICKED", _) if self.panicked.swap(true, Ordering::Relaxed) => {}
             ("GUEST_PANICKED", _) => {
                 let _ = events.send(GuestEvent::Panicked { id });
             }

@@ -3,9 +3,10 @@
 //! `guest.json` is there from before the process starts until after it has ended, so whatever runs for an id has one.
 //! Logs stay when a guest has ended; the directory goes when it is forgotten.
 
-use crate::command_line;
+use crate::command_line::{self, Transport};
 use crate::config::GuestSpec;
 use crate::error::ComputeError;
+use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -13,6 +14,16 @@ use std::path::{Path, PathBuf};
 
 #[derive(Debug, Clone)]
 pub struct GuestDir(PathBuf);
+
+/// What a guest was started with, as far as it is needed to go on with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    pub spec: GuestSpec,
+    /// The word of its command line by which its process is known.
+    pub word: String,
+    /// How its disks are connected, and have to be: the accelerator decides, and may be another one for the next guest.
+    pub transport: Transport,
+}
 
 impl GuestDir {
     pub fn new(all: &Path, id: &str) -> Self {
@@ -72,14 +83,14 @@ impl GuestDir {
     }
 
     /// Makes the directory ready for a new process: nothing of an old one is left but its logs.
-    pub fn begin(&self, spec: &GuestSpec) -> io::Result<()> {
+    pub fn begin(&self, begun: &Begun) -> io::Result<()> {
         DirBuilder::new().recursive(true).mode(0o700).create(&self.0)?;
         fs::set_permissions(&self.0, Permissions::from_mode(0o700))?;
         self.end()?;
         crate::logs::begin(&self.console())?;
         crate::logs::begin(&self.output())?;
         let half = self.0.join("guest.json.new");
-        fs::write(&half, serde_json::to_vec_pretty(spec)?)?;
+        fs::write(&half, serde_json::to_vec_pretty(begun)?)?;
         fs::rename(half, self.spec())
     }
 
@@ -88,7 +99,7 @@ impl GuestDir {
     }
 
     /// What it was started with; none if that cannot be read.
-    pub fn begun_with(&self) -> Option<GuestSpec> {
+    pub fn begun_with(&self) -> Option<Begun> {
         let found = fs::read(self.spec()).map_err(|error| error.to_string());
         let read = found.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
         read.inspect_err(|error| tracing::warn!(path = %self.spec().display(), error, "not readable"))

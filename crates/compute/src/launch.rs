@@ -29,7 +29,22 @@ pub struct Launched {
     pub connected: Connected,
 }
 
-pub async fn launch(qemu: &Path, words: &[String], dir: &GuestDir) -> Result<Launched, ComputeError> {
+/// Why there is no guest, and whether a process may be there all the same.
+pub struct NotLaunched {
+    pub error: ComputeError,
+    pub may_run: bool,
+}
+
+impl From<ComputeError> for NotLaunched {
+    fn from(error: ComputeError) -> Self {
+        Self {
+            error,
+            may_run: false,
+        }
+    }
+}
+
+pub async fn launch(qemu: &Path, words: &[String], dir: &GuestDir) -> Result<Launched, NotLaunched> {
     let output = OpenOptions::new().append(true).open(dir.output());
     let output = output.and_then(|output| Ok((output.try_clone()?, output)));
     let (output, errors) =
@@ -38,8 +53,15 @@ pub async fn launch(qemu: &Path, words: &[String], dir: &GuestDir) -> Result<Lau
     command.args(words).current_dir(dir.path()).process_group(0);
     command.stdin(Stdio::null()).stdout(output).stderr(errors);
     let mut child = command.spawn().map_err(|error| not_started(qemu, &error))?;
-    let Some(process) = Process::of(child.id()) else {
-        return Err(ended(&mut child, dir));
+    let process = match Process::of(child.id()) {
+        Ok(Some(process)) => process,
+        Ok(None) => return Err(ended(&mut child, dir).into()),
+        Err(error) => {
+            // A child of ours can be ended without knowing more of it.
+            let may_run = child.kill().and_then(|()| child.wait()).is_err();
+            let error = ComputeError::failed(format!("QEMU's process: {error}"));
+            return Err(NotLaunched { error, may_run });
+        }
     };
     match answers(&mut child, dir).await {
         Ok(connected) => Ok(Launched {
@@ -49,9 +71,9 @@ pub async fn launch(qemu: &Path, words: &[String], dir: &GuestDir) -> Result<Lau
         }),
         Err(error) => {
             let _ = process.kill();
-            let _ = timeout(KILL_LIMIT, process.gone()).await;
+            let may_run = timeout(KILL_LIMIT, process.gone()).await.is_err();
             let _ = child.try_wait();
-            Err(error)
+            Err(NotLaunched { error, may_run })
         }
     }
 }

@@ -7,6 +7,8 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 pub struct Lines<R> {
     reader: R,
     buffer: Vec<u8>,
+    /// Up to here it was taken.
+    taken: usize,
     /// Up to here there is no end of a line.
     searched: usize,
     bytes_max: usize,
@@ -17,6 +19,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
         Self {
             reader,
             buffer: Vec::new(),
+            taken: 0,
             searched: 0,
             bytes_max,
         }
@@ -32,15 +35,17 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 .iter()
                 .position(|byte| *byte == b'\n')
             {
-                let mut line: Vec<u8> = self.buffer.drain(..=self.searched + found).collect();
-                self.searched = 0;
-                line.pop();
+                let end = self.searched + found;
+                let mut line = self.buffer[self.taken..end].to_vec();
+                (self.taken, self.searched) = (end + 1, end + 1);
                 if line.last() == Some(&b'\r') {
                     line.pop();
                 }
                 return Ok(Some(line));
             }
-            self.searched = self.buffer.len();
+            // Once for all lines of one read: whoever sends many short ones must not have all the rest moved for each.
+            self.buffer.drain(..self.taken);
+            (self.taken, self.searched) = (0, self.buffer.len());
             if self.buffer.len() > self.bytes_max {
                 let text = format!("a line of more than {} bytes", self.bytes_max);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, text));

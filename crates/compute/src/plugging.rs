@@ -5,12 +5,13 @@
 //! not yet have a system: then the disk stays, and the request too, so that it may go later ([`GuestEvent::Unplugged`](crate::GuestEvent)).
 
 use crate::command_line::{
-    Transport, block_node, chardev_of, device_of, node_of, queues, reconnects_in_ms, socket_path,
+    CYLINDERS_HEADS_SECTORS, Transport, block_node, chardev_of, device_of, node_of, queues, reconnects_in_ms,
+    socket_path,
 };
 use crate::config::GuestDisk;
 use crate::error::{ComputeError, ComputeErrorKind};
 use crate::guest::{Guest, QMP_LIMIT, Unplugging};
-use crate::qmp::QmpError;
+use crate::qmp::{QmpError, Version};
 use serde_json::json;
 use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout};
@@ -43,7 +44,11 @@ impl Guest {
             }
             Transport::Nbd => {
                 self.add_node(disk).await?;
+                let [cyls, heads, secs] = CYLINDERS_HEADS_SECTORS;
                 json!({
+                    "cyls": cyls,
+                    "heads": heads,
+                    "secs": secs,
                     "driver": "virtio-blk-pci",
                     "id": device_of(&disk.id),
                     "drive": node_of(&disk.id)?,
@@ -174,13 +179,17 @@ impl Guest {
     /// Has QEMU's block layer connect to the server.
     async fn add_node(&self, disk: &GuestDisk) -> Result<(), ComputeError> {
         let path = socket_path(&disk.nbd)?;
-        if std::os::unix::net::UnixStream::connect(path).is_err() {
+        let there = timeout(QMP_LIMIT, tokio::net::UnixStream::connect(path)).await;
+        if !matches!(there, Ok(Ok(_))) {
             return Err(ComputeError::failed(format!(
                 "guest {}: disk {}: nobody answers at {path}",
                 self.id, disk.id
             )));
         }
-        let added = self.ask("blockdev-add", block_node(disk)?, BACK_END_LIMIT).await;
+        let version = self.version().unwrap_or(Version { major: 0, minor: 0 });
+        let added = self
+            .ask("blockdev-add", block_node(disk, version)?, BACK_END_LIMIT)
+            .await;
         added
             .map(drop)
             .map_err(|error| self.explain(&format!("disk {}", disk.id), &error))

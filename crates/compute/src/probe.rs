@@ -143,8 +143,13 @@ async fn ask(qemu: &Path, accelerator: &str, words: &[&str]) -> Result<Version, 
 
 /// Waits for its end, and sees to it. Answers whether it came by itself.
 async fn await_end(child: &mut Child) -> bool {
-    let Some(process) = Process::of(child.id()) else {
-        return true;
+    let process = match Process::of(child.id()) {
+        Ok(Some(process)) => process,
+        Ok(None) => return true,
+        Err(_) => {
+            let _ = child.kill();
+            return false;
+        }
     };
     if timeout(PROBE_LIMIT, process.gone()).await.is_ok() {
         return true;

@@ -4,6 +4,7 @@
 //! numbers of processes are used again, and a file with one says nothing. From then on a pidfd stands for it, so nobody else is killed.
 //! Where the kernel gives none, the number together with the time of birth does.
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -26,21 +27,35 @@ pub struct Process {
 
 impl Process {
     /// The process with this number; none when there is none. To be called within a tokio runtime.
-    pub fn of(number: u32) -> Option<Self> {
-        let pid = Pid::from_raw(i32::try_from(number).ok()?)?;
+    ///
+    /// # Errors
+    /// Whether there is one cannot be found out.
+    pub fn of(number: u32) -> io::Result<Option<Self>> {
+        let Some(pid) = i32::try_from(number).ok().and_then(Pid::from_raw) else {
+            return Ok(None);
+        };
         let opened = pidfd_open(pid, PidfdFlags::empty());
         let fd = opened.ok().and_then(watched);
-        let (state, born) = look(number)?;
-        (state != State::Ended).then_some(Self { pid, born, fd })
+        Ok(match look(number)? {
+            Some((State::Alive, born)) => Some(Self { pid, born, fd }),
+            Some((State::Ended, _)) | None => None,
+        })
     }
 
     pub fn number(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Whether it has not ended. One that nobody has waited for has ended too.
+    /// Whether it has not ended. One that nobody has waited for has ended too; where that cannot be found out, it has not: whoever takes
+    /// it for ended gives its disks away.
     pub fn is_alive(&self) -> bool {
-        look(self.number()).is_some_and(|(state, born)| state == State::Alive && born == self.born)
+        match &self.fd {
+            Some(fd) => !has_ended(fd.get_ref()),
+            None => match look(self.number()) {
+                Ok(found) => found.is_some_and(|(state, born)| state == State::Alive && born == self.born),
+                Err(_) => true,
+            },
+        }
     }
 
     /// Returns when it has ended: then its files and sockets are closed.
@@ -75,6 +90,16 @@ fn watched(fd: OwnedFd) -> Option<AsyncFd<OwnedFd>> {
     unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.ok()
 }
 
+/// Whether a pidfd tells of an end, now.
+fn has_ended(fd: &OwnedFd) -> bool {
+    let mut asked = [PollFd::new(fd, PollFlags::IN)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut asked, Some(&now)).is_ok_and(|count| count > 0)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Alive,
@@ -82,8 +107,25 @@ enum State {
 }
 
 /// State and birth of a process, from `/proc/<number>/stat` (proc(5), fields 3 and 22).
-fn look(number: u32) -> Option<(State, u64)> {
-    parse_stat(&fs::read_to_string(format!("/proc/{number}/stat")).ok()?)
+fn look(number: u32) -> io::Result<Option<(State, u64)>> {
+    Ok(read(number, "stat")?.and_then(|text| parse_stat(&String::from_utf8_lossy(&text))))
+}
+
+/// A file of a process; none of one that has ended, or is somebody else's affair.
+fn read(number: u32, file: &str) -> io::Result<Option<Vec<u8>>> {
+    match fs::read(format!("/proc/{number}/{file}")) {
+        Ok(text) => Ok(Some(text)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn parse_stat(text: &str) -> Option<(State, u64)> {
@@ -106,8 +148,7 @@ pub fn with_words(wanted: &HashSet<String>) -> io::Result<HashMap<String, u32>> 
         let Some(number) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        // It may have ended since, or belong to somebody else.
-        let Ok(line) = fs::read(format!("/proc/{number}/cmdline")) else {
+        let Some(line) = read(number, "cmdline")? else {
             continue;
         };
         for word in line.split(|byte| *byte == 0) {
@@ -115,7 +156,7 @@ pub fn with_words(wanted: &HashSet<String>) -> io::Result<HashMap<String, u32>> 
                 continue;
             };
             if wanted.contains(word)
-                && let Some((State::Alive, born)) = look(number)
+                && let Some((State::Alive, born)) = look(number)?
             {
                 let best = found.entry(word.to_owned()).or_insert((born, number));
                 *best = (*best).min((born, number));
@@ -166,10 +207,10 @@ mod tests {
             if let Some(number) = with_words(&wanted).unwrap().get(&mark) {
                 break *number;
             }
-            assert!(look(child.id()).is_some_and(|(state, _)| state == State::Alive));
+            assert!(matches!(look(child.id()), Ok(Some((State::Alive, _)))));
         };
         assert_eq!(number, child.id());
-        let process = Process::of(number).unwrap();
+        let process = Process::of(number).unwrap().unwrap();
         assert!(process.is_alive());
         assert!(
             tokio::time::timeout(Duration::from_millis(50), process.gone())
@@ -182,7 +223,7 @@ mod tests {
             .unwrap();
         // Nobody has waited for it: it has ended all the same.
         assert!(!process.is_alive());
-        assert!(Process::of(number).is_none());
+        assert!(Process::of(number).unwrap().is_none());
         assert_eq!(with_words(&wanted).unwrap(), HashMap::new());
         child.wait().unwrap();
         process.kill().unwrap();

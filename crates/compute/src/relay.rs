@@ -8,8 +8,12 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 
 /// Clients keep a connection for a request or two.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
@@ -24,20 +28,34 @@ pub async fn relay(socket: &Path) -> io::Result<()> {
     service.set_read_timeout(Some(IDLE_LIMIT))?;
     service.set_write_timeout(Some(IDLE_LIMIT))?;
     let towards = service.try_clone()?;
+    let moved = Arc::new(AtomicU64::new(0));
+    let (up, down) = (Arc::clone(&moved), Arc::clone(&moved));
     // Threads, because standard input may be anything, and one that waits for it must not keep a runtime from ending.
     std::thread::spawn(move || {
-        let _ = copy(&mut io::stdin().lock(), &mut &towards);
+        let _ = copy(&mut io::stdin().lock(), &mut &towards, &up);
         let _ = towards.shutdown(Shutdown::Write);
     });
     let (done, ended) = oneshot::channel();
     std::thread::spawn(move || {
-        let _ = done.send(copy(&mut &service, &mut io::stdout().lock()));
+        let _ = done.send(copy(&mut &service, &mut io::stdout().lock(), &down));
     });
-    ended.await.map_err(io::Error::other)?
+    let mut ended = pin!(ended);
+    let mut before = 0;
+    loop {
+        if let Ok(ended) = timeout(IDLE_LIMIT, ended.as_mut()).await {
+            return ended.map_err(io::Error::other)?;
+        }
+        // A guest that takes nothing of what it asked for keeps a thread waiting, which no limit of a socket ends.
+        let now = moved.load(Ordering::Relaxed);
+        if now == before {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        before = now;
+    }
 }
 
 /// Hands on what comes when it comes.
-fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
+fn copy(from: &mut impl Read, to: &mut impl Write, moved: &AtomicU64) -> io::Result<()> {
     let mut piece = [0; 16 << 10];
     loop {
         match from.read(&mut piece) {
@@ -45,6 +63,7 @@ fn copy(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {
             Ok(count) => {
                 to.write_all(&piece[..count])?;
                 to.flush()?;
+                moved.fetch_add(count as u64, Ordering::Relaxed);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),

@@ -4,6 +4,7 @@
 //! root's with the rights `rwx------`, looked at without following links. Between the look and the run nobody but root can change it: it is
 //! root's, and in a sticky directory, which is looked at too. What names, place and rights have to be: product.md 2.7.
 
+use crate::agent::words;
 use crate::error::ComputeError;
 use crate::guest::Guest;
 use std::time::Duration;
@@ -54,7 +55,7 @@ impl Guest {
             .await?;
         let seen = String::from_utf8_lossy(&look.output).into_owned();
         if let Err(why) = fit(&seen) {
-            let errors = String::from_utf8_lossy(&look.errors).trim().to_owned();
+            let errors = words(String::from_utf8_lossy(&look.errors).trim());
             let text = format!("{path}: {why} {errors}");
             return Ok(ScriptOutcome::Unfit(text.trim_end().to_owned()));
         }
@@ -66,7 +67,7 @@ impl Guest {
             .exit_code
             .map_or("by a signal".to_owned(), |code| format!("with {code}"));
         let errors = String::from_utf8_lossy(&ran.errors).into_owned();
-        let last = errors.trim().lines().last().unwrap_or_default();
+        let last = words(errors.trim().lines().last().unwrap_or_default());
         Ok(ScriptOutcome::Failed(
             format!("{path} ended {code} {last}").trim_end().to_owned(),
         ))

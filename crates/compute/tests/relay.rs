@@ -10,7 +10,10 @@ fn main() -> ExitCode {
     if let [_, word, socket] = words.as_slice()
         && word == "relay"
     {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
         return match runtime.block_on(tidemark_compute::relay(socket.as_ref())) {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,

@@ -3,7 +3,7 @@
 use crate::machine::{LONG, Machine, kill, next, next_but_reboots};
 use std::fs;
 use std::time::Duration;
-use tidemark_compute::{ComputeErrorKind, GuestEnd, GuestEvent};
+use tidemark_compute::{Compute, ComputeConfig, ComputeErrorKind, DiskTransport, GuestEnd, GuestEvent};
 
 #[tokio::test]
 async fn guests_are_found_and_followed() {
@@ -111,4 +111,50 @@ async fn a_memory_that_was_promised_is_known_again() {
     assert_eq!(second.adopt().await.unwrap(), ["i-1"]);
     let error = second.start(&machine.spec("i-2")).await.unwrap_err();
     assert_eq!(error.kind, ComputeErrorKind::NoCapacity);
+}
+
+#[tokio::test]
+async fn another_name_of_the_directory_is_the_same_directory() {
+    let machine = Machine::new();
+    let first = machine.compute();
+    first.start(&machine.spec("i-1")).await.unwrap();
+    let before = machine.processes();
+    drop(first);
+    let link = machine.guests().with_file_name("link");
+    std::os::unix::fs::symlink(machine.guests(), &link).unwrap();
+    let config = |dir| ComputeConfig {
+        dir,
+        ..machine.config()
+    };
+    let second = Compute::open(config(link));
+    assert_eq!(second.adopt().await.unwrap(), ["i-1"]);
+    drop(second);
+
+    // One that it has been given since.
+    let moved = machine.guests().with_file_name("moved");
+    fs::rename(machine.guests(), &moved).unwrap();
+    let third = Compute::open(config(moved.clone()));
+    assert_eq!(third.adopt().await.unwrap(), ["i-1"]);
+    third.start(&machine.spec("i-1")).await.unwrap();
+    assert_eq!(machine.processes(), before);
+    third.kill("i-1").await.unwrap();
+    assert!(machine.processes().is_empty());
+}
+
+#[tokio::test]
+async fn an_adopted_guest_gets_its_disks_as_it_was_started_to() {
+    let mut machine = Machine::new();
+    let first = machine.compute();
+    first.start(&machine.spec("i-1")).await.unwrap();
+    drop(first);
+    let disk = machine.disk("d-1", false);
+    fs::remove_file(&disk.socket).unwrap();
+    // What a new guest would get now.
+    let second = Compute::open(ComputeConfig {
+        disks: DiskTransport::VhostUser,
+        ..machine.config()
+    });
+    second.adopt().await.unwrap();
+    second.plug("i-1", &disk).await.unwrap();
+    assert!(second.has_disk("i-1", "d-1").await.unwrap());
 }

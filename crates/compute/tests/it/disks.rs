@@ -24,6 +24,12 @@ async fn comes_and_goes(disks: DiskTransport) {
     });
     let mut events = compute.events();
     let disk = machine.disk("d-1", false);
+    // Only what it is to be connected by is there.
+    let other = match disks {
+        DiskTransport::VhostUser => &disk.nbd,
+        _ => &disk.socket,
+    };
+    std::fs::remove_file(other).unwrap();
     compute.start(&machine.spec("i-1")).await.unwrap();
     says(&compute.console("i-1"), "SeaBIOS").await;
     compute.plug("i-1", &disk).await.unwrap();
