@@ -119,7 +119,7 @@ def test_what_tools_ask_before_they_make_anything(cloud):
     (group,) = ask("DescribeSecurityGroups")["SecurityGroups"]["SecurityGroup"]
     (vpc,) = ask("DescribeVpcs")["Vpcs"]["Vpc"]
     (switch,) = ask("DescribeVSwitches", VpcId=vpc["VpcId"])["VSwitches"]["VSwitch"]
-    (kind,) = cloud.call("DescribeInstanceTypes")["InstanceTypes"]["InstanceType"]
+    kind = cloud.call("DescribeInstanceTypes")["InstanceTypes"]["InstanceType"][0]
     (image,) = ask("DescribeImages", ImageOwnerAlias="system")["Images"]["Image"]
     (zone,) = ask("DescribeAvailableResource", DestinationResource="SystemDisk")["AvailableZones"]["AvailableZone"]
     assert zone["AvailableResources"]["AvailableResource"][0]["SupportedResources"]["SupportedResource"]
