@@ -15,7 +15,7 @@ from cloud import Cloud  # noqa: E402
 from service import BINARY, Service  # noqa: E402
 
 NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs", "mount", "umount", "node"]
-NEEDED += ["qemu-system-x86_64", "busybox", "mkfs.fat", "mcopy", "syslinux", "setpriv", "prlimit", "curl", "openssl", "ssh-keygen"]
+NEEDED += ["qemu-system-x86_64", "busybox", "mdadm", "mkfs.fat", "mcopy", "syslinux", "setpriv", "prlimit", "curl", "openssl", "ssh-keygen"]
 
 
 # A cluster takes minutes and packages that only `cargo xtask soak --only ceph` installs.

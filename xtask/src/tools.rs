@@ -24,6 +24,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("mke2fs", "e2fsprogs"),
     ("e2fsck", "e2fsprogs"),
     ("debugfs", "e2fsprogs"),
+    ("mdadm", "mdadm"),
     ("mount", "mount"),
     ("mkfs.fat", "dosfstools"),
     ("mcopy", "mtools"),
