@@ -173,7 +173,8 @@ async fn connection(
     _slot: OwnedSemaphorePermit,
 ) {
     let serving = http1::Builder::new()
-        // A client may have said all and wait for the answer.
+        // A client may have said all and wait for the answer. One that is gone is noticed when the answer is written: what it
+        // asked for is done to its end.
         .half_close(true)
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head_time)

@@ -107,7 +107,7 @@ async fn respond(
     headers: &HeaderMap,
 ) -> Result<Body, Refusal> {
     let name = match who {
-        Who::Address(address) => address.to_string(),
+        Who::Address(address) | Who::ThisMachine(address) => address.to_string(),
         Who::Instance(id) => id.clone(),
     };
     if !service.limit.admit(Instant::now(), &name) {
@@ -136,13 +136,13 @@ async fn respond(
 async fn identify(service: &Inner, who: &Who) -> Result<InstanceMetadata, Refusal> {
     let found = match who {
         Who::Instance(id) => service.control.metadata_of(id).await,
-        Who::Address(address) => {
-            let is_plain = [
+        Who::Address(address) | Who::ThisMachine(address) => {
+            let loopback = [
                 IpAddr::from(Ipv4Addr::LOCALHOST),
                 IpAddr::from(Ipv6Addr::LOCALHOST),
-            ]
-            .contains(address);
-            if is_plain && service.refuse_plain_loopback.load(Ordering::Relaxed) {
+            ];
+            let may_be_a_guest = matches!(who, Who::ThisMachine(_)) || loopback.contains(address);
+            if may_be_a_guest && service.refuse_this_machine.load(Ordering::Relaxed) {
                 return Err(Refusal::Nobody);
             }
             service.control.metadata_by_address(*address).await

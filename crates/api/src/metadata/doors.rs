@@ -18,6 +18,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub(super) enum Who {
     /// Whoever has this address.
     Address(IpAddr),
+    /// Whoever has this address, at which it was asked: this machine, or a guest that it lets out through itself.
+    ThisMachine(IpAddr),
     /// This instance.
     Instance(String),
 }
@@ -152,8 +154,13 @@ impl Door for NetworkDoor {
 
     fn enter(stream: &TcpStream, visitor: &Visitor, router: Router, bounds: &Bounds) -> Router {
         prepare(stream, &visitor.peer, bounds);
+        let address = visitor.place.address;
+        let who = match stream.local_addr() {
+            Ok(own) if own.ip().to_canonical() != address => Who::Address(address),
+            _ => Who::ThisMachine(address),
+        };
         router
-            .layer(Extension(Who::Address(visitor.place.address)))
+            .layer(Extension(who))
             .layer(Extension(Wire::of(stream)))
             // It goes with the last of the connection's requests.
             .layer(Extension(Arc::clone(&visitor.place)))

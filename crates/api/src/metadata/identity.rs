@@ -88,6 +88,11 @@ impl Signer {
             Some(pem) => KeyPair::from_pem(&pem).map_err(|error| wrong(&key_path, error))?,
             None => {
                 let key = KeyPair::generate().map_err(|error| wrong(&key_path, error))?;
+                // That of a key that is lost: nothing signed from now on would verify with it.
+                match std::fs::remove_file(&certificate_path) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
                 write_whole(&key_path, &key.serialize_pem(), 0o600)?;
                 key
             }

@@ -50,7 +50,7 @@ pub struct MetadataConfig {
     pub site: Site,
     /// Whether a connection from 127.0.0.1 or ::1 itself is nobody's at the TCP listener. Needed as soon as there are
     /// guests behind QEMU's user-mode network: they reach this machine's own listeners, and seem to be it.
-    pub refuse_plain_loopback: bool,
+    pub refuse_this_machine: bool,
 }
 
 /// The service. Clones share it.
@@ -64,7 +64,7 @@ struct Inner {
     site: Site,
     signer: Signer,
     limit: Limit,
-    refuse_plain_loopback: AtomicBool,
+    refuse_this_machine: AtomicBool,
     /// By instance.
     guests: Mutex<HashMap<String, Guest>>,
 }
@@ -100,7 +100,7 @@ impl MetadataServer {
             site: config.site,
             signer: Signer::open(&config.data_dir)?,
             limit: Limit::default(),
-            refuse_plain_loopback: AtomicBool::new(config.refuse_plain_loopback),
+            refuse_this_machine: AtomicBool::new(config.refuse_this_machine),
             guests: Mutex::default(),
         };
         Ok(Self {
@@ -108,9 +108,9 @@ impl MetadataServer {
         })
     }
 
-    /// As [`MetadataConfig::refuse_plain_loopback`], from now on.
-    pub fn set_refuse_plain_loopback(&self, refuse: bool) {
-        self.inner.refuse_plain_loopback.store(refuse, Ordering::Relaxed);
+    /// As [`MetadataConfig::refuse_this_machine`], from now on.
+    pub fn set_refuse_this_machine(&self, refuse: bool) {
+        self.inner.refuse_this_machine.store(refuse, Ordering::Relaxed);
     }
 
     /// Answers instances by their source address until `until` is over, and then the requests that have begun.
@@ -124,10 +124,14 @@ impl MetadataServer {
     /// attach; any other file is not (`AlreadyExists`). To be called within tokio's runtime.
     pub fn attach(&self, instance_id: &str, path: &Path) -> io::Result<()> {
         let mut guests = self.guests();
-        if let Some(before) = guests.remove(instance_id) {
-            end(&before);
-        }
+        // The new one first: where it cannot be made, the one before stays. At the same place it has taken that one's.
         let door = GuestDoor::open(instance_id, path)?;
+        if let Some(before) = guests.remove(instance_id) {
+            before.stop.send_replace(true);
+            if before.path != path {
+                end(&before);
+            }
+        }
         let (stop, mut stopped) = watch::channel(false);
         let router = self.router().layer(door.who());
         tokio::spawn(async move {
