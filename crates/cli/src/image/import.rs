@@ -76,7 +76,8 @@ pub fn run(api: &Api, order: &Order<'_>) -> Result<Value> {
         Ok(row) => {
             let left = work.release();
             if !left.is_empty() {
-                note(&format!("note: {} could not be released", left.join(", ")))?;
+                // The image is there, whether or not this can be said.
+                let _ = note(&format!("note: {} could not be released", left.join(", ")));
             }
             Ok(row)
         }
@@ -263,7 +264,11 @@ impl Work<'_> {
         };
         for snapshot in rows.iter().map(|row| text(row, "SnapshotId")) {
             let images = params([("SnapshotId", snapshot.as_str()), ("Status", "ALL")]);
-            for image in self.api.list(&IMAGE, &images).unwrap_or_default() {
+            let images = self.api.list(&IMAGE, &images).unwrap_or_else(|error| {
+                left.push(format!("images of {snapshot} ({error:#})"));
+                Vec::new()
+            });
+            for image in images {
                 let image = text(&image, "ImageId");
                 left.extend(self.gone("image", &image, "DeleteImage", "ImageId"));
             }

@@ -141,6 +141,8 @@ fn create(api: &Api, name: &str, to: Option<&Path>) -> Result<()> {
         let key = key.as_str().context("the answer holds no private key")?;
         file.write_all(key.as_bytes())
             .and_then(|()| file.sync_all())
+            // Its name, too: it is the only copy.
+            .and_then(|()| std::fs::File::open(directory_of(&path))?.sync_all())
             .with_context(|| {
                 format!("the private key of {name} cannot be written; delete the key pair, and make another")
             })?;
@@ -163,6 +165,14 @@ fn create(api: &Api, name: &str, to: Option<&Path>) -> Result<()> {
             let _ = std::fs::remove_file(&path);
             Err(error)
         }
+    }
+}
+
+/// Where a file is.
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 

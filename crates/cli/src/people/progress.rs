@@ -4,6 +4,7 @@
 use super::watched;
 use crate::size::human;
 use indicatif::{ProgressBar, ProgressStyle};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 /// Pause between two plain lines.
@@ -76,7 +77,7 @@ impl Progress {
                     .is_none_or(|(at, was)| was != done && at.elapsed() >= LINE_EVERY);
                 if due {
                     self.last_line = Some((Instant::now(), done));
-                    eprintln!("{}: {message}", self.label);
+                    tell(&format!("{}: {message}", self.label));
                 }
             }
         }
@@ -102,9 +103,14 @@ impl Progress {
                 bar.set_position(self.total);
                 bar.finish_with_message(message);
             }
-            None => eprintln!("{}: {message}", self.label),
+            None => tell(&format!("{}: {message}", self.label)),
         }
     }
+}
+
+/// A line for whoever watches. That nobody does any more is no reason to end the work.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 /// `37 %, 4.2 %/s, 15 s left` or `12 MiB of 1 GiB, 80 MiB/s, 13 s left`.
@@ -169,7 +175,7 @@ impl Activity {
             });
             bar.set_message(line);
         } else {
-            eprintln!("{line}");
+            tell(&format!("{line}"));
         }
     }
 

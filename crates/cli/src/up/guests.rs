@@ -116,14 +116,16 @@ fn machine_memory_mib() -> Result<u64> {
 }
 
 impl GuestSettings {
-    /// Whether guests can reach what listens on this machine's loopback addresses.
-    pub fn reach_loopback(&self) -> bool {
-        self.qemu.is_some() && self.network == NetworkMode::User
+    /// Whether guests may reach what listens on this machine's loopback addresses: those that are started now, or those of an
+    /// earlier start, which keep the network that they were started with.
+    pub fn may_reach_loopback(&self, data_dir: &Path) -> bool {
+        self.qemu.is_some()
+            && (self.network == NetworkMode::User || may_run(&dir_of(data_dir)).unwrap_or(true))
     }
 
     /// What runs instances, with its files below `data_dir`; `None`, and said why, when nothing can.
     pub async fn open(&self, data_dir: &Path) -> Result<Option<GuestsConfig>> {
-        let dir = data_dir.join("guests");
+        let dir = dir_of(data_dir);
         let Some(qemu) = &self.qemu else {
             if may_run(&dir)? {
                 bail!(
@@ -163,8 +165,14 @@ impl GuestSettings {
             stop_patience: STOP_PATIENCE,
             unplug_patience: UNPLUG_PATIENCE,
             metadata_dir: data_dir.join("run").join("metadata"),
+            have_own_network: matches!(self.network, NetworkMode::User | NetworkMode::Isolated),
         }))
     }
+}
+
+/// Where guests' files are.
+fn dir_of(data_dir: &Path) -> PathBuf {
+    data_dir.join("guests")
 }
 
 fn may_run(dir: &Path) -> Result<bool> {
@@ -189,17 +197,24 @@ mod tests {
     fn nothing_said_is_qemu_if_it_is_there() {
         let settings = GuestArgs::default().resolve().unwrap();
         assert_eq!(settings.qemu.as_deref(), Some(Path::new(QEMU)));
-        assert!(!settings.is_named && settings.memory_mib > 0 && !settings.reach_loopback());
+        assert!(!settings.is_named && settings.memory_mib > 0);
         let user = GuestArgs {
             guest_network: Some("user".into()),
             ..GuestArgs::default()
         };
-        assert!(user.resolve().unwrap().reach_loopback());
+        let dir = tempfile::tempdir().unwrap();
+        let may = |settings: &GuestSettings| settings.may_reach_loopback(dir.path());
+        assert!(may(&user.resolve().unwrap()) && !may(&settings));
+        // One of an earlier start, whatever network that had.
+        let left = dir.path().join("guests").join("i-1");
+        std::fs::create_dir_all(&left).unwrap();
+        std::fs::write(left.join("guest.json"), "{}").unwrap();
+        assert!(may(&settings));
         let none = GuestArgs {
             qemu: Some("none".into()),
             ..GuestArgs::default()
         };
-        assert!(!none.resolve().unwrap().reach_loopback());
+        assert!(!may(&none.resolve().unwrap()));
         let wrong = GuestArgs {
             accelerator: Some("xen".into()),
             ..GuestArgs::default()

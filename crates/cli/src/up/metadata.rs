@@ -7,10 +7,14 @@ use anyhow::{Context, Result};
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
+use std::time::Duration;
 use tidemark_api::{MetadataConfig, MetadataServer};
 use tidemark_control::{Control, MetadataSockets};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+/// Before a guest's socket that could not be made is tried again.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// The running service.
 pub struct Metadata {
@@ -34,7 +38,7 @@ impl Metadata {
         let config = MetadataConfig {
             data_dir: settings.data_dir.clone(),
             site: settings.site.clone(),
-            refuse_plain_loopback: settings.guests.reach_loopback(),
+            refuse_this_machine: settings.guests.may_reach_loopback(&settings.data_dir),
         };
         let server =
             MetadataServer::open(control.clone(), config).context("cannot prepare the metadata service")?;
@@ -77,21 +81,37 @@ impl Metadata {
     }
 }
 
-/// Has a socket for each guest that there is, where the control plane says.
+/// Has a socket for each guest that there is, where the control plane says. What cannot be made is tried again: a guest without
+/// has no metadata for as long as it runs.
 async fn follow(server: MetadataServer, mut wanted: watch::Receiver<MetadataSockets>) {
     let mut served = MetadataSockets::new();
     loop {
         let now = wanted.borrow_and_update().clone();
-        for gone in served.keys().filter(|id| !now.contains_key(*id)) {
-            server.detach(gone);
-        }
-        for (id, socket) in now.iter().filter(|(id, socket)| served.get(*id) != Some(socket)) {
-            if let Err(error) = attach(&server, id, socket) {
-                tracing::error!(instance = %id, socket = %socket.display(), %error, "a guest has no metadata service");
+        served.retain(|id, _| {
+            let stays = now.contains_key(id);
+            if !stays {
+                server.detach(id);
+            }
+            stays
+        });
+        for (id, socket) in &now {
+            if served.get(id) == Some(socket) {
+                continue;
+            }
+            match attach(&server, id, socket) {
+                Ok(()) => drop(served.insert(id.clone(), socket.clone())),
+                Err(error) => {
+                    tracing::error!(instance = %id, socket = %socket.display(), %error, "a guest has no metadata service");
+                }
             }
         }
-        served = now;
-        if wanted.changed().await.is_err() {
+        let changed = match served == now {
+            true => wanted.changed().await,
+            false => tokio::time::timeout(RETRY, wanted.changed())
+                .await
+                .unwrap_or(Ok(())),
+        };
+        if changed.is_err() {
             return;
         }
     }
@@ -271,7 +291,7 @@ mod tests {
             assert!(begun.elapsed().as_secs() < 60, "it is not answered");
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
-        stage.server.set_refuse_plain_loopback(true);
+        stage.server.set_refuse_this_machine(true);
         let refused = ask_at(address, WHO).await;
         assert!(refused.contains(" 404 ") && !refused.contains(&id), "{refused}");
         // What has a socket of its own is not concerned.
