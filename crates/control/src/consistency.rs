@@ -16,16 +16,22 @@ use crate::catalogue::snapshots::SnapshotRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::guests::is_guest;
 use crate::rules;
-use crate::states::InstanceStatus;
+use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{StoreError, Transaction};
-use std::collections::BTreeSet;
+use futures_util::future::join_all;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tidemark_compute::{Compute, Frozen, Script, ScriptOutcome};
+use tidemark_compute::{Compute, ComputeError, ComputeErrorKind, Frozen, Script, ScriptOutcome};
 use tidemark_ecs::model::Tag;
 use tidemark_ecs::rules::consistency::Consistency;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::timeout;
 
 /// A mark takes milliseconds; an agent in a busy guest may take seconds to freeze.
 const FREEZE_LIMIT: Duration = Duration::from_secs(10);
+/// For the turn at a guest that is busy with another snapshot.
+const ALONE_LIMIT: Duration = Duration::from_secs(60);
 /// For a script of the guest's.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(20);
 /// Bytes of a tag's value (product.md 2.15).
@@ -50,8 +56,12 @@ pub(crate) struct Quiesced {
 
 struct Held {
     instance: String,
+    disks: Vec<String>,
     frozen: Option<Frozen>,
-    prepared: bool,
+    /// What the script before may have done, the one after has to undo.
+    began: bool,
+    /// Two snapshots of a guest do not mix: the script after one would let the application go on before the other's mark.
+    _alone: OwnedMutexGuard<()>,
 }
 
 /// What was so while the mark was made.
@@ -62,13 +72,24 @@ pub(crate) struct Reached {
     no_file_system: Option<String>,
 }
 
+/// Held by who tells a guest of a snapshot, for each instance.
+#[derive(Default)]
+pub(crate) struct Quiescing(Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Quiescing {
+    async fn alone(&self, instance: &str) -> Option<OwnedMutexGuard<()>> {
+        let lock = {
+            let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+            Arc::clone(locks.entry(instance.to_owned()).or_default())
+        };
+        timeout(ALONE_LIMIT, lock.lock_owned()).await.ok()
+    }
+}
+
 impl Control {
     /// Has the guests that use the disks stand still, as far as was asked for and can be.
-    pub(crate) async fn quiesce(
-        &self,
-        wanted: Consistency,
-        disks: Vec<String>,
-    ) -> Result<Quiesced, StoreError> {
+    pub(crate) async fn quiesce(&self, wanted: Consistency, disks: Vec<String>) -> Quiesced {
         let mut quiesced = Quiesced {
             wanted,
             guests: Vec::new(),
@@ -77,25 +98,42 @@ impl Control {
             no_file_system: None,
         };
         if wanted == Consistency::Crash {
-            return Ok(quiesced);
+            return quiesced;
         }
         let read = move |t: &mut dyn Transaction| instances_of(t, &disks);
-        match self.store().read(read).await? {
-            Ok(instances) => {
-                for instance in instances {
-                    quiesced.hold(instance).await;
-                }
-            }
-            Err(why) => quiesced.no_file_system = Some(why),
+        let instances = match self.store().read::<_, StoreError, _>(read).await {
+            Ok(Ok(instances)) => instances,
+            Ok(Err(why)) => return quiesced.without(why),
+            Err(error) => return quiesced.without(error.to_string()),
+        };
+        let Some(compute) = quiesced.compute.clone() else {
+            return quiesced.without("no guests are run here".into());
+        };
+        // In the order of their ids, so that two of these do not wait for each other.
+        for (instance, disks) in instances {
+            let Some(alone) = self.quiescing().alone(&instance).await else {
+                return quiesced.without(format!("{instance} is busy with another snapshot"));
+            };
+            quiesced.guests.push(Held {
+                instance,
+                disks,
+                frozen: None,
+                began: false,
+                _alone: alone,
+            });
         }
-        Ok(quiesced)
+        if wanted == Consistency::Application {
+            quiesced.run_scripts(&compute).await;
+        }
+        quiesced.freeze(&compute).await;
+        quiesced
     }
 
-    /// Writes what was reached into the tags of the snapshots.
-    pub(crate) async fn label(&self, snapshots: Vec<String>, reached: Reached) -> Result<(), StoreError> {
+    /// Writes what was reached into the tags of the snapshots. A snapshot without them claims nothing.
+    pub(crate) async fn label(&self, snapshots: Vec<String>, reached: Reached) {
         let tags = reached.tags();
         if tags.is_empty() {
-            return Ok(());
+            return;
         }
         if let Some(tag) = tags.iter().find(|tag| tag.key == FALLBACK) {
             tracing::warn!(
@@ -114,20 +152,21 @@ impl Control {
             }
             Ok(())
         };
-        self.store().write(write).await?;
+        if let Err(error) = self.store().write(write).await {
+            tracing::error!(%error, "what a guest reached for its snapshot cannot be noted");
+        }
         self.jobs().wake();
-        Ok(())
     }
 }
 
-/// The guests that the disks are attached to; or why one of the disks is in the hands of nobody who could be asked.
+/// The guests that the disks are attached to, each with its disks; or why one of the disks is in the hands of nobody who could be asked.
 fn instances_of(
     t: &mut dyn Transaction,
     disks: &[String],
-) -> Result<Result<BTreeSet<String>, String>, StoreError> {
-    let mut found = BTreeSet::new();
+) -> Result<Result<BTreeMap<String, Vec<String>>, String>, StoreError> {
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for id in disks {
-        let disk = DiskRow::get(t, id.as_str())?;
+        let disk = DiskRow::get(t, id.as_str())?.filter(|disk| disk.status == DiskStatus::InUse);
         let instance = disk.and_then(|disk| disk.instance_id).unwrap_or_default();
         let Some(row) = InstanceRow::get(t, instance)? else {
             return Ok(Err(format!("{id} is not attached: nobody can be asked")));
@@ -144,35 +183,53 @@ fn instances_of(
                 row.id, row.status
             )));
         }
-        found.insert(row.id);
+        found.entry(row.id).or_default().push(id.clone());
     }
     Ok(Ok(found))
 }
 
 impl Quiesced {
-    async fn hold(&mut self, instance: String) {
-        let Some(compute) = self.compute.clone() else {
-            self.no_file_system = Some("no guests are run here".into());
-            return;
-        };
-        let mut held = Held {
-            instance,
-            frozen: None,
-            prepared: false,
-        };
-        let id = &held.instance;
-        if self.wanted == Consistency::Application {
-            match compute.script(id, Script::Pre, SCRIPT_LIMIT).await {
-                Ok(ScriptOutcome::Done) => held.prepared = true,
+    fn without(mut self, why: String) -> Self {
+        self.no_file_system = Some(why);
+        self
+    }
+
+    /// All scripts before any file system stands still.
+    async fn run_scripts(&mut self, compute: &Compute) {
+        for held in &mut self.guests {
+            let outcome = compute.script(&held.instance, Script::Pre, SCRIPT_LIMIT).await;
+            held.began = match &outcome {
+                Ok(ScriptOutcome::Done | ScriptOutcome::Failed(_)) => true,
+                Ok(ScriptOutcome::Unfit(_)) => false,
+                // It may run on.
+                Err(error) => error.kind == ComputeErrorKind::Failed,
+            };
+            match outcome {
+                Ok(ScriptOutcome::Done) => {}
                 Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => self.no_application = Some(why),
                 Err(error) => self.no_application = Some(error.message),
             }
         }
-        match compute.freeze(id, FREEZE_LIMIT).await {
-            Ok(frozen) => held.frozen = Some(frozen),
-            Err(error) => self.no_file_system = Some(error.message),
+    }
+
+    /// All at once: none stands still for another's sake.
+    async fn freeze(&mut self, compute: &Compute) {
+        let freezing = self.guests.iter_mut().map(|held| async {
+            held.frozen = Some(compute.freeze(&held.instance, FREEZE_LIMIT).await?);
+            for disk in &held.disks {
+                if !compute.has_disk(&held.instance, disk).await? {
+                    let message = format!("the guest {} does not have {disk} any more", held.instance);
+                    let kind = ComputeErrorKind::Failed;
+                    return Err(ComputeError { kind, message });
+                }
+            }
+            Ok(())
+        });
+        for frozen in join_all(freezing).await {
+            if let Err(error) = frozen {
+                self.no_file_system = Some(error.message);
+            }
         }
-        self.guests.push(held);
     }
 
     /// Lets all go on; what was so until now.
@@ -184,17 +241,16 @@ impl Quiesced {
             mut no_application,
             mut no_file_system,
         } = self;
-        // All at once: none stands still for another's sake.
         let thaws = guests
             .iter_mut()
             .filter_map(|held| held.frozen.take())
             .map(Frozen::thaw);
-        for thawed in futures_util::future::join_all(thaws).await {
+        for thawed in join_all(thaws).await {
             if let Err(error) = thawed {
                 no_file_system = Some(error.message);
             }
         }
-        for held in guests.iter().filter(|held| held.prepared) {
+        for held in guests.iter().filter(|held| held.began) {
             let Some(compute) = &compute else { continue };
             let why = match compute.script(&held.instance, Script::Post, SCRIPT_LIMIT).await {
                 Ok(ScriptOutcome::Done) => continue,

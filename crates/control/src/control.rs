@@ -3,6 +3,7 @@
 use crate::catalogue::disks::DiskRow;
 use crate::catalogue::instances::InstanceRow;
 use crate::config::{ControlConfig, Limits};
+use crate::consistency::Quiescing;
 use crate::guests::{self, MetadataSockets};
 use crate::identity::Identity;
 use crate::jobs::{JobError, Jobs};
@@ -14,6 +15,7 @@ use crate::{ControlError, events, housekeeping, jobs, keys, metadata, regions, r
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tidemark_compute::Compute;
 use tidemark_ecs::id::{self, Kind};
 use tidemark_node::{Node, NodeErrorKind, SnapshotProgress};
 use tidemark_units::{DiskId, GIB};
@@ -67,6 +69,7 @@ struct Inner {
     telling: tokio::sync::Mutex<()>,
     /// Where guests' metadata services are to be.
     sockets: watch::Sender<MetadataSockets>,
+    quiescing: Quiescing,
     stop: watch::Sender<bool>,
     background: Mutex<Vec<JoinHandle<()>>>,
     metadata: metadata::Memory,
@@ -102,6 +105,7 @@ impl Control {
             percents: Mutex::default(),
             telling: tokio::sync::Mutex::default(),
             sockets: watch::Sender::default(),
+            quiescing: Quiescing::default(),
             stop: watch::Sender::new(false),
             background: Mutex::default(),
             metadata: metadata::Memory::default(),
@@ -111,6 +115,7 @@ impl Control {
         };
         // Before any disk is open, so that nothing that happens to one is missed.
         let events: Vec<_> = control.inner.nodes.iter().map(Node::events).collect();
+        let heard = control.compute().map(Compute::events);
         control.take_guests_over().await?;
         control.reopen_disks().await?;
         control.look_at_guests().await?;
@@ -119,7 +124,7 @@ impl Control {
             tokio::spawn(jobs::work(control.clone())),
             tokio::spawn(housekeeping::keep(control.clone())),
             tokio::spawn(space::account(control.clone())),
-            tokio::spawn(guests::listen(control.clone())),
+            tokio::spawn(guests::listen(control.clone(), heard)),
         ];
         for (region, events) in control.config().regions.iter().zip(events) {
             let listening = events::listen(control.clone(), region.id.clone(), events);
@@ -292,6 +297,10 @@ impl Control {
 
     pub(crate) fn jobs(&self) -> &Jobs {
         &self.inner.jobs
+    }
+
+    pub(crate) fn quiescing(&self) -> &Quiescing {
+        &self.inner.quiescing
     }
 
     pub(crate) fn sockets(&self) -> &watch::Sender<MetadataSockets> {

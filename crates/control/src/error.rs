@@ -26,6 +26,9 @@ pub enum ControlError {
         /// What is in it.
         what: String,
     },
+    /// Which guests run cannot be found out.
+    #[error("guests that may be running cannot be looked for: {0}")]
+    Guests(String),
     /// The configuration makes no sense.
     #[error("configuration: {0}")]
     Config(String),

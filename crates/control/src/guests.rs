@@ -7,8 +7,8 @@
 //!
 //! Not here: QEMU (`compute`), the jobs that change an instance's state (`jobs::instance`, `jobs::guest`).
 
-use crate::Control;
-use crate::catalogue::disks::{DiskKind, DiskRow};
+use crate::actions::image_rules::FromImage;
+use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::instances::{Attributes, InstanceRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::instance_types::{GuestType, guest_type};
@@ -17,6 +17,7 @@ use crate::metadata::mac_of;
 use crate::notices;
 use crate::states::{DiskCause, DiskStatus, INSTANCE, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
+use crate::{Control, ControlError};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -26,7 +27,7 @@ use tidemark_ecs::{ApiError, id};
 use tidemark_node::{GuestSockets, NodeError, NodeErrorKind};
 use tidemark_units::DiskId;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 
 /// How instances are run here.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct GuestsConfig {
     pub unplug_patience: Duration,
     /// Where the socket of each guest's metadata service is.
     pub metadata_dir: PathBuf,
+    /// Whether each guest is in a network of its own, which nothing of comes to the metadata listener.
+    pub have_own_network: bool,
 }
 
 /// Where the metadata service is to be for each guest: instance id to socket.
@@ -51,6 +54,8 @@ pub type MetadataSockets = BTreeMap<String, PathBuf>;
 const NETWORK: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 /// Addresses in it.
 const ADDRESSES: u32 = 1 << 22;
+/// Those that guests can have.
+pub(crate) const FOR_GUESTS: u32 = ADDRESSES - 2 * KEPT - 1;
 /// Numbers that no guest has, at both ends: the network's own, its gateway and its name server are among them.
 const KEPT: u32 = 256;
 /// The metadata service's.
@@ -61,9 +66,8 @@ pub(crate) const CIDR: &str = "100.64.0.0/10";
 /// The address of the guest with this number in creation order; one number in four million has another's.
 pub(crate) fn address(ordinal: i64) -> Ipv4Addr {
     let metadata = u32::from(METADATA_ADDRESS) - NETWORK;
-    // Of those that can be had, without the metadata service's.
-    let count = i64::from(ADDRESSES - 2 * KEPT - 1);
-    let number = u32::try_from(ordinal.rem_euclid(count)).unwrap_or(0) + KEPT;
+    // One of those that can be had is the metadata service's.
+    let number = u32::try_from(ordinal.rem_euclid(FOR_GUESTS.into())).unwrap_or(0) + KEPT;
     let number = if number >= metadata { number + 1 } else { number };
     Ipv4Addr::from(NETWORK + number)
 }
@@ -72,6 +76,19 @@ pub(crate) fn address(ordinal: i64) -> Ipv4Addr {
 pub(crate) fn is_address(address: Ipv4Addr) -> bool {
     let number = u32::from(address).checked_sub(NETWORK);
     address != METADATA_ADDRESS && number.is_some_and(|number| (KEPT..ADDRESSES - KEPT).contains(&number))
+}
+
+/// 403 for an image that has nothing to start, where the type is one that we run.
+pub(crate) fn has_system(kind: &str, image: &FromImage) -> Result<(), ApiError> {
+    if guest_type(kind).is_none() || image.system.is_some() {
+        return Ok(());
+    }
+    let message = format!(
+        "The image {} has nothing to start: an instance of type {kind} needs an image with a system (`tidemark image import` or \
+         `build`, or CreateImage).",
+        image.id
+    );
+    Err(ApiError::new(403, "ImageNotSupportInstanceType", message))
 }
 
 /// What is needed to run an instance of a type here: room. Counted are the guests that run or are about to; what is locked in
@@ -100,11 +117,11 @@ pub(crate) fn room_for(
     Err(ApiError::new(403, "OperationDenied.NoStock", message))
 }
 
-/// In the node's words, which jobs decide by.
+/// In the node's words, which jobs decide by. Memory that is missing is tried for again, a few times: a guest that is ending gives
+/// its back soon.
 fn error_of(error: ComputeError) -> NodeError {
     let kind = match error.kind {
         ComputeErrorKind::NotInstalled => NodeErrorKind::Invalid,
-        ComputeErrorKind::NoCapacity => NodeErrorKind::Full,
         ComputeErrorKind::GuestBusy => NodeErrorKind::Busy,
         _ => NodeErrorKind::Other,
     };
@@ -254,20 +271,19 @@ impl Control {
 
     /// At start: goes on with the guests that an earlier process has left running, ends those that nothing wants any more. Before
     /// disks are exported.
-    pub(crate) async fn take_guests_over(&self) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// Whether guests run cannot be found out: to go on would be to take all for ended, and switch off those that are not.
+    pub(crate) async fn take_guests_over(&self) -> Result<(), ControlError> {
         let Some(guests) = self.guests() else {
             return Ok(());
         };
-        let running = match guests.compute.adopt().await {
-            Ok(running) => running,
-            Err(error) => {
-                tracing::error!(error = %error.message, "guests that run cannot be looked for");
-                return Ok(());
-            }
-        };
+        let running = guests.compute.adopt().await;
+        let running = running.map_err(|error| ControlError::Guests(error.message))?;
         for id in running {
             let wanted = id.clone();
-            let row = self.store().read(move |t| InstanceRow::get(t, wanted)).await?;
+            let read = move |t: &mut dyn Transaction| InstanceRow::get(t, wanted);
+            let row = self.store().read::<_, StoreError, _>(read).await?;
             match row.filter(|row| is_guest(row) && row.status != InstanceStatus::Stopped) {
                 Some(_) => drop(self.serve_metadata(&id, guests)),
                 None => {
@@ -281,27 +297,39 @@ impl Control {
         Ok(())
     }
 
-    /// Looks whether all guests run that should.
+    /// Looks whether all guests run that should, and have the disks that they should.
     pub(crate) async fn look_at_guests(&self) -> Result<(), StoreError> {
-        let Some(guests) = self.guests() else {
-            return Ok(());
-        };
         let rows = self
             .store()
             .read_in_background(|t| InstanceRow::select(t, "WHERE status = 'Running'", &[]))
             .await?;
-        for row in rows.iter().filter(|row| is_guest(row)) {
-            if !guests.compute.is_running(&row.id).await {
-                self.guest_ended(&row.id, Some("it was found not to run any more"))
-                    .await?;
+        for row in rows.into_iter().filter(is_guest) {
+            let runs = match self.compute() {
+                Some(compute) => compute.is_running(&row.id).await,
+                None => false,
+            };
+            if !runs {
+                let why = "it was found not to run any more";
+                self.guest_ended(&row.id, Some(why)).await?;
+                continue;
+            }
+            let id = row.id.clone();
+            let read = move |t: &mut dyn Transaction| disks::of_instance(t, &id);
+            let own = self.store().read_in_background(read).await?;
+            for disk in own.iter().filter(|disk| disk.status == DiskStatus::InUse) {
+                self.let_go(&row.id, &disk.id).await?;
             }
         }
         Ok(())
     }
 
-    /// A guest has let go of a disk that it was not being asked for any more, or never was: the disk is detached after all.
+    /// A guest may have let go of a disk that it was not being asked for any more, or never was: then the disk is detached after all.
     async fn let_go(&self, instance: &str, disk: &str) -> Result<(), StoreError> {
-        // What is told of late may be about an earlier time.
+        // A job that is bringing the disk, or takes it, has the lane.
+        let Some(_held) = self.hold_lane(instance) else {
+            return Ok(());
+        };
+        // What is told of late may be about an earlier time; where it cannot be told, it is looked at again.
         if let Some(compute) = self.compute()
             && compute.has_disk(instance, disk).await.unwrap_or(true)
         {
@@ -372,9 +400,8 @@ fn address_of(instance: &InstanceRow, attributes: &Attributes) -> Ipv4Addr {
 }
 
 /// Hears what guests do until the control plane is shut down.
-pub(crate) async fn listen(control: Control) {
-    let Some(compute) = control.compute() else { return };
-    let mut events = compute.events();
+pub(crate) async fn listen(control: Control, events: Option<broadcast::Receiver<GuestEvent>>) {
+    let Some(mut events) = events else { return };
     loop {
         let event = tokio::select! {
             event = events.recv() => event,

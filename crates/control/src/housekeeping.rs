@@ -12,7 +12,7 @@ use crate::clock::DAY_MS;
 use crate::config::Limits;
 use crate::notices::{self, By};
 use crate::rules;
-use crate::states::{INSTANCE, InstanceCause, SnapshotCause, SnapshotStatus};
+use crate::states::{DiskStatus, INSTANCE, InstanceCause, SnapshotCause, SnapshotStatus};
 use crate::store::{Row, StoreError, Transaction};
 use tidemark_ecs::ApiError;
 use tidemark_node::NodeErrorKind;
@@ -83,6 +83,12 @@ impl Control {
             .read_in_background(|t| DiskRow::select(t, "WHERE status <> 'Creating'", &[]))
             .await?;
         for disk in rows {
+            // On its way out, or off an instance that is gone: a job has it, in that instance's lane.
+            let leaves = disk.status == DiskStatus::Deleting
+                || disk.status == DiskStatus::Detaching && disk.instance_id.is_none();
+            if leaves {
+                continue;
+            }
             let Ok(id) = DiskId::new(disk.id.as_str()) else {
                 continue;
             };

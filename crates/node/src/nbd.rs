@@ -7,6 +7,7 @@ use crate::{export, snapshots};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use tidemark_nbd::proto::{ExportEntry, ExportInfo, LookUpError};
 use tidemark_nbd::server::{Directory, NegotiateError, NegotiateLimits, SendFuture, negotiate};
@@ -100,6 +101,8 @@ pub fn listen(path: &Path) -> io::Result<UnixListener> {
 pub struct GuestSocket {
     path: PathBuf,
     accepting: AbortHandle,
+    /// Whoever is still in the handshake when this is dropped is not let in any more.
+    open: Arc<AtomicBool>,
 }
 
 impl GuestSocket {
@@ -107,12 +110,18 @@ impl GuestSocket {
     pub fn open(dir: &Path, disk: &DiskId, node: Weak<Shared>, remote: Remote<DiskHost>) -> io::Result<Self> {
         let path = dir.join(format!("{disk}.nbd"));
         let listener = listen(&path)?;
+        let open = Arc::new(AtomicBool::new(true));
         let only = OnlyDisk {
             node,
             disk: disk.clone(),
+            open: Arc::clone(&open),
         };
         let accepting = tokio::spawn(accept_one(listener, only, remote)).abort_handle();
-        Ok(Self { path, accepting })
+        Ok(Self {
+            path,
+            accepting,
+            open,
+        })
     }
 
     /// Where it is.
@@ -123,6 +132,7 @@ impl GuestSocket {
 
 impl Drop for GuestSocket {
     fn drop(&mut self) {
+        self.open.store(false, Ordering::Release);
         self.accepting.abort();
         let _ = std::fs::remove_file(&self.path);
     }
@@ -133,10 +143,14 @@ impl Drop for GuestSocket {
 struct OnlyDisk {
     node: Weak<Shared>,
     disk: DiskId,
+    open: Arc<AtomicBool>,
 }
 
 impl OnlyDisk {
     fn info(&self) -> Result<ExportInfo, LookUpError> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(LookUpError::Unknown);
+        }
         let node = self.node.upgrade().ok_or(LookUpError::ShuttingDown)?;
         let (_, size) = node.export_state(&self.disk).ok_or(LookUpError::Unknown)?;
         Ok(export::describe(self.disk.as_str(), size))
@@ -171,6 +185,7 @@ async fn accept_one(listener: UnixListener, only: OnlyDisk, remote: Remote<DiskH
                 tokio::spawn(async move {
                     let negotiated = negotiate(&mut stream, &only, &NegotiateLimits::default()).await;
                     match (negotiated, stream.into_std()) {
+                        (Ok(_), _) if !only.open.load(Ordering::Acquire) => {}
                         (Ok(negotiated), Ok(socket)) => {
                             remote.cast(move |host| host.serve(OwnedFd::from(socket), negotiated));
                         }

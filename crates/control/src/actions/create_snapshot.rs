@@ -67,18 +67,9 @@ impl Control {
         };
         let quiesced = self.quiesce(consistency, vec![disk]).await;
         let marked = self.mark_new(*row, meta).await;
-        let reached = match quiesced {
-            Ok(quiesced) => Some(quiesced.release().await),
-            // Without it nothing stood still, and nothing says that it did.
-            Err(error) => {
-                tracing::error!(%error, "which guest to tell of a snapshot cannot be read");
-                None
-            }
-        };
+        let reached = quiesced.release().await;
         marked?;
-        if let Some(reached) = reached {
-            self.label(vec![response.snapshot_id.clone()], reached).await?;
-        }
+        self.label(vec![response.snapshot_id.clone()], reached).await;
         drop(lane);
         Ok(response)
     }

@@ -88,13 +88,7 @@ impl Control {
         let snapshots = rows.iter().map(|(row, _)| row.id.clone()).collect();
         let quiesced = self.quiesce(consistency, disks).await;
         let marked = self.mark_group(&group, &rows).await;
-        let reached = match quiesced {
-            Ok(quiesced) => Some(quiesced.release().await),
-            Err(error) => {
-                tracing::error!(%error, "which guests to tell of a snapshot cannot be read");
-                None
-            }
-        };
+        let reached = quiesced.release().await;
         match marked {
             Ok(marked) => {
                 let marked = rows.into_iter().map(|(row, _)| row.id).zip(marked).collect();
@@ -102,9 +96,7 @@ impl Control {
                 self.store()
                     .write(move |t| note_marks(t, &control, &group, marked))
                     .await?;
-                if let Some(reached) = reached {
-                    self.label(snapshots, reached).await?;
-                }
+                self.label(snapshots, reached).await;
             }
             Err(error) => {
                 tracing::error!(%group, %error, "no marks");

@@ -72,9 +72,8 @@ fn detach(
         (DiskKind::Data, _) => return Err(rules::wrong_instance_state(403, &instance, "Running or Stopped")),
     }
     rules::not_being_replaced(t, &disk)?;
-    disk.delete_with_instance = request
-        .delete_with_instance
-        .unwrap_or(disk.kind == DiskKind::System);
+    // Nothing is noted of DeleteWithInstance: a disk that is detached goes with no instance, and one that its guest does not let go
+    // of stays as it is.
     disk.step(t, DiskCause::DetachDisk)?;
     Ok(jobs::add(
         t,

@@ -23,17 +23,17 @@ pub(super) fn own(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<
 }
 
 /// What a new instance gets from its image.
-pub(super) struct FromImage {
-    pub(super) id: String,
+pub(crate) struct FromImage {
+    pub(crate) id: String,
     /// `None`: the image of external instances, whose system disk is empty.
-    pub(super) system: Option<Part>,
-    pub(super) data: Vec<Part>,
+    pub(crate) system: Option<Part>,
+    pub(crate) data: Vec<Part>,
 }
 
 /// A disk of an image, with its snapshot if it is not an empty one.
-pub(super) struct Part {
-    pub(super) row: ImageDiskRow,
-    pub(super) snapshot: Option<SnapshotRow>,
+pub(crate) struct Part {
+    pub(crate) row: ImageDiskRow,
+    pub(crate) snapshot: Option<SnapshotRow>,
 }
 
 impl FromImage {

@@ -57,7 +57,7 @@ mod describe_webhooks;
 mod describe_zones;
 mod detach_disk;
 mod get_instance_console_output;
-mod image_rules;
+pub(crate) mod image_rules;
 mod import_key_pair;
 mod key_pair_rules;
 mod list_tag_resources;

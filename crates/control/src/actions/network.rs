@@ -18,7 +18,7 @@ const VPC: &str = "vpc-default";
 pub(crate) const VSWITCH: &str = "vsw-default";
 /// Where guests that we run have their addresses. External machines have theirs elsewhere.
 const CIDR: &str = guests::CIDR;
-const ADDRESSES: i64 = 4_194_046;
+const ADDRESSES: i64 = guests::FOR_GUESTS as i64;
 
 /// The network of an instance's switch; of a switch that is only a name, none is known.
 pub(crate) fn vpc_of(vswitch: &str) -> &'static str {

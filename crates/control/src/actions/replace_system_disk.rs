@@ -10,6 +10,7 @@ use super::key_pair_rules;
 use crate::catalogue::disks::{self, DiskKind, DiskRow};
 use crate::catalogue::jobs::{self, JobKind};
 use crate::error::node_refusal;
+use crate::guests;
 use crate::notices::By;
 use crate::rules::{self, Token};
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceStatus};
@@ -63,6 +64,7 @@ fn replace(
     let mut instance = rules::instance(t, caller, &request.instance_id)?;
     let image = image_rules::for_instance(t, caller, &instance.region, Some(&request.image_id), None)?;
     rules::not_locked(&instance)?;
+    guests::has_system(&instance.instance_type, &image)?;
     if instance.status != InstanceStatus::Stopped {
         return Err(rules::wrong_instance_state(403, &instance, "Stopped"));
     }

@@ -21,6 +21,7 @@ use crate::control::random;
 use crate::error::node_refusal;
 use crate::guests;
 use crate::instance_types::guest_type;
+use crate::jobs::instance::without;
 use crate::metadata;
 use crate::notices::By;
 use crate::rules::{self, Token};
@@ -59,28 +60,42 @@ impl Control {
         let Some((_, error)) = failed.first() else {
             return Ok(response);
         };
-        response.instance_id_sets.retain(|id| {
-            !jobs
-                .iter()
-                .any(|(job, instance)| instance == id && failed.iter().any(|(gone, _)| gone == job))
-        });
-        if response.instance_id_sets.len() >= least {
+        let is_failed = |job: &i64| failed.iter().any(|(gone, _)| gone == job);
+        let (gone, left): (Vec<_>, Vec<_>) = jobs.iter().partition(|(job, _)| is_failed(job));
+        let id_of = |(_, instance): &&(i64, String)| instance.clone();
+        let call = jobs.first().map(|(_, first)| first.clone()).unwrap_or_default();
+        response
+            .instance_id_sets
+            .retain(|id| left.iter().any(|(_, instance)| instance == id));
+        if left.len() >= least {
+            self.take_back(call, gone.iter().map(id_of).collect(), false)
+                .await?;
             return Ok(response);
         }
-        let call = jobs.first().map(|(_, first)| first.clone()).unwrap_or_default();
-        self.take_back(call, response.instance_id_sets).await?;
+        self.take_back(
+            call,
+            jobs.iter().map(|(_, instance)| instance.clone()).collect(),
+            true,
+        )
+        .await?;
         Err(refusal(error))
     }
 
-    /// Releases instances that cannot stay without the others; the call's token may try again. `call`: its first instance.
-    async fn take_back(&self, call: String, ids: Vec<String>) -> Result<(), ApiError> {
+    /// Releases instances that are in no answer; one that could not be started is there still. `call`: its first instance. `all`: the
+    /// call is refused, and its token may try again.
+    async fn take_back(&self, call: String, ids: Vec<String>, all: bool) -> Result<(), ApiError> {
         let now = self.now_ms();
         let work = move |t: &mut dyn Transaction| -> Result<(), ApiError> {
-            tokens::take_back(t, &call)?;
+            if all {
+                tokens::take_back(t, &call)?;
+            }
             for id in ids {
                 let Some(mut instance) = InstanceRow::get(t, &id)? else {
                     continue;
                 };
+                if !all {
+                    tokens::take_back_one(t, &call, |answer| without(answer, &id))?;
+                }
                 if !INSTANCE.allows(instance.status, InstanceCause::ForceDelete) {
                     // A job is about to change its state; released as soon as it has, by the clock.
                     instance.auto_release_ms = Some(now);
@@ -207,14 +222,7 @@ fn check_guest(
     if guest_type(&request.instance_type).is_none() {
         return Ok(());
     }
-    if image.system.is_none() {
-        let message = format!(
-            "The image {} has nothing to start: an instance of type {} needs an image with a system (`tidemark image import` or \
-             `build`, or CreateImage).",
-            image.id, request.instance_type
-        );
-        return Err(ApiError::new(403, "ImageNotSupportInstanceType", message));
-    }
+    guests::has_system(&request.instance_type, image)?;
     if let Some(address) = request.private_ip_address {
         if !guests::is_address(address) {
             let message = format!(
@@ -231,7 +239,7 @@ fn check_guest(
     guests::room_for(t, control, &request.instance_type, u64::from(request.amount))
 }
 
-/// Whether a guest has the address already.
+/// Whether an instance has the address already.
 fn has_address(t: &mut dyn Transaction, address: Ipv4Addr) -> Result<bool, ApiError> {
     let address = address.to_string();
     for row in InstanceRow::select(
@@ -239,7 +247,7 @@ fn has_address(t: &mut dyn Transaction, address: Ipv4Addr) -> Result<bool, ApiEr
         "WHERE attributes LIKE $1",
         &[format!("%\"{address}\"%").into()],
     )? {
-        if guests::is_guest(&row) && row.read_attributes()?.private_ip_address == address {
+        if row.read_attributes()?.private_ip_address == address {
             return Ok(true);
         }
     }

@@ -62,13 +62,13 @@ pub(super) fn start(
         let message = format!("The instance {} has no system disk.", instance.id);
         return Err(ApiError::new(400, "InvalidInstance.NotFoundSystemDisk", message));
     }
-    if request.dry_run {
-        return Err(ApiError::dry_run());
-    }
     if guests::is_guest(&instance) {
         control.check_type(&instance.instance_type)?;
     }
     guests::room_for(t, control, &instance.instance_type, 1)?;
+    if request.dry_run {
+        return Err(ApiError::dry_run());
+    }
     instance.step(t, InstanceCause::StartInstance)?;
     Ok(jobs::add(
         t,

@@ -11,6 +11,7 @@ use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::policies;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
+use crate::guests::is_guest;
 use crate::notices::{self, By};
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
@@ -118,10 +119,13 @@ pub(super) async fn attach(control: &Control, job: &JobRow) -> Result<Step, JobE
             .store()
             .read(move |t| InstanceRow::get(t, instance_id))
             .await?;
-        let running = instance.filter(|i| i.status == InstanceStatus::Running);
-        let exported = bring(control, &disk, &disk_id(job, &disk.id)?, running.as_ref()).await;
+        let exported = bring(control, &disk, &disk_id(job, &disk.id)?, instance.as_ref()).await;
         match exported {
             Err(JobError::Node(error)) if is_final(&error, job) => {
+                // What the guest was asked to take it may have taken, or take yet: nobody else gets it before it is known that it has not.
+                if let Some(instance) = &disk.instance_id {
+                    control.unplug(instance, &disk.id).await?;
+                }
                 withdraw(control, job, &disk).await?;
                 let (now, why) = (control.now_ms(), error.message.clone());
                 let undo = move |t: &mut dyn Transaction, mut disk: DiskRow| {
@@ -153,9 +157,13 @@ async fn bring(
     control: &Control,
     disk: &DiskRow,
     id: &DiskId,
-    running: Option<&InstanceRow>,
+    instance: Option<&InstanceRow>,
 ) -> Result<(), JobError> {
-    let Some(instance) = running else {
+    let Some(instance) = instance.filter(|instance| instance.status == InstanceStatus::Running) else {
+        // A guest on its way may have it from an earlier run of this job: the job that ends or starts the guest comes next.
+        if instance.is_some_and(|instance| is_guest(instance) && instance.status != InstanceStatus::Stopped) {
+            return Ok(());
+        }
         return Ok(control.node_of(&disk.region)?.set_exported(id, false).await?);
     };
     if let Some(socket) = control.export_to(instance, disk, id).await? {
@@ -177,7 +185,8 @@ pub(super) async fn detach(control: &Control, job: &JobRow) -> Result<Step, JobE
         if let Some(instance) = &disk.instance_id
             && let Err(error) = control.unplug(instance, &disk.id).await
         {
-            if error.kind != NodeErrorKind::Busy {
+            // One that does not answer keeps it as well, and is not in the way of what would end it.
+            if error.kind != NodeErrorKind::Busy && !is_final(&error, job) {
                 return Err(error.into());
             }
             return keep(control, job, error).await;

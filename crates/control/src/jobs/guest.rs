@@ -13,11 +13,11 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Ends the guest of the job's instance: at once if the job says so, else when it has shut down or its time for that is over. `None`:
 /// there is none any more.
 pub(super) async fn ended(control: &Control, job: &JobRow) -> Result<Option<Step>, JobError> {
-    let patience = control
-        .guests()
-        .map_or(Duration::ZERO, |guests| guests.stop_patience);
-    let patience = i64::try_from(patience.as_millis()).unwrap_or(i64::MAX);
-    let late = control.now_ms() >= job.created_ms.saturating_add(patience);
+    let Some(guests) = control.guests() else {
+        return Ok(None);
+    };
+    // From when it was first asked: the job may have waited for others, or for this process.
+    let late = control.jobs().running_for(job.id) >= guests.stop_patience;
     let by_force = job.arguments == BY_FORCE;
     if late && !by_force {
         tracing::warn!(instance = %job.subject, "a guest did not shut down in time and is switched off");
@@ -32,12 +32,10 @@ pub(super) async fn end(control: &Control, job: &JobRow) -> Result<Step, JobErro
         return Ok(again);
     }
     let (id, subject) = (job.id, job.subject.clone());
-    let left = move |t: &mut dyn Transaction| -> Result<bool, StoreError> {
-        jobs::finish(t, id)?;
-        Ok(InstanceRow::get(t, subject)?.is_none())
-    };
-    if control.store().write(left).await? {
+    let read = move |t: &mut dyn Transaction| InstanceRow::get(t, subject);
+    if control.store().read::<_, StoreError, _>(read).await?.is_none() {
         control.forget_guest(&job.subject).await;
     }
+    control.store().write(move |t| jobs::finish(t, id)).await?;
     Ok(Step::Done)
 }

@@ -97,7 +97,7 @@ async fn make_disks(control: &Control, job: &JobRow, ready: InstanceCause) -> Re
 }
 
 /// An answer of RunInstances without one of its instances; `None`: there is no other in it.
-fn without(answer: &str, instance: &str) -> Option<String> {
+pub(crate) fn without(answer: &str, instance: &str) -> Option<String> {
     let mut answer: Response = serde_json::from_str(answer).ok()?;
     answer.instance_id_sets.retain(|id| id != instance);
     if answer.instance_id_sets.is_empty() {

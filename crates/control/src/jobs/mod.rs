@@ -13,7 +13,7 @@
 pub(crate) mod disk;
 mod guest;
 pub(crate) mod image;
-mod instance;
+pub(crate) mod instance;
 pub(crate) mod snapshot;
 
 use crate::Control;
@@ -71,6 +71,8 @@ struct State {
     busy: HashSet<String>,
     /// Not before this; for jobs that wait or have failed.
     due: HashMap<i64, Instant>,
+    /// When a job was first run by this process, of those that count from then.
+    begun: HashMap<i64, Instant>,
     ends: VecDeque<(i64, Result<(), NodeError>)>,
 }
 
@@ -104,6 +106,15 @@ impl Jobs {
     pub(crate) fn hurry(&self) {
         self.state().due.clear();
         self.wake();
+    }
+
+    /// How long ago the job asked this first.
+    pub(crate) fn running_for(&self, id: i64) -> Duration {
+        self.state()
+            .begun
+            .entry(id)
+            .or_insert_with(Instant::now)
+            .elapsed()
     }
 
     /// Waits until the jobs have ended, at most `patience`; answers which were taken back, and why.
@@ -150,6 +161,7 @@ impl Jobs {
     fn end(&self, id: i64, result: Result<(), NodeError>) {
         let mut state = self.state();
         state.due.remove(&id);
+        state.begun.remove(&id);
         state.ends.push_back((id, result));
         while state.ends.len() > ENDS_MAX {
             state.ends.pop_front();

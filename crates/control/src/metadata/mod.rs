@@ -19,6 +19,7 @@ use crate::catalogue::key_pairs::KeyPairRow;
 use crate::catalogue::ram::RoleRow;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::clock::MINUTE_MS;
+use crate::guests;
 use crate::states::{DiskStatus, InstanceStatus};
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, ControlError};
@@ -155,8 +156,9 @@ impl Control {
             // Instances are registered with IPv4 addresses only.
             return Ok(None);
         };
+        let have_own_network = self.guests().is_some_and(|guests| guests.have_own_network);
         let read = move |t: &mut dyn Transaction| {
-            let mut holders = holders(t, wanted)?;
+            let mut holders = holders(t, wanted, have_own_network)?;
             match (holders.pop(), holders.pop()) {
                 (Some(row), None) => Ok(Found::One(Box::new(collect(t, row)?))),
                 (Some(one), Some(other)) => Ok(Found::Several(one.id, other.id)),
@@ -194,13 +196,21 @@ impl Memory {
 
 /// Running instances with that private address; two at most are of interest. The pattern finds few rows without
 /// reading every instance's attributes; which of them really have the address is read from those.
-fn holders(t: &mut dyn Transaction, address: Ipv4Addr) -> Result<Vec<InstanceRow>, StoreError> {
+fn holders(
+    t: &mut dyn Transaction,
+    address: Ipv4Addr,
+    guests_have_own_network: bool,
+) -> Result<Vec<InstanceRow>, StoreError> {
     let rest = "WHERE status = $1 AND attributes LIKE $2 ORDER BY ordinal";
     let pattern = format!("%\"private_ip_address\":\"{address}\"%");
     let running = InstanceStatus::Running.word();
     let rows = InstanceRow::select(t, rest, &[running.into(), pattern.into()])?;
     let mut found = Vec::new();
     for row in rows {
+        // A guest whose network is its own never comes from there: who does has the address elsewhere.
+        if guests_have_own_network && guests::is_guest(&row) {
+            continue;
+        }
         if row.read_attributes()?.private_ip_address.parse::<Ipv4Addr>() == Ok(address) {
             found.push(row);
         }
