@@ -16,7 +16,7 @@ import pytest
 from cloud import Cloud
 from clients import rows
 from machines import console, data_partition, durable, import_image, launch, records, said
-from service import REGION, Service, run, wait_until
+from service import BINARY, REGION, Service, run, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +103,10 @@ def test_the_life_of_a_guest(world):
     pid = qemu_pid(service, guest)
     service.kill()
     assert is_alive(pid)
+    # Without anybody who could look after it, nothing starts.
+    words = ["up", "--data-dir", service.data, "--listen", "127.0.0.1:0", "--qemu", "none"]
+    refused = run(BINARY, *words, check=False)
+    assert refused.returncode == 1 and "may be running" in refused.stderr and is_alive(pid)
     service.start()
     assert cloud.instance(guest)["Status"] == "Running"
     before = durable(cloud, guest)
@@ -147,6 +151,16 @@ def test_the_life_of_a_guest(world):
     assert int(said(cloud, guest, r"FOUND (\d+)")[1]) >= least
     durable(cloud, guest, least + 1)
 
+    # It dies while nobody looks: found by the next start.
+    service.kill()
+    os.kill(qemu_pid(service, guest), signal.SIGKILL)
+    service.start()
+    cloud.wait_instance(guest, "Stopped")
+    assert "found not to run" in service.cli("events", "--resource", guest, "--json").stdout
+    least = int(re.findall(r"DURABLE (\d+)", console(cloud, guest))[-1])
+    cloud.start_instance(guest)
+    assert int(said(cloud, guest, r"FOUND (\d+)")[1]) >= least
+
     # Restarted, by force for speed.
     pid = qemu_pid(service, guest)
     cloud.call("RebootInstance", InstanceId=guest, ForceStop="true")
@@ -165,12 +179,38 @@ def test_what_cannot_be_run_is_refused_and_leaves_nothing(world):
         (dict(InstanceType="ecs.t5-lc2m1.nano", ImageId="tidemark_external.vhd"), "ImageNotSupportInstanceType"),
         (dict(InstanceType="ecs.t5-lc2m1.nano", PrivateIpAddress="10.0.0.1"), "InvalidPrivateIpAddress.Malformed"),
     ]:
-        before = len(rows(cloud.sdk, "DescribeInstances"))
+        before = [len(rows(cloud.sdk, action)) for action in ("DescribeInstances", "DescribeDisks")]
         with pytest.raises(Exception, match=re.escape(code)):
             cloud.call("RunInstances", **{"RegionId": REGION, "ImageId": image, **words})
-        assert len(rows(cloud.sdk, "DescribeInstances")) == before
+        assert [len(rows(cloud.sdk, action)) for action in ("DescribeInstances", "DescribeDisks")] == before
     types = cloud.call("DescribeInstanceTypes")["InstanceTypes"]["InstanceType"]
     assert {"ecs.t5-lc2m1.nano", "tidemark.external"} <= {row["InstanceTypeId"] for row in types}
+
+
+def test_a_deaf_guest_keeps_its_disk(world, tmp_path):
+    """Firmware that has found nothing to boot: it lets go of no disk, has no agent, and can be switched off."""
+    service, cloud, _ = world
+    blank = tmp_path / "blank.raw"
+    blank.write_bytes(bytes(1 << 20))
+    said_of_it = service.cli("image", "import", blank, "--format", "raw", "--name", "blank", "--json").stdout
+    guest = launch(cloud, json.loads(said_of_it)["ImageId"])
+    said(cloud, guest, "SeaBIOS")
+    disk = cloud.new_disk(20)
+    cloud.attach(guest, disk)
+    cloud.call("DetachDisk", InstanceId=guest, DiskId=disk)
+    assert cloud.disk(disk)["Status"] == "Detaching"
+    cloud.wait_disk(disk, "In_use")
+    assert "does not let go" in service.cli("events", "--resource", disk, "--json").stdout
+    (pid,) = service.guests(guest)
+    assert is_alive(pid)
+    _, tags = consistent_snapshot(service, disk, "file-system")
+    assert tags["FsConsistent"] == "False" and "agent" in tags["ConsistencyFallback"]
+    cloud.call("StopInstance", InstanceId=guest, ForceStop="true")
+    cloud.wait_instance(guest, "Stopped")
+    assert not is_alive(pid)
+    cloud.detach(guest, disk)
+    cloud.release(disk)
+    cloud.call("DeleteInstance", InstanceId=guest)
 
 
 def test_a_snapshot_beside_a_death_is_right_or_failed(world, tmp_path, pytestconfig):
