@@ -80,9 +80,17 @@ def file_tree(where, wanted, database):
     return tree
 
 
+class Places:
+    """Where the database's files lie in the image."""
+
+    def __init__(self, image):
+        self.table, self.log = (offsets(image, f"/database/{name}") for name in ("table", "log"))
+
+
 def offsets(image, path):
     """Where each block of a file lies in the image."""
     listed = tool("debugfs", "-R", f"blocks {path}", image).stdout.split()
+    assert listed, f"no blocks of {path} are found in {image}"
     return [int(block) * BLOCK for block in listed if block != "0"]
 
 
@@ -108,14 +116,14 @@ def used_blocks(image):
     return used
 
 
-def transactions(image, database, count, seed):
+def transactions(image, database, places, count, seed):
     """Updates of rows, nine in ten of them in a tenth of the pages, and the log of them.
 
     The log gets a page whole when it is changed first and the row from then on, in blocks, 16 transactions at a time;
     the pages go to the table at the end, as a checkpoint writes them.
     """
     choose = random.Random(seed)
-    table, log = offsets(image, "/database/table"), offsets(image, "/database/log")
+    table, log = places.table, places.log
     hot = choose.sample(range(database.pages), database.pages // 10)
     pages, logged, writes = {}, bytearray(), []
     tail = choose.randrange(len(log))
