@@ -147,7 +147,12 @@ def test_the_life_of_a_guest(world):
     cloud.wait_instance(guest, "Stopped")
     least = int(re.findall(r"DURABLE (\d+)", console(cloud, guest))[-1])
     assert "crashed: QEMU has ended by itself" in service.cli("events", "--resource", guest, "--json").stdout
+    cloud.call("ModifyInstanceSpec", InstanceId=guest, InstanceType="ecs.t6-c2m1.large")
     cloud.start_instance(guest)
+    command = pathlib.Path(f"/proc/{qemu_pid(service, guest)}/cmdline").read_bytes().split(b"\0")
+    assert command[command.index(b"-smp") + 1].startswith(b"cpus=2,") and command[command.index(b"-m") + 1] == b"size=1024M"
+    with pytest.raises(Exception, match="IncorrectInstanceStatus"):
+        cloud.call("ModifyInstanceSpec", InstanceId=guest, InstanceType="ecs.t5-lc2m1.nano")
     assert int(said(cloud, guest, r"FOUND (\d+)")[1]) >= least
     durable(cloud, guest, least + 1)
 

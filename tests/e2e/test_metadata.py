@@ -52,6 +52,9 @@ def test_an_instance_reads_what_the_api_has_of_it(own):
     }.items():
         assert box.get(f"meta-data/{path}") == value, path
     mac = box.get("meta-data/mac")
+    (card,) = row["NetworkInterfaces"]["NetworkInterface"]
+    assert (card["MacAddress"], card["PrimaryIpAddress"]) == (mac, box.address)
+    assert card["NetworkInterfaceId"] == box.get(f"meta-data/network/interfaces/macs/{mac}/network-interface-id")
     assert box.get("meta-data/network/interfaces/macs/") == f"{mac}/"
     assert json.loads(box.get(f"meta-data/network/interfaces/macs/{mac}/private-ipv4s")) == [box.address]
     assert box.ask("/") == (200, b"2016-01-01\nlatest")

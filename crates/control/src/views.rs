@@ -10,13 +10,14 @@ use crate::catalogue::policies::{self, PolicyRow};
 use crate::catalogue::snapshots::{SnapshotRow, SnapshotType};
 use crate::catalogue::tags::{self, ResourceType};
 use crate::instance_types::guest_type;
+use crate::metadata;
 use crate::rules::EXTERNAL_IMAGE;
 use crate::states::{DiskStatus, InstanceStatus, SnapshotStatus};
 use crate::store::{StoreError, Transaction};
 use jiff::Timestamp;
 use tidemark_ecs::model::{
     Attachment, AutoSnapshotPolicy, CopyEncryption, Disk, DiskLock, Instance, InstanceLock, MetadataOptions,
-    Snapshot, Tag, VpcAttributes,
+    NetworkInterface, PrivateIpSet, Snapshot, Tag, VpcAttributes,
 };
 use tidemark_ecs::schedule::json_text;
 use tidemark_ecs::{id, time};
@@ -216,6 +217,19 @@ impl InstanceView {
             lock_reason: "security".into(),
             lock_msg: "held by an administrator".into(),
         };
+        let address = Some(attributes.private_ip_address.clone()).filter(|address| !address.is_empty());
+        // What the metadata service tells the machine of its network.
+        let network_interface = NetworkInterface {
+            network_interface_id: metadata::network_interface_of(&row.id),
+            mac_address: metadata::mac_of(&row.id),
+            primary_ip_address: address.clone().unwrap_or_default(),
+            interface_type: "Primary".into(),
+            private_ip_sets: Vec::from_iter(address.clone().map(|private_ip_address| PrivateIpSet {
+                private_ip_address,
+                primary: true,
+            })),
+            ipv6_sets: Vec::new(),
+        };
         // Known about a machine that we do not run: nothing. Its system is its own affair.
         let kind = guest_type(&row.instance_type);
         Instance {
@@ -249,13 +263,11 @@ impl InstanceView {
             vpc_attributes: VpcAttributes {
                 vpc_id: network::vpc_of(&attributes.vswitch_id).into(),
                 vswitch_id: attributes.vswitch_id,
-                private_ip_address: Some(attributes.private_ip_address)
-                    .into_iter()
-                    .filter(|a| !a.is_empty())
-                    .collect(),
+                private_ip_address: Vec::from_iter(address),
                 ..VpcAttributes::default()
             },
             security_group_ids: attributes.security_group_ids,
+            network_interfaces: vec![network_interface],
             operation_locks: if row.security_lock { vec![lock] } else { Vec::new() },
             io_optimized: true,
             device_available,

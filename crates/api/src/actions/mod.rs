@@ -195,6 +195,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     row!("ModifyInstanceAttribute", modify_instance_attribute),
     row!("ModifyInstanceAutoReleaseTime", modify_instance_auto_release_time),
     row!("ModifyInstanceMetadataOptions", modify_instance_metadata_options),
+    row!("ModifyInstanceSpec", modify_instance_spec),
     row!("ModifySnapshotAttribute", modify_snapshot_attribute),
     row!("ReInitDisk", re_init_disk),
     row!("ModifySnapshotCategory", modify_snapshot_category),

@@ -30,7 +30,7 @@ const fn billing(name: &'static str) -> NotOffered {
     }
 }
 
-const NOT_RUN: &str = "instances are machines that are not run here; ask whoever runs them";
+const NO_SCREEN: &str = "guests have no screen; GetInstanceConsoleOutput has what their serial consoles say";
 const NO_NETWORK: &str =
     "networks are not managed here; ids of switches, groups and addresses are labels on instances";
 const NO_AGENT: &str = "there is no agent in the guests";
@@ -46,20 +46,16 @@ const ALL: &[NotOffered] = &[
         "CloneDisks",
         "a disk is made from a snapshot, which takes an instant: CreateSnapshot, then CreateDisk with SnapshotId",
     ),
-    unsupported(
-        "ModifyInstanceSpec",
-        "an instance keeps its type: make another from an image of it",
-    ),
     unsupported("ModifyInstanceVpcAttribute", NO_NETWORK),
-    unsupported("GetInstanceScreenshot", NOT_RUN),
-    unsupported("DescribeInstanceVncUrl", NOT_RUN),
+    unsupported("GetInstanceScreenshot", NO_SCREEN),
+    unsupported("DescribeInstanceVncUrl", NO_SCREEN),
     unsupported(
         "ImportImage",
-        "write the image to a system disk over NBD, snapshot that, then CreateImage",
+        "`tidemark image import` makes an image of a raw or qcow2 file",
     ),
     unsupported(
         "ExportImage",
-        "every snapshot of an image is an NBD export: copy it from there",
+        "`tidemark image export` writes an image to a file, and every snapshot of it is an NBD export",
     ),
     unsupported("CreateSecurityGroup", NO_NETWORK),
     unsupported("AllocatePublicIpAddress", NO_NETWORK),
@@ -67,14 +63,17 @@ const ALL: &[NotOffered] = &[
     unsupported("CancelCopyImage", NO_IMAGE_COPIES),
     unsupported(
         "ExportSnapshot",
-        "every snapshot is an NBD export, and the vault is a bucket already: copy it from there",
+        "`tidemark snapshot export` writes it to a file; every snapshot is an NBD export, and the vault is a bucket already",
     ),
     unsupported("JoinResourceGroup", "there is one resource group"),
     unsupported("AttachInstanceRamRole", ROLE_FROM_THE_START),
     unsupported("DetachInstanceRamRole", ROLE_FROM_THE_START),
     unsupported("DescribeInstanceRamRole", ROLE_FROM_THE_START),
     unsupported("DescribeNetworkInterfaces", NO_NETWORK),
-    unsupported("DescribeInstanceMonitorData", NOT_RUN),
+    unsupported(
+        "DescribeInstanceMonitorData",
+        "what guests use of processors and networks is not counted over time; the system's own tools show QEMU's processes",
+    ),
     unsupported(
         "DescribeInstancesFullStatus",
         "DescribeInstanceStatus has the states, DescribeEvents what happened",
@@ -89,7 +88,7 @@ const ALL: &[NotOffered] = &[
     ),
     unsupported(
         "DescribeResourcesModification",
-        "there is one instance type; DescribeAvailableResource has the disk categories",
+        "DescribeAvailableResource has the instance types and the disk categories",
     ),
     unsupported("EnableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
     unsupported("DisableDiskEncryptionByDefault", NO_DEFAULT_ENCRYPTION),
@@ -131,7 +130,7 @@ mod tests {
         }
         let refusal = refusal("ImportImage").expect("known");
         assert_eq!((refusal.status, &*refusal.code), (400, "UnsupportedOperation"));
-        assert!(refusal.message.contains("NBD"), "{}", refusal.message);
+        assert!(refusal.message.contains("image import"), "{}", refusal.message);
         let price = super::refusal("DescribeRenewalPrice").expect("known");
         assert_eq!((price.status, &*price.code), (403, "ChargeTypeViolation"));
         // Known, although the contract has no more than their names.

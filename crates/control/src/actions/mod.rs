@@ -71,6 +71,7 @@ mod modify_image_share_permission;
 mod modify_instance_attribute;
 mod modify_instance_auto_release_time;
 mod modify_instance_metadata_options;
+mod modify_instance_spec;
 mod modify_snapshot_attribute;
 mod modify_snapshot_category;
 mod modify_snapshot_group;

@@ -242,7 +242,7 @@ fn collect(t: &mut dyn Transaction, row: InstanceRow) -> Result<InstanceMetadata
     Ok(InstanceMetadata {
         host_name: host_name(&row.id, &own),
         mac: mac_of(&row.id),
-        network_interface_id: format!("{}{}", Kind::NetworkInterface.prefix(), body(&row.id)),
+        network_interface_id: network_interface_of(&row.id),
         vpc_id: network::vpc_of(&vswitch_id).to_owned(),
         vpc_cidr_block: network::cidr_of(&vswitch_id).to_owned(),
         vswitch_cidr_block: network::cidr_of(&vswitch_id).to_owned(),
@@ -277,6 +277,11 @@ fn collect(t: &mut dyn Transaction, row: InstanceRow) -> Result<InstanceMetadata
         owner_account_id: row.account,
         instance_id: row.id,
     })
+}
+
+/// The id of an instance's only network card.
+pub(crate) fn network_interface_of(instance_id: &str) -> String {
+    format!("{}{}", Kind::NetworkInterface.prefix(), body(instance_id))
 }
 
 /// An id without its prefix.

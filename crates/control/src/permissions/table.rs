@@ -107,6 +107,7 @@ pub(super) const ROWS: &[Row] = rows! {
     "ModifyInstanceAttribute" => INSTANCE;
     "ModifyInstanceAutoReleaseTime" => INSTANCE;
     "ModifyInstanceMetadataOptions" => INSTANCE;
+    "ModifyInstanceSpec" => INSTANCE;
     "RebootInstance" => INSTANCE;
     "RebootInstances" => INSTANCES;
     "RunInstances" => New("instance"), If("image", &[Text("ImageId")]), FAMILY, If("snapshot", &[Members("DataDisk", "SnapshotId")]), IF_KEY_PAIR;

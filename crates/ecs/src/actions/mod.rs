@@ -83,6 +83,7 @@ pub mod modify_image_share_permission;
 pub mod modify_instance_attribute;
 pub mod modify_instance_auto_release_time;
 pub mod modify_instance_metadata_options;
+pub mod modify_instance_spec;
 pub mod modify_snapshot_attribute;
 pub mod modify_snapshot_category;
 pub mod modify_snapshot_group;

@@ -110,6 +110,7 @@ actions! {
     "ModifyInstanceAttribute" modify_instance_attribute
     "ModifyInstanceAutoReleaseTime" modify_instance_auto_release_time
     "ModifyInstanceMetadataOptions" modify_instance_metadata_options
+    "ModifyInstanceSpec" modify_instance_spec
     "ModifySnapshotAttribute" modify_snapshot_attribute
     "ModifySnapshotCategory" modify_snapshot_category
     "ModifySnapshotGroup" modify_snapshot_group

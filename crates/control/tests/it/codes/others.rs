@@ -128,6 +128,38 @@ pub(super) const TABLE: Table = &[
         ],
     ),
     (
+        "ModifyInstanceSpec",
+        &[
+            (400, "MissingParameter", Ask("InstanceId={i}")),
+            (
+                400,
+                "InvalidInstanceType.ValueNotSupported",
+                Ask("InstanceId={i}&InstanceType=ecs.g6.large"),
+            ),
+            (
+                403,
+                "IncorrectInstanceStatus",
+                State(
+                    "UPDATE instances SET status = 'Running' WHERE id = '{i}'",
+                    "InstanceId={i}&InstanceType=tidemark.external",
+                ),
+            ),
+            (
+                403,
+                "InstanceLockedForSecurity",
+                State(
+                    "UPDATE instances SET security_lock = 1 WHERE id = '{i}'",
+                    "InstanceId={i}&InstanceType=tidemark.external",
+                ),
+            ),
+            (
+                404,
+                "InvalidInstanceId.NotFound",
+                Ask("InstanceId=i-none&InstanceType=tidemark.external"),
+            ),
+        ],
+    ),
+    (
         "ModifyDiskSpec",
         &[
             (400, "MissingParameter", Ask("DiskId={d}")),
