@@ -40,7 +40,7 @@ pub use node::Node;
 pub use scrub::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
 pub use tidemark_vault::{Loss, Secret, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use types::{
-    CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, GuestSockets, HydrationChange,
-    HydrationStatus, MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind, RecordedSnapshot,
-    SnapshotProgress, SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
+    ChangesQuestion, CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, GuestSockets,
+    HydrationChange, HydrationStatus, MarkRequest, Marked, NodeConfig, NodeError, NodeErrorKind,
+    RecordedSnapshot, SnapshotChanges, SnapshotProgress, SnapshotStatus, SnapshotSummary, UNDELETE_WINDOW,
 };

@@ -1,8 +1,9 @@
 //! [`Node`]: which disks are open on which threads, and the requests of the control plane.
 //!
 //! Start and end are here; disks come and go in `lifecycle`, snapshots in `marks`, sets of disks in `groups`, how a disk is
-//! filled in `hydration`, its growth and its return to another content in `resizing`, and what nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
+//! filled in `hydration`, what differs between two snapshots in `changes`, its growth and its return to another content in `resizing`, and what nobody needs any more in `collecting`. Each of them is one `impl` of [`Node`].
 
+mod changes;
 mod collecting;
 mod groups;
 mod hydration;

@@ -191,6 +191,41 @@ pub enum Event {
     VaultRepaired(Loss),
 }
 
+/// What to tell of the changes between two snapshots, see [`crate::Node::changes`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ChangesQuestion {
+    /// The snapshot to compare with; `None`: the one of the disk that was made before, or zeros if there is none.
+    pub base: Option<SnapshotId>,
+    /// Into how many equal parts of the disk changes are counted, at most.
+    pub parts: u32,
+    /// Where the ranges begin, in bytes.
+    pub from_bytes: u64,
+    /// Most ranges.
+    pub ranges_max: usize,
+}
+
+/// What differs between two snapshots of a disk, in whole chunks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SnapshotChanges {
+    /// What was compared with; `None`: zeros.
+    pub base: Option<SnapshotId>,
+    /// The disk's size at the snapshot's mark.
+    pub size_bytes: u64,
+    /// Bytes of the chunks that differ.
+    pub changed_bytes: u64,
+    /// Bytes of its chunks with data that the snapshot before it has not.
+    pub added_bytes: u64,
+    /// Bytes of its chunks with data that neither the snapshot before it nor the one after it has: nobody has them
+    /// when it goes.
+    pub alone_bytes: u64,
+    /// Of each part of the disk, the bytes that differ.
+    pub parts: Vec<u64>,
+    /// What differs, in bytes, in order.
+    pub ranges: Vec<std::ops::Range<u64>>,
+    /// Where more ranges begin, if there are more.
+    pub next_bytes: Option<u64>,
+}
+
 /// What kind of failure; tells the caller what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeErrorKind {

@@ -180,6 +180,7 @@ pub(crate) const ACTIONS: &[Action] = &[
     row!("ImportKeyPair", import_key_pair),
     row!("ListTagResources", list_tag_resources),
     row!("ModifyDiskAttribute", modify_disk_attribute),
+    row!("DescribeSnapshotChanges", describe_snapshot_changes),
     row!("DescribeSnapshotGroups", describe_snapshot_groups),
     row!("DescribeSnapshotLinks", describe_snapshot_links),
     row!("DescribeSnapshotMetering", describe_snapshot_metering),

@@ -43,6 +43,7 @@ mod describe_instances;
 mod describe_key_pairs;
 mod describe_locked_snapshots;
 mod describe_regions;
+mod describe_snapshot_changes;
 mod describe_snapshot_groups;
 mod describe_snapshot_links;
 mod describe_snapshot_metering;

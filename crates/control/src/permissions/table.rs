@@ -60,6 +60,7 @@ pub(super) const ROWS: &[Row] = rows! {
     "DeleteSnapshot" => SNAPSHOT;
     "DescribeDeletedSnapshots" => All("snapshot");
     "DescribeLockedSnapshots" => Given("snapshot", &[Repeat("SnapshotIds")]);
+    "DescribeSnapshotChanges" => SNAPSHOT, If("snapshot", &[Text("BaseSnapshotId")]);
     "DescribeSnapshotMetering" => All("snapshot");
     "DescribeSnapshotLinks" => Given("disk", &[Json("DiskIds")]);
     "DescribeSnapshotMonitorData" => All("snapshot");

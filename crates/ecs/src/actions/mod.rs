@@ -53,6 +53,7 @@ pub mod describe_price;
 pub mod describe_regions;
 pub mod describe_resource_by_tags;
 pub mod describe_security_groups;
+pub mod describe_snapshot_changes;
 pub mod describe_snapshot_groups;
 pub mod describe_snapshot_links;
 pub mod describe_snapshot_metering;

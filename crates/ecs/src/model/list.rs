@@ -41,6 +41,8 @@ lists! {
     snapshot_link => "SnapshotLink",
     snapshot_package => "SnapshotPackage",
     auto_snapshot_policy => "AutoSnapshotPolicy",
+    changed_range => "ChangedRange",
+    changed_part => "ChangedBytes",
     auto_snapshot_policy_association => "AutoSnapshotPolicyAssociation",
     mount_instance => "MountInstance",
     deleted_snapshot => "DeletedSnapshot",

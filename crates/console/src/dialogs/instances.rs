@@ -1,0 +1,106 @@
+//! Dialogs about instances.
+
+use super::{Form, Shape, choice, precautions};
+use crate::ask::ask;
+use crate::layout::{Page, Section};
+use maud::html;
+use tidemark_ecs::ApiError;
+
+/// A machine that runs elsewhere, and what its disks are served to.
+const EXTERNAL: &str = "tidemark.external";
+
+pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
+    let types = ask!(form.ctx, "DescribeInstanceTypes", describe_instance_types, &[]).instance_types;
+    let zones = ask!(form.ctx, "DescribeZones", describe_zones, &[("AcceptLanguage", "en-US")]).zones;
+    let images = ask!(form.ctx, "DescribeImages", describe_images, &[("PageSize", "100")]).images;
+    let mut types: Vec<_> = types
+        .into_iter()
+        .map(|kind| {
+            let shown = match kind.instance_type_id.as_str() {
+                EXTERNAL => format!("{EXTERNAL}: a machine that runs elsewhere"),
+                id => format!("{id}: {} CPUs, {} GiB", kind.cpu_core_count, kind.memory_size),
+            };
+            choice(kind.instance_type_id, shown)
+        })
+        .collect();
+    if !types.iter().any(|(id, _)| id == EXTERNAL) {
+        types.push(choice(EXTERNAL, format!("{EXTERNAL}: a machine that runs elsewhere")));
+    }
+    let zones: Vec<_> = zones
+        .into_iter()
+        .map(|zone| choice(zone.zone_id.clone(), zone.zone_id))
+        .collect();
+    let mut pictures = vec![choice("", "None")];
+    pictures.extend(images.into_iter().map(|image| {
+        let shown = format!("{} ({})", image.image_name, image.image_id);
+        choice(image.image_id, shown)
+    }));
+    let inner = html! {
+        (form.text("Instance name", "InstanceName", "2 to 128 characters, beginning with a letter."))
+        (form.select("Instance type", "InstanceType", &types, EXTERNAL))
+        (form.select("Image", "ImageId", &pictures, ""))
+        (form.select("Zone", "ZoneId", &zones, ""))
+        (form.number("System disk, GiB", "SystemDisk.Size", "Empty: as large as its image needs, 40 without one.", ""))
+        (form.number("Data disk, GiB", "DataDisk.1.Size", "Empty: none. More can be attached later.", ""))
+        (form.tags())
+        (precautions(&["To an external machine its disks are served over NBD while the instance is Running; it stands for a machine that you run yourself."]))
+    };
+    let shape = Shape::new(Section::Instances, "Create Instance", "RunInstances", "Create");
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) fn start(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("InstanceId")?;
+    let shape = Shape::new(Section::Instances, "Start", "StartInstance", "OK");
+    Ok(form.confirm(&shape, &["InstanceId"], &format!("Start the instance {id}? Its disks are served to it then.")))
+}
+
+pub(super) fn stop(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("InstanceId")?;
+    let modes = [
+        choice("KeepCharging", "Retain Instance and Continue Charging After Instance Is Stopped"),
+        choice("StopCharging", "No Charges After Instance Is Stopped"),
+    ];
+    let inner = html! {
+        (form.hidden("InstanceId"))
+        p { "Stop the instance " code { (id) } "?" }
+        (form.select("When it is stopped", "StoppedMode", &modes, "KeepCharging"))
+        (form.tick("Force Stop: as a power cut would", "ForceStop", "true", false))
+        (precautions(&["While a snapshot of one of its disks is being created, leave the instance as it is."]))
+    };
+    let shape = Shape::new(Section::Instances, "Stop", "StopInstance", "OK").dangerous();
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) fn restart(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("InstanceId")?;
+    let inner = html! {
+        (form.hidden("InstanceId"))
+        p { "Restart the instance " code { (id) } "?" }
+        (form.tick("Force Restart: as a power cut would", "ForceStop", "true", false))
+        (precautions(&["While a snapshot of one of its disks is being created, leave the instance as it is."]))
+    };
+    let shape = Shape::new(Section::Instances, "Restart", "RebootInstance", "OK").dangerous();
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) fn release(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("InstanceId")?;
+    let shape = Shape::new(Section::Instances, "Release", "DeleteInstance", "Confirm Release");
+    let text = format!(
+        "Release the instance {id}? Disks that are released with it go, too; the others become Unattached. Snapshots that \
+         somebody took stay."
+    );
+    Ok(form.confirm(&shape.dangerous().then("/instances"), &["InstanceId"], &text))
+}
+
+pub(super) fn rename(form: &Form<'_>) -> Result<Page, ApiError> {
+    form.needed("InstanceId")?;
+    let inner = html! {
+        (form.hidden("InstanceId"))
+        (form.text("Instance name", "InstanceName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Description", "Description", "Empty: as it is."))
+    };
+    let shape = Shape::new(Section::Instances, "Rename", "ModifyInstanceAttribute", "OK");
+    Ok(form.page(&shape, &inner))
+}

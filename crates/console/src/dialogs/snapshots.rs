@@ -1,0 +1,227 @@
+//! Dialogs about snapshots and groups of them (product.md 3.5 and 3.7).
+
+use super::disks::about;
+use super::{Form, Shape, choice, precautions};
+use crate::ask::ask;
+use crate::layout::{Page, Section};
+use crate::pages::{metered, one_disk, one_instance, one_snapshot};
+use crate::{parts, text};
+use maud::{Markup, html};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::model::Snapshot;
+
+/// What everybody has to know who takes one (S21 to S27).
+const NOTICE: &[&str] = &[
+    "Do not stop or restart the instance while the snapshot is being created.",
+    "Snapshots take space, and what they take is metered until they are deleted.",
+    "The disk's performance falls by less than 10 % meanwhile; off-peak hours are best.",
+    "What is written after this moment is not in the snapshot.",
+    "A RAID array or a volume over several disks: take an instance snapshot, or stop all writing first.",
+];
+
+/// The snapshot that a dialog is about, for people.
+pub(super) fn of(snapshot: &Snapshot) -> Markup {
+    html! {
+        dl class="facts" {
+            (parts::fact("Snapshot", &html! { code { (snapshot.snapshot_id) } " " (snapshot.snapshot_name) }))
+            (parts::fact("Disk", &html! { code { (snapshot.source_disk_id) } }))
+            (parts::fact("Created at", &text::time(&snapshot.creation_time)))
+        }
+    }
+}
+
+pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
+    let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
+    let is_essd = disk.category.starts_with("cloud_essd") || disk.category == "cloud_auto";
+    let inner = html! {
+        (form.hidden("DiskId"))
+        (about(&disk))
+        (form.text("Snapshot Name", "SnapshotName", "2 to 128 characters, beginning with a letter, not with auto."))
+        (form.text("Description", "Description", "2 to 256 characters."))
+        (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
+        @if is_essd {
+            fieldset {
+                legend { "Instant Access" }
+                (form.tick("Instant Access", "InstantAccess", "true", false))
+                (form.number("Duration of Instant Access, days", "InstantAccessRetentionDays", "Empty: as long as the snapshot is kept.", ""))
+            }
+            details {
+                summary { "Older options" }
+                (form.tick("Create Local Snapshot", "Category", "flash", false))
+                p class="hint" { "Kept for compatibility, and not together with Instant Access: every snapshot here can be used at once." }
+            }
+        }
+        (form.tags())
+        (precautions(NOTICE))
+    };
+    let shape = Shape::new(Section::Disks, "Create Snapshot", "CreateSnapshot", "Create");
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
+    let id = form.needed("SnapshotId")?;
+    let snapshot = one_snapshot(ctx, id).await?;
+    let lock = crate::pages::lock_of(ctx, id).await;
+    let feeds_image = matches!(snapshot.usage.as_str(), "image" | "image_disk");
+    let feeds_disk = matches!(snapshot.usage.as_str(), "disk" | "image_disk");
+    let freed = freed(form, &snapshot).await;
+    let inner = html! {
+        (form.hidden("SnapshotId"))
+        (of(&snapshot))
+        (freed)
+        @if let Some(lock) = &lock {
+            p class="notice bad" { "It is locked until " (text::time(&lock.lock_expired_time)) ", and cannot be deleted before." }
+        }
+        @if feeds_image {
+            p class="notice bad" { "An image was made of it, and needs it. " a href=(ctx.link("/images")) { "Delete the image first." } }
+        } @else if feeds_disk {
+            p { "Disks were made from it. They keep their data, but cannot be re-initialized to it any more." }
+            (form.tick("Proceed to Forcibly Delete", "Force", "true", false))
+        }
+        @if snapshot.status == "progressing" { p { "It is still being created; deleting it cancels that." } }
+        (precautions(&["A deleted snapshot can be brought back for a while: Snapshots > Deleted."]))
+    };
+    let submit = if feeds_disk { "Force Delete" } else { "Delete" };
+    let shape = Shape::new(Section::Snapshots, "Delete Snapshot", "DeleteSnapshot", submit);
+    Ok(form.page_if(&shape.dangerous().then("/snapshots"), &inner, lock.is_none() && !feeds_image))
+}
+
+/// What deleting the snapshot would free.
+async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
+    async fn alone(form: &Form<'_>, id: &str) -> Result<(u64, u64), ApiError> {
+        let changes = ask!(form.ctx, "DescribeSnapshotChanges", describe_snapshot_changes, &[("SnapshotId", id)]);
+        Ok((changes.alone_size, changes.added_size))
+    }
+    if snapshot.status != "accomplished" {
+        return html! {};
+    }
+    let id = snapshot.snapshot_id.as_str();
+    let stored = metered(form.ctx, &[("SnapshotId", id)]).await.into_iter().next().map(|item| item.size);
+    let (Ok((alone, added)), Some(stored)) = (alone(form, id).await, stored) else {
+        return html! {};
+    };
+    // What is stored for it is what it added, compressed; of that goes what nobody else has.
+    let share = u128::from(stored) * u128::from(alone) / u128::from(added.max(1));
+    let freed = u64::try_from(share).unwrap_or(u64::MAX).min(stored);
+    html! {
+        p class="freed" {
+            "Deleting it would free about " strong { (text::bytes(freed)) } " of the " (text::bytes(stored)) " that are stored for it; the rest is shared with other snapshots."
+        }
+    }
+}
+
+pub(super) async fn copy(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
+    let snapshot = one_snapshot(ctx, form.needed("SnapshotId")?).await?;
+    let mut regions: Vec<_> = ctx
+        .regions
+        .iter()
+        .map(|region| choice(region.region_id.clone(), text::or(&region.local_name, &region.region_id)))
+        .collect();
+    // Another region first: that is what copies are for.
+    regions.sort_by_key(|(id, _)| *id == ctx.region);
+    let first = regions.first().map(|(id, _)| id.clone()).unwrap_or_default();
+    let inner = html! {
+        (form.hidden("SnapshotId"))
+        (of(&snapshot))
+        (form.select("Destination Region", "DestinationRegionId", &regions, &first))
+        (form.text("Snapshot Name", "DestinationSnapshotName", "2 to 128 characters, beginning with a letter, not with auto."))
+        (form.text("Description", "DestinationSnapshotDescription", "2 to 256 characters."))
+        (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
+        (form.tags())
+        (precautions(&["The first copy of a disk's snapshots is a whole one; later ones only carry what changed.", "Tags and locks are not copied."]))
+    };
+    let shape = Shape::new(Section::Snapshots, "Copy Snapshot", "CopySnapshot", "OK");
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) async fn modify(form: &Form<'_>) -> Result<Page, ApiError> {
+    let snapshot = one_snapshot(form.ctx, form.needed("SnapshotId")?).await?;
+    let inner = html! {
+        (form.hidden("SnapshotId"))
+        (of(&snapshot))
+        (form.text("Snapshot Name", "SnapshotName", "Empty: as it is."))
+        (form.text("Description", "Description", "Empty: as it is."))
+        (form.number("Keep for, days", "RetentionDays", "Counted from its making. Empty: as it is.", ""))
+    };
+    let shape = Shape::new(Section::Snapshots, "Rename or keep for", "ModifySnapshotAttribute", "OK");
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) async fn lock(form: &Form<'_>) -> Result<Page, ApiError> {
+    let snapshot = one_snapshot(form.ctx, form.needed("SnapshotId")?).await?;
+    let inner = html! {
+        (form.hidden("SnapshotId"))
+        input type="hidden" name="LockMode" value="compliance";
+        (of(&snapshot))
+        (form.number("Lock for, days", "LockDuration", "1 to 36500, and no longer than it is kept.", "7"))
+        (form.number("Can be unlocked for, hours", "CoolOffPeriod", "0 to 72. After that nobody can unlock it, whoever they are.", "24"))
+        (precautions(&["Until the lock ends nobody can delete the snapshot, not even the account itself. A lock can be made longer, never shorter."]))
+    };
+    let shape = Shape::new(Section::Snapshots, "Lock", "LockSnapshot", "Lock").dangerous();
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) fn unlock(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("SnapshotId")?;
+    let shape = Shape::new(Section::Snapshots, "Unlock", "UnlockSnapshot", "OK");
+    Ok(form.confirm(&shape, &["SnapshotId"], &format!("Take the lock off the snapshot {id}? It can be deleted then.")))
+}
+
+pub(super) fn undelete(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("SnapshotId")?;
+    let shape = Shape::new(Section::Snapshots, "Undelete", "UndeleteSnapshot", "OK");
+    Ok(form.confirm(&shape, &["SnapshotId"], &format!("Bring the snapshot {id} back?")))
+}
+
+pub(super) fn verify(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("SnapshotId.1")?;
+    let shape = Shape::new(Section::Snapshots, "Verify now", "StartVaultScrub", "OK");
+    let text = format!(
+        "Read the snapshot {id} through in the vault, and compare every byte with its checksum? What is damaged is repaired from the \
+         disk where that still has it; what is found stands in Events."
+    );
+    Ok(form.confirm(&shape, &["SnapshotId.1"], &text))
+}
+
+pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
+    let instance = one_instance(ctx, form.needed("InstanceId")?).await?;
+    let asked = [("InstanceId", instance.instance_id.as_str()), ("MaxResults", "100")];
+    let disks = ask!(ctx, "DescribeDisks", describe_disks, &asked).disks;
+    let inner = html! {
+        (form.hidden("InstanceId"))
+        fieldset {
+            legend { "Disks" }
+            @for (number, disk) in disks.iter().enumerate() {
+                (form.tick(
+                    &format!("{} {} {}, {}", disk.disk_id, disk.disk_name, parts::disk_type(&disk.disk_type), text::gib(disk.size)),
+                    &format!("DiskId.{}", number + 1),
+                    &disk.disk_id,
+                    true,
+                ))
+            }
+            @if disks.is_empty() { p class="hint bad" { "No disk is attached to this instance." } }
+        }
+        (form.text("Instance Snapshot Name", "Name", "2 to 128 characters, beginning with a letter."))
+        (form.text("Description", "Description", "2 to 256 characters."))
+        (form.tick("Instant Access", "InstantAccess", "true", false))
+        (form.number("Duration of Instant Access, days", "InstantAccessRetentionDays", "Empty: as long as the snapshots are kept.", ""))
+        (form.tags())
+        (precautions(&[
+            "All disks are taken at one instant: a write that came after another is in no snapshot without it.",
+            "Do not stop or restart the instance while the snapshots are being created.",
+        ]))
+    };
+    let title = "Create Instance Snapshot";
+    let shape = Shape::new(Section::Instances, title, "CreateSnapshotGroup", "OK");
+    Ok(form.page_if(&shape, &inner, !disks.is_empty()))
+}
+
+pub(super) fn delete_group(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("SnapshotGroupId")?;
+    let shape = Shape::new(Section::Snapshots, "Delete", "DeleteSnapshotGroup", "OK").dangerous();
+    let text = format!("Delete the instance snapshot {id} with all its snapshots?");
+    Ok(form.confirm(&shape, &["SnapshotGroupId"], &text))
+}

@@ -1,0 +1,139 @@
+//! One disk: what it is, its snapshots along the time, how it is being filled, what can be done with it.
+
+use super::{disks, metered, one_disk, snapshots, snapshots_of};
+use crate::ask::{Ctx, ask};
+use crate::layout::{Page, Section};
+use crate::pictures::timeline::{self, Mark};
+use crate::{parts, text};
+use maud::{Markup, html};
+use std::collections::HashMap;
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::describe_disk_hydration;
+use tidemark_ecs::model::{Disk, Snapshot};
+
+/// Marks in the picture, and rows below it: the whole list is a click away.
+const SHOWN: usize = 60;
+const LISTED: usize = 20;
+
+pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
+    let disk = one_disk(ctx, id).await?;
+    let snapshots = snapshots_of(ctx, id).await?;
+    let sizes: HashMap<String, u64> = metered(ctx, &[("DiskId", id), ("PageSize", "100")])
+        .await
+        .into_iter()
+        .map(|item| (item.snapshot_id, item.size))
+        .collect();
+    let filling = hydration(ctx, id).await;
+    let own = [("DiskId", id)];
+    let may_change = ctx.may("ModifyDiskHydration", &own).await;
+    let can_snapshot = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let more = disks::more(ctx, &disk).await;
+    let listed = snapshots.get(..LISTED.min(snapshots.len())).unwrap_or_default();
+    let table = snapshots::table(ctx, listed).await;
+    let facts = facts(ctx, &disk).await;
+    let create = parts::opens(can_snapshot, &ctx.dialog("create-snapshot", &own), "Create Snapshot", id);
+    let body = html! {
+        nav class="trail" aria-label="Trail" { a href=(ctx.link("/disks")) { "Disks" } }
+        div class="title" {
+            h1 { (text::or(&disk.disk_name, id)) }
+            (parts::disk_status(&disk.status))
+            div class="actions" { (create) @for item in &more { (item) } }
+        }
+        (facts)
+        @if let Some(filling) = &filling { (filled(ctx, filling, may_change)) }
+        section aria-labelledby="timeline" {
+            h2 id="timeline" { "Timeline" }
+            @if snapshots.is_empty() {
+                (parts::empty(
+                    "No snapshot of this disk yet",
+                    "A snapshot keeps what the disk is like at this moment. The first one stores all that was ever written, later ones only what changed since.",
+                    &create,
+                ))
+            } @else {
+                (timeline::draw(marks(ctx, &snapshots, &sizes)))
+                p {
+                    a href=(ctx.link(&format!("/chains/{id}"))) { "The chain: what is shared and owned" }
+                    " · "
+                    a href=(ctx.link_with("/snapshots", &[("DiskId", id)])) { "All snapshots of this disk" }
+                }
+                (table)
+            }
+        }
+    };
+    Ok(Page::new(Section::Disks, format!("Disk {id}"), body))
+}
+
+async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
+    let id = disk.disk_id.as_str();
+    let edits = ctx.may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)]).await;
+    html! {
+        dl class="facts" {
+            (parts::fact("Disk ID", &html! { code { (id) } }))
+            (parts::fact_text("Description", &disk.description))
+            (parts::fact_text("Disk category", &format!("{} {}", parts::category(&disk.category), disk.performance_level)))
+            (parts::fact_text("Capacity", &text::gib(disk.size)))
+            (parts::fact_text("Type", parts::disk_type(&disk.disk_type)))
+            (parts::fact_text("Encrypted", parts::yes(disk.encrypted)))
+            (parts::fact_text("Zone", &disk.zone_id))
+            (parts::fact("Instance", &parts::id_link(&ctx.link(&format!("/instances/{}", disk.instance_id)), &disk.instance_id)))
+            (parts::fact_text("Mount point", &disk.device))
+            (parts::fact("Made from", &parts::id_link(&ctx.link(&format!("/snapshots/{}", disk.source_snapshot_id)), &disk.source_snapshot_id)))
+            (parts::fact("Created at", &text::time(&disk.creation_time)))
+            (parts::fact_text("Automatic policy", &disk.auto_snapshot_policy_id))
+            (parts::fact_text("Release Disk with Instance", parts::yes(disk.delete_with_instance)))
+            (parts::fact_text("Delete Automatic Snapshots While Releasing Disk", parts::yes(disk.delete_auto_snapshot)))
+            (parts::fact("Tag", &parts::tags(ctx, &disk.tags, edits.then_some(("disk", id)))))
+        }
+    }
+}
+
+/// How the disk is being filled from its snapshot; `None`: it is whole, or nobody may know.
+async fn hydration(ctx: &Ctx, id: &str) -> Option<describe_disk_hydration::Response> {
+    async fn asked(ctx: &Ctx, id: &str) -> Result<describe_disk_hydration::Response, ApiError> {
+        Ok(ask!(ctx, "DescribeDiskHydration", describe_disk_hydration, &[("DiskId", id)]))
+    }
+    let answer = asked(ctx, id).await.ok()?;
+    (answer.absent_bytes > 0).then_some(answer)
+}
+
+fn filled(ctx: &Ctx, filling: &describe_disk_hydration::Response, may_change: bool) -> Markup {
+    let id = filling.disk_id.as_str();
+    let whole = filling.fetched_bytes.saturating_add(filling.data_bytes).max(1);
+    let percent = (u128::from(filling.fetched_bytes) * 100 / u128::from(whole)).to_string();
+    html! {
+        section aria-labelledby="filling" {
+            h2 id="filling" { "Filling" }
+            p {
+                "This disk can be used. It is being filled from "
+                (parts::id_link(&ctx.link(&format!("/snapshots/{}", filling.snapshot_id)), &filling.snapshot_id))
+                "; what a guest reads comes first."
+            }
+            p { (parts::status(&filling.status)) " " (parts::progress(&percent)) }
+            dl class="facts" {
+                (parts::fact("Still to come, at most", &text::size(filling.data_bytes)))
+                (parts::fact("Fetched", &text::size(filling.fetched_bytes)))
+                (parts::fact_text("Rate", &format!("{} in a second", text::bytes(filling.rate_bytes))))
+                (parts::fact_text("Time left", &filling.remain_time.map_or_else(String::new, text::seconds)))
+                (parts::fact_text("Trouble", &filling.trouble))
+            }
+            @if may_change {
+                p { a data-dialog class="button" href=(ctx.dialog("hydration", &[("DiskId", id)])) { "Pause, resume or limit" } }
+            }
+        }
+    }
+}
+
+fn marks(ctx: &Ctx, snapshots: &[Snapshot], sizes: &HashMap<String, u64>) -> Vec<Mark> {
+    let shown = snapshots.iter().take(SHOWN);
+    shown
+        .map(|snapshot| Mark {
+            href: ctx.link(&format!("/snapshots/{}", snapshot.snapshot_id)),
+            at_ms: text::millis(&snapshot.creation_time).unwrap_or_default(),
+            bytes: sizes.get(&snapshot.snapshot_id).copied().unwrap_or_default(),
+            is_automatic: snapshot.snapshot_type == "auto" || snapshot.snapshot_type == "timer",
+            is_complete: snapshot.status == "accomplished",
+            id: snapshot.snapshot_id.clone(),
+            name: snapshot.snapshot_name.clone(),
+        })
+        .collect()
+}

@@ -1,0 +1,172 @@
+//! One snapshot: what it is, what it shares, what deleting it would free, and what changed since another one.
+
+use super::{metered, one_snapshot, snapshots, snapshots_of};
+use crate::ask::{Ctx, ask};
+use crate::layout::{Page, Section};
+use crate::pictures::heat;
+use crate::{command, parts, text};
+use maud::{Markup, html};
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::describe_snapshot_changes;
+use tidemark_ecs::model::{LockedSnapshot, Snapshot};
+
+/// Ranges that are listed.
+const RANGES: &str = "20";
+
+pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
+    let snapshot = one_snapshot(ctx, id).await?;
+    let is_done = snapshot.status == "accomplished";
+    let own = [("DiskId", snapshot.source_disk_id.as_str()), ("SnapshotId", id)];
+    let rolls_back = is_done && snapshot.source_snapshot_id.is_empty() && ctx.may("ResetDisk", &own).await;
+    let more = snapshots::more(ctx, &snapshot).await;
+    let changes = match is_done {
+        true => Some(changes_section(ctx, &snapshot).await),
+        false => None,
+    };
+    let lock = lock(ctx, id).await;
+    let facts = facts(ctx, &snapshot, lock.as_ref()).await;
+    let body = html! {
+        nav class="trail" aria-label="Trail" {
+            a href=(ctx.link("/snapshots")) { "Snapshots" }
+            " › " a href=(ctx.link(&format!("/disks/{}", snapshot.source_disk_id))) { (snapshot.source_disk_id) }
+        }
+        div class="title" {
+            h1 { (text::or(&snapshot.snapshot_name, id)) }
+            (parts::status(&snapshot.status))
+            div class="actions" {
+                (parts::opens(rolls_back, &ctx.dialog("roll-back", &own), "Roll Back Disk", id))
+                @for item in &more { (item) }
+            }
+        }
+        @if snapshot.status == "progressing" {
+            p { (parts::progress(&snapshot.progress)) " " (parts::remaining(snapshot.remain_time)) }
+        }
+        (facts)
+        @if let Some(changes) = &changes { (changes) }
+    };
+    Ok(Page::new(Section::Snapshots, format!("Snapshot {id}"), body))
+}
+
+/// The lock of a snapshot, if it has one and the caller may know.
+pub(crate) async fn lock(ctx: &Ctx, id: &str) -> Option<LockedSnapshot> {
+    async fn asked(ctx: &Ctx, id: &str) -> Result<Option<LockedSnapshot>, ApiError> {
+        let found = ask!(ctx, "DescribeLockedSnapshots", describe_locked_snapshots, &[("SnapshotIds.1", id)]);
+        Ok(found.locked_snapshots_info.into_iter().next())
+    }
+    let lock = asked(ctx, id).await.ok()??;
+    (lock.lock_status != "expired").then_some(lock)
+}
+
+async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Markup {
+    let id = snapshot.snapshot_id.as_str();
+    let edits = ctx.may("TagResources", &[("ResourceType", "snapshot"), ("ResourceId.1", id)]).await;
+    let unlocks = ctx.may("UnlockSnapshot", &[("SnapshotId", id)]).await;
+    let item = metered(ctx, &[("SnapshotId", id)]).await.into_iter().next();
+    html! {
+        dl class="facts" {
+            (parts::fact("Snapshot ID", &html! { code { (id) } }))
+            (parts::fact_text("Description", &snapshot.description))
+            (parts::fact("Disk", &parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id)))
+            (parts::fact_text("Capacity", &text::gib(snapshot.source_disk_size)))
+            (parts::fact_text("Disk type", parts::disk_type(&snapshot.source_disk_type)))
+            (parts::fact_text("Kind", snapshots::kind(&snapshot.snapshot_type)))
+            (parts::fact("Created at", &text::time(&snapshot.creation_time)))
+            (parts::fact_text("Kept for", &snapshots::kept(snapshot.retention_days)))
+            (parts::fact_text("Encrypted", parts::yes(snapshot.encrypted)))
+            (parts::fact_text("Usable", parts::yes(snapshot.available)))
+            @if let Some(full) = snapshot.full_snapshot_size_in_bytes {
+                (parts::fact("Data in it", &text::size(full)))
+            }
+            @if let Some(item) = &item {
+                (parts::fact("Stored for it", &text::size(item.size)))
+                @if let Some(cost) = &item.cost { (parts::fact_text("Cost this month", cost)) }
+            }
+            @if let Some(lock) = lock {
+                (parts::fact("Locked until", &html! {
+                    (text::time(&lock.lock_expired_time))
+                    @if lock.lock_status == "compliance-cooloff" {
+                        " " (parts::opens(unlocks, &ctx.dialog("unlock-snapshot", &[("SnapshotId", id)]), "Unlock", id))
+                    }
+                }))
+            }
+            (parts::fact("Tag", &parts::tags(ctx, &snapshot.tags, edits.then_some(("snapshot", id)))))
+        }
+    }
+}
+
+async fn changes(
+    ctx: &Ctx,
+    id: &str,
+    base: &str,
+) -> Result<describe_snapshot_changes::Response, ApiError> {
+    let parts = heat::CELLS.to_string();
+    let mut asked = vec![("SnapshotId", id), ("Parts", parts.as_str()), ("MaxResults", RANGES)];
+    if !base.is_empty() {
+        asked.push(("BaseSnapshotId", base));
+    }
+    Ok(ask!(ctx, "DescribeSnapshotChanges", describe_snapshot_changes, &asked))
+}
+
+async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
+    let id = snapshot.snapshot_id.as_str();
+    let base = ctx.query.text("base");
+    let others = snapshots_of(ctx, &snapshot.source_disk_id).await.unwrap_or_default();
+    let found = changes(ctx, id, base).await;
+    html! {
+        section aria-labelledby="changes" {
+            h2 id="changes" { "What changed" }
+            form class="filters" method="get" action=(format!("/console/snapshots/{id}")) data-filters {
+                input type="hidden" name="region" value=(ctx.region);
+                label {
+                    span { "Compared with" }
+                    select name="base" {
+                        option value="" selected[base.is_empty()] { "the snapshot before it" }
+                        @for other in others.iter().filter(|other| other.snapshot_id != id && other.status == "accomplished") {
+                            option value=(other.snapshot_id) selected[other.snapshot_id == base] {
+                                (text::or(&other.snapshot_name, &other.snapshot_id)) " · " (other.creation_time)
+                            }
+                        }
+                    }
+                }
+                button type="submit" class="quiet" { "Compare" }
+            }
+            @match &found {
+                Ok(changes) => { (shown(changes)) }
+                Err(error) => { (parts::refusal(error)) }
+            }
+            (parts::command(&format!("tidemark ecs DescribeSnapshotChanges --RegionId {} --SnapshotId {id}", command::quoted(&ctx.region))))
+        }
+    }
+}
+
+fn shown(changes: &describe_snapshot_changes::Response) -> Markup {
+    html! {
+        p {
+            @if changes.base_snapshot_id.is_empty() {
+                "It is the first one of its disk: all its data is new."
+            } @else {
+                "Since " code { (changes.base_snapshot_id) } ": " (text::bytes(changes.changed_size)) " of " (text::bytes(changes.size)) "."
+            }
+        }
+        (heat::draw(&changes.parts, changes.size))
+        p {
+            "Data that no other snapshot of the disk has: " (text::size(changes.alone_size))
+            ". Deleting this snapshot frees what that takes in the vault."
+        }
+        @if !changes.changed_ranges.is_empty() {
+            details {
+                summary { "The first ranges as a table" }
+                div class="scroll" {
+                    table {
+                        thead { tr { th { "From byte" } th { "Length" } } }
+                        tbody {
+                            @for range in &changes.changed_ranges {
+                                tr { td { (range.offset) } td { (text::size(range.length)) } }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,59 @@
+//! Stored bytes over time.
+
+use super::{at, round_up};
+use crate::text;
+use maud::{Markup, html};
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 240.0;
+const LEFT: f64 = 76.0;
+const RIGHT: f64 = 12.0;
+const TOP: f64 = 12.0;
+const GROUND: f64 = 204.0;
+
+/// Points in the order of time: milliseconds and bytes. Four hundred at most.
+pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
+    let (Some((first, _)), Some((last, newest))) = (points.first(), points.last()) else {
+        return html! {};
+    };
+    let span = (last - first).max(1) as f64;
+    let most = round_up(points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0));
+    let x = |ms: i64| LEFT + (WIDTH - LEFT - RIGHT) * (ms - first) as f64 / span;
+    let y = |bytes: u64| GROUND - (GROUND - TOP) * bytes as f64 / most as f64;
+    let line: Vec<String> = points
+        .iter()
+        .map(|(ms, bytes)| format!("{} {}", at(x(*ms)), at(y(*bytes))))
+        .collect();
+    let line = line.join("L");
+    let area = format!("M{line}L{} {GROUND}L{} {GROUND}z", at(x(*last)), at(x(*first)));
+    let day = |ms: i64| text::stamp(ms).chars().take(16).collect::<String>().replace('T', " ");
+    let said = format!("{label}: {} at the end.", text::bytes(*newest));
+    html! {
+        svg class="picture curve" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
+            title { (said) }
+            @for part in 0..=4u64 {
+                @let bytes = most / 4 * part;
+                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(bytes))) y2=(at(y(bytes))) {}
+                text class="tick" x=(at(LEFT - 8.0)) y=(at(y(bytes) + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
+            }
+            path class="area" d=(area) {}
+            path class="line" d=(format!("M{line}")) {}
+            text class="tick" x=(at(LEFT)) y=(at(HEIGHT - 12.0)) { (day(*first)) }
+            text class="tick" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 12.0)) text-anchor="end" { (day(*last)) }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_curve_has_all_points_and_stays_small() {
+        let points: Vec<_> = (0..400).map(|at| (at * 3_600_000, (at as u64) << 30)).collect();
+        let picture = draw(&points, "Stored").into_string();
+        assert!(picture.contains("class=\"line\"") && picture.len() < 16 * 1024, "{} bytes", picture.len());
+        assert_eq!(draw(&[], "Stored").into_string(), "");
+        assert!(!draw(&[(0, 0)], "Stored").into_string().contains("NaN"));
+    }
+}

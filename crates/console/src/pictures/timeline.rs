@@ -1,0 +1,124 @@
+//! A disk's life: its marks along the time, and how much each holds that no older one does.
+
+use super::{at, round_up};
+use crate::text;
+use maud::{Markup, html};
+
+const WIDTH: f64 = 960.0;
+const HEIGHT: f64 = 200.0;
+const LEFT: f64 = 64.0;
+const RIGHT: f64 = 16.0;
+const TOP: f64 = 16.0;
+const GROUND: f64 = 160.0;
+/// Marks closer than this are drawn this far apart, so that each can be hit.
+const APART: f64 = 6.0;
+
+/// One snapshot on the line.
+pub(crate) struct Mark {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) href: String,
+    pub(crate) at_ms: i64,
+    /// Stored bytes that count for it.
+    pub(crate) bytes: u64,
+    pub(crate) is_automatic: bool,
+    pub(crate) is_complete: bool,
+}
+
+/// Marks in any order; a page shows no more than sixty.
+pub(crate) fn draw(mut marks: Vec<Mark>) -> Markup {
+    if marks.is_empty() {
+        return html! {};
+    }
+    marks.sort_by_key(|mark| mark.at_ms);
+    let first = marks.first().map_or(0, |mark| mark.at_ms);
+    let last = marks.last().map_or(0, |mark| mark.at_ms);
+    let span = (last - first).max(1) as f64;
+    let room = WIDTH - LEFT - RIGHT;
+    let most = round_up(marks.iter().map(|mark| mark.bytes).max().unwrap_or(0));
+    let mut places = Vec::new();
+    let mut before = LEFT - APART;
+    for mark in &marks {
+        let wanted = LEFT + 8.0 + (mark.at_ms - first) as f64 / span * (room - 16.0);
+        let place = wanted.max(before + APART);
+        places.push(place);
+        before = place;
+    }
+    // Many marks in one moment push the last ones out: then all are drawn evenly.
+    if before > WIDTH - RIGHT {
+        let step = room / places.len() as f64;
+        for (number, place) in places.iter_mut().enumerate() {
+            *place = LEFT + step * (number as f64 + 0.5);
+        }
+    }
+    let height = |bytes: u64| (GROUND - TOP) * bytes as f64 / most as f64;
+    html! {
+        svg class="picture timeline" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="group" aria-label="Snapshots of this disk along the time" {
+            @for part in 0..=2u64 {
+                @let bytes = most / 2 * part;
+                @let y = GROUND - height(bytes);
+                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y)) y2=(at(y)) {}
+                text class="tick" x=(at(LEFT - 8.0)) y=(at(y + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
+            }
+            @for (mark, x) in marks.iter().zip(&places) {
+                @let tall = height(mark.bytes).max(2.0);
+                @let top = GROUND - tall;
+                a href=(mark.href) {
+                    title { (label(mark)) }
+                    rect class=(if mark.is_complete { "owned" } else { "unfinished" }) x=(at(x - 2.0)) y=(at(top)) width="4" height=(at(tall)) {}
+                    @if mark.is_automatic {
+                        rect class="mark" x=(at(x - 4.0)) y=(at(GROUND + 6.0)) width="8" height="8" transform=(format!("rotate(45 {} {})", at(*x), at(GROUND + 10.0))) {}
+                    } @else {
+                        circle class="mark" cx=(at(*x)) cy=(at(GROUND + 10.0)) r="5" {}
+                    }
+                }
+            }
+            text class="tick" x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (text::stamp(first).replace('T', " ").trim_end_matches('Z')) }
+            @if marks.len() > 1 {
+                text class="tick" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 6.0)) text-anchor="end" { (text::stamp(last).replace('T', " ").trim_end_matches('Z')) }
+            }
+        }
+        p class="legend" { "● taken by somebody  ◆ automatic. A bar is what the snapshot stores that no older one does; a hatched one is not complete yet." }
+    }
+}
+
+fn label(mark: &Mark) -> String {
+    let kind = if mark.is_automatic { "automatic" } else { "manual" };
+    let state = if mark.is_complete { "" } else { ", not complete" };
+    let name = text::or(&mark.name, &mark.id);
+    let made = text::stamp(mark.at_ms);
+    format!("{name}, {kind}, {made}, {}{state}", text::bytes(mark.bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(at_ms: i64, bytes: u64) -> Mark {
+        Mark {
+            id: format!("s-{at_ms}"),
+            name: "<b>".to_owned(),
+            href: "/console/snapshots/s".to_owned(),
+            at_ms,
+            bytes,
+            is_automatic: at_ms % 2 == 0,
+            is_complete: true,
+        }
+    }
+
+    #[test]
+    fn every_mark_is_in_the_picture_and_can_be_followed() {
+        let marks = (0..60).map(|at| mark(1_700_000_000_000 + at, 1 << at.min(40))).collect();
+        let picture = draw(marks).into_string();
+        assert_eq!(picture.matches("<a href=").count(), 60);
+        assert!(!picture.contains("<b>"), "names are escaped");
+        assert!(!picture.contains("NaN") && !picture.contains("inf"), "{picture}");
+        assert!(picture.len() < 40_000, "{} bytes", picture.len());
+    }
+
+    #[test]
+    fn one_mark_or_none_is_fine() {
+        assert_eq!(draw(Vec::new()).into_string(), "");
+        assert!(draw(vec![mark(1, 0)]).into_string().contains("<circle"));
+    }
+}

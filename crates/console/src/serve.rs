@@ -1,0 +1,339 @@
+//! From a request to a page, or to an action and the page after it.
+
+use crate::acts::{self, Act, Call};
+use crate::ask::{self, Ctx};
+use crate::fields::Fields;
+use crate::http::{self, Incoming, REGION_COOKIE, SESSION_COOKIE};
+use crate::parts::Notice;
+use crate::session::{Found, token};
+use crate::state::ConsoleState;
+use crate::{assets, dialogs, layout, live, pages, sign_in};
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::request::Parts;
+use axum::http::{Request, Response, StatusCode, header};
+use axum::routing::any;
+use maud::html;
+use serde_json::Value;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::time::{Duration, Instant};
+use tidemark_control::{Caller, Control, token_hash};
+use tidemark_ecs::actions::{describe_disks, start_instance};
+use tidemark_ecs::{ApiError, Params};
+
+/// How long the region is remembered.
+const REGION_SECONDS: u64 = 365 * 24 * 3600;
+/// How often is looked whether disks are rolled back, and how long at most, before their instance is started.
+const START_LOOK: Duration = Duration::from_millis(500);
+const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
+
+/// The console, at `/console` and below. It is merged with the API's router; served with connection information, callers
+/// have the address that policies may speak about.
+pub fn router(state: ConsoleState) -> Router {
+    Router::new()
+        .route("/console", any(handle))
+        .route("/console/", any(handle))
+        .route("/console/{*rest}", any(handle))
+        .with_state(state)
+}
+
+/// A task of its own: what a form began runs to its end even when the browser goes away, and a panic ends nothing else.
+async fn handle(State(state): State<ConsoleState>, request: Request<Body>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let answered = tokio::spawn(async move { answer(&state, parts, body).await }).await;
+    let mut response = answered.unwrap_or_else(|died| {
+        tracing::error!(%died, "a request of the console ended early");
+        let text = "Something went wrong in the service; its log has the cause.";
+        http::plain(StatusCode::INTERNAL_SERVER_ERROR, text)
+    });
+    http::guard(&mut response);
+    response
+}
+
+async fn answer(state: &ConsoleState, parts: Parts, body: Body) -> Response<Body> {
+    let request = match Incoming::read(parts, body).await {
+        Ok(request) => request,
+        Err((status, text)) => return http::plain(status, &text),
+    };
+    if request.path.starts_with("assets/") {
+        return assets::serve(&request.path);
+    }
+    if request.is_post && request.is_from_elsewhere() {
+        let text = "This form was sent by another site, so nothing was done.";
+        return http::plain(StatusCode::FORBIDDEN, text);
+    }
+    if request.path == "sign-in" {
+        return sign_in::answer(state, &request).await;
+    }
+    let now = Instant::now();
+    let browser = request.header(header::USER_AGENT.as_str());
+    let session = request
+        .cookie(SESSION_COOKIE)
+        .and_then(|token| state.sessions.find(token, browser, now, !request.is_following()));
+    let Some(session) = session else {
+        return signed_out(&request);
+    };
+    match context(state, &request, session.clone()).await {
+        Ok(Some(ctx)) => within(ctx, &request).await,
+        Ok(None) => {
+            state.sessions.end(&session.id);
+            signed_out(&request)
+        }
+        Err(error) => {
+            let body = html! { h1 { "The console cannot answer now" } (crate::parts::refusal(&error)) };
+            http::page(status_of(error.status), layout::outside("Error", &body))
+        }
+    }
+}
+
+/// Who asks, where. `None`: whoever signed in may not any more.
+async fn context(
+    state: &ConsoleState,
+    request: &Incoming,
+    session: Found,
+) -> Result<Option<Ctx>, ApiError> {
+    let Some(caller) = ask::caller_of(&state.control, &session.who).await? else {
+        return Ok(None);
+    };
+    let regions = ask::regions(&state.control, &caller).await?;
+    let query = match request.is_post {
+        true => request.form.without(&["_csrf"]),
+        false => request.query.clone(),
+    };
+    let named = query.get("region").or_else(|| request.cookie(REGION_COOKIE));
+    let region = regions.iter().find(|region| named == Some(region.region_id.as_str()));
+    // There is always one.
+    let region = region.or(regions.first());
+    let region = region.map(|region| region.region_id.clone()).unwrap_or_default();
+    Ok(Some(Ctx {
+        caller: Caller {
+            region: Some(region.clone()),
+            source: request.source,
+            ..caller
+        },
+        state: state.clone(),
+        address: request.address(),
+        path: request.path.clone(),
+        session,
+        region,
+        regions,
+        query,
+        notice: None,
+    }))
+}
+
+/// Signed in.
+async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
+    if request.is_post {
+        // Equal texts have equal hashes, and how long their comparison takes tells nothing of the texts.
+        if token_hash(request.form.text("_csrf")) != token_hash(&ctx.session.csrf) {
+            let text = "This form is of another session, so nothing was done. Go back, reload the page, try again.";
+            return http::plain(StatusCode::FORBIDDEN, text);
+        }
+        return match request.path.as_str() {
+            "sign-out" => {
+                ctx.state.sessions.end(&ctx.session.id);
+                let mut response = http::redirect("/console/sign-in?out=1");
+                http::set_cookie(&mut response, SESSION_COOKIE, "", 0);
+                response
+            }
+            path => match path.strip_prefix("do/").and_then(acts::find) {
+                Some(act) => act_on(&ctx, act, &request.form).await,
+                None => http::plain(StatusCode::NOT_FOUND, "There is no such form."),
+            },
+        };
+    }
+    if request.path == "live" {
+        return live::follow(ctx);
+    }
+    if !request.is_following() {
+        ctx.notice = ctx.state.sessions.take_notice(&ctx.session.id);
+    }
+    let page = pages::page(&ctx).await;
+    let mut response = shown(&ctx, &page);
+    if request.query.has("region") && request.cookie(REGION_COOKIE) != Some(ctx.region.as_str()) {
+        http::set_cookie(&mut response, REGION_COOKIE, &ctx.region, REGION_SECONDS);
+    }
+    response
+}
+
+fn shown(ctx: &Ctx, page: &layout::Page) -> Response<Body> {
+    let version = version(page);
+    http::page(status_of(page.status), layout::whole(ctx, page, &version))
+}
+
+/// Changes with what the page shows. It guards nothing.
+pub(crate) fn version(page: &layout::Page) -> String {
+    let mut hasher = DefaultHasher::new();
+    page.body.0.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
+fn status_of(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+/// Nobody, or nobody any more: a page leads to the way in, and back to itself.
+fn signed_out(request: &Incoming) -> Response<Body> {
+    if request.is_following() {
+        return http::plain(StatusCode::UNAUTHORIZED, "Sign in first.");
+    }
+    // A link on another site does not bring the session's cookie along. Asked for once more by this page itself, it comes.
+    if !request.is_post && request.header("sec-fetch-site") == "cross-site" {
+        let place = match request.query.get("region") {
+            Some(region) => with_region(&request.address(), region),
+            None => request.address(),
+        };
+        let body = html! {
+            meta http-equiv="refresh" content=(format!("0; url={place}"));
+            p { a href=(place) { "Open the console" } }
+        };
+        return http::page(StatusCode::OK, layout::outside("Opening", &body));
+    }
+    let then = match request.is_post {
+        true => request.form.text("_then").to_owned(),
+        false => request.address(),
+    };
+    let query = Fields::default().with("then", &then).query();
+    http::redirect(&format!("/console/sign-in?{query}"))
+}
+
+/// A place of ours in a region.
+fn with_region(place: &str, region: &str) -> String {
+    let sign = if place.contains('?') { '&' } else { '?' };
+    format!("{place}{sign}region={}", tidemark_ecs::sign::encode(region))
+}
+
+/// Does what a form says; then the page where it came from, or the form again with what is wrong.
+async fn act_on(ctx: &Ctx, act: &'static Act, form: &Fields) -> Response<Body> {
+    match perform(ctx, act, form).await {
+        Ok(answer) if act.name == "CreateAccessKey" => {
+            // Shown here and nowhere else, ever: so this page is the answer itself.
+            shown(ctx, &pages::users::new_key(ctx, form, &answer))
+        }
+        Ok(answer) => {
+            let notice = Notice {
+                about: acts::made(&answer).unwrap_or_default().to_owned(),
+                troubles: acts::failures(&answer),
+                ..Notice::new(act.done)
+            };
+            ctx.state.sessions.notify(&ctx.session.id, notice);
+            let then = crate::text::or(form.text("_then"), "/console");
+            http::redirect(&with_region(then, &ctx.region))
+        }
+        Err(error) => {
+            let again = dialogs::page(ctx, form.text("_dialog"), form, Some(&error)).await;
+            let page = again.unwrap_or_else(|_| pages::failed(&error));
+            let page = layout::Page {
+                status: error.status,
+                ..page
+            };
+            shown(ctx, &page)
+        }
+    }
+}
+
+async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, ApiError> {
+    let mut pairs = form.parameters();
+    if !act.is_ram {
+        pairs.retain(|(name, _)| name != "RegionId");
+        pairs.push(("RegionId".to_owned(), ctx.region.clone()));
+    }
+    let params = Params::from_pairs(pairs)?;
+    let request_id = request_id();
+    let who = match act.is_ram {
+        true => ctx.everywhere(),
+        false => ctx.caller.clone(),
+    };
+    let caller = Caller {
+        request_id: Some(request_id.clone()),
+        ..who
+    };
+    let start = (form.get("_start") == Some("true")).then(|| form.text("_instance"));
+    if let Some(instance) = start {
+        // Said before anything is rolled back.
+        let params = ctx.params(&[("InstanceId", instance)])?;
+        let asked = ctx.control().authorize(&caller, "ecs", "StartInstance", &params);
+        asked.await?;
+    }
+    let call = Call {
+        control: ctx.control(),
+        caller: &caller,
+        params: &params,
+    };
+    let by = caller.identity.arn(&caller.account);
+    let outcome = act.perform(call).await;
+    match outcome {
+        Ok(answer) => {
+            tracing::info!(action = act.name, %request_id, %by, "done from the console");
+            if let Some(instance) = start {
+                tokio::spawn(start_afterwards(ctx.control().clone(), caller, instance.to_owned()));
+            }
+            Ok(answer)
+        }
+        Err(error) => {
+            tracing::info!(action = act.name, %request_id, %by, code = %error.code, "refused to the console");
+            Err(error)
+        }
+    }
+}
+
+/// Starts an instance once none of its disks is being rolled back. A service that stops meanwhile does not start it later.
+async fn start_afterwards(control: Control, caller: Caller, instance: String) {
+    let began = Instant::now();
+    let outcome = loop {
+        tokio::time::sleep(START_LOOK).await;
+        match is_rolled_back(&control, &caller, &instance).await {
+            Ok(true) => break start(&control, &caller, &instance).await,
+            Ok(false) if began.elapsed() < START_PATIENCE => {}
+            Ok(false) => break Err(ApiError::service_unavailable("the rollback takes too long")),
+            Err(error) => break Err(error),
+        }
+    };
+    if let Err(error) = outcome {
+        tracing::warn!(%instance, %error, "the instance was not started after the rollback");
+    }
+}
+
+fn in_its_region<'a>(caller: &'a Caller, instance: &'a str) -> Result<Params, ApiError> {
+    let region = caller.region.as_deref().unwrap_or_default();
+    Params::from_pairs([("RegionId", region), ("InstanceId", instance), ("PageSize", "100")])
+}
+
+async fn is_rolled_back(control: &Control, caller: &Caller, instance: &str) -> Result<bool, ApiError> {
+    let request = describe_disks::Request::parse(&in_its_region(caller, instance)?)?;
+    let disks = control.describe_disks(caller, request).await?.disks;
+    Ok(disks.iter().all(|disk| disk.status != "ReIniting"))
+}
+
+async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(), ApiError> {
+    let request = start_instance::Request::parse(&in_its_region(caller, instance)?)?;
+    control.start_instance(caller, request).await?;
+    Ok(())
+}
+
+/// As the API makes them: a random UUID in upper case. It names a line in the log and guards nothing.
+fn request_id() -> String {
+    let hex = token().unwrap_or_else(|| "0".repeat(64)).to_ascii_uppercase();
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]].join("-")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_keeps_its_query_beside_the_region() {
+        assert_eq!(with_region("/console", "a"), "/console?region=a");
+        assert_eq!(with_region("/console/disks?x=1", "a b"), "/console/disks?x=1&region=a%20b");
+    }
+
+    #[test]
+    fn a_page_has_another_version_when_it_shows_something_else() {
+        let page = |text: &str| layout::Page::new(layout::Section::Disks, "t", html! { p { (text) } });
+        assert_eq!(version(&page("a")), version(&page("a")));
+        assert_ne!(version(&page("a")), version(&page("b")));
+    }
+}
