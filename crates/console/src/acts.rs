@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use std::pin::Pin;
 use tidemark_control::{Caller, Control};
-use tidemark_ecs::ram::{keys, policies, users};
+use tidemark_ecs::ram::{keys, login, policies, users};
 use tidemark_ecs::{ApiError, Params};
 
 /// A form's request.
@@ -133,6 +133,9 @@ pub(crate) const ACTS: &[Act] = &[
     // Users, keys, policies.
     ram!("CreateUser", users::CreateUser::parse, create_user, "The user is made; it may do nothing yet."),
     ram!("DeleteUser", users::OneUser::parse, delete_user, "The user is deleted."),
+    ram!("CreateLoginProfile", login::SetPassword::parse, create_login_profile, "The password is set."),
+    ram!("UpdateLoginProfile", login::SetPassword::parse, update_login_profile, "The password is changed."),
+    ram!("DeleteLoginProfile", users::OneUser::parse, delete_login_profile, "The password is taken away."),
     ram!("CreateAccessKey", keys::KeysOf::parse, create_access_key, "The access key is made."),
     ram!("UpdateAccessKey", keys::UpdateAccessKey::parse, update_access_key, "The access key is changed."),
     ram!("DeleteAccessKey", keys::OneKey::parse, delete_access_key, "The access key is deleted."),

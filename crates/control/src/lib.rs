@@ -29,6 +29,7 @@ mod keys;
 mod metadata;
 mod metering;
 mod notices;
+mod passwords;
 mod permissions;
 mod ram;
 mod rebuild;

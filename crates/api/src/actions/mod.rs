@@ -10,7 +10,7 @@ mod not_offered;
 
 use crate::call::Call;
 use std::pin::Pin;
-use tidemark_ecs::ram::{RAM_VERSION, keys, policies, roles, sts, users};
+use tidemark_ecs::ram::{RAM_VERSION, keys, login, policies, roles, sts, users};
 use tidemark_ecs::{API_VERSION, ApiError, Params};
 
 /// Runs an action; answers the rendered body.
@@ -237,6 +237,30 @@ pub(crate) const ACTIONS: &[Action] = &[
         "CreateAccessKey",
         keys::KeysOf::parse,
         create_access_key
+    ),
+    other!(
+        RAM_VERSION,
+        "CreateLoginProfile",
+        login::SetPassword::parse,
+        create_login_profile
+    ),
+    other!(
+        RAM_VERSION,
+        "DeleteLoginProfile",
+        users::OneUser::parse,
+        delete_login_profile
+    ),
+    other!(
+        RAM_VERSION,
+        "GetLoginProfile",
+        users::OneUser::parse,
+        get_login_profile
+    ),
+    other!(
+        RAM_VERSION,
+        "UpdateLoginProfile",
+        login::SetPassword::parse,
+        update_login_profile
     ),
     other!(
         RAM_VERSION,

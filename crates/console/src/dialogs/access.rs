@@ -35,6 +35,31 @@ pub(super) fn delete_user(form: &Form<'_>) -> Result<Page, ApiError> {
     Ok(form.confirm(&shape.dangerous().then("/users").command(line), &["UserName"], &text))
 }
 
+/// The first password of a user, or another one: the link says which.
+pub(super) fn set_password(form: &Form<'_>) -> Result<Page, ApiError> {
+    let name = form.needed("UserName")?;
+    let inner = html! {
+        (form.hidden("UserName"))
+        (form.hidden("_has"))
+        p { "With a password " strong { (name) } " signs in here. Requests to the API are signed with keys." }
+        (form.secret("Password", "Password", "8 to 128 characters; the longer, the better."))
+    };
+    let (title, action) = match form.fields.get("_has") {
+        Some(_) => ("Change password", "UpdateLoginProfile"),
+        None => ("Set password", "CreateLoginProfile"),
+    };
+    // A command line is no place for a password.
+    let shape = Shape::new(Section::Users, title, action, "OK").command(String::new());
+    Ok(form.page(&shape, &inner))
+}
+
+pub(super) fn delete_password(form: &Form<'_>) -> Result<Page, ApiError> {
+    let name = form.needed("UserName")?;
+    let shape = Shape::new(Section::Users, "Take the password away", "DeleteLoginProfile", "OK");
+    let text = format!("Take the password of {name} away? Whoever is signed in with it is signed out.");
+    Ok(form.confirm(&shape.dangerous().command(String::new()), &["UserName"], &text))
+}
+
 pub(super) fn create_key(form: &Form<'_>) -> Result<Page, ApiError> {
     let line = format!("tidemark key create{}", of_user(form));
     let shape = Shape::new(Section::Users, "Create Access Key", "CreateAccessKey", "Create").command(line);

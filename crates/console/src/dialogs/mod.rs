@@ -69,6 +69,8 @@ pub(crate) async fn page(ctx: &Ctx, name: &str, fields: &Fields, error: Option<&
         "cancel-task" => things::cancel_task(&form),
         "create-user" => access::create_user(&form),
         "delete-user" => access::delete_user(&form),
+        "set-password" => access::set_password(&form),
+        "delete-password" => access::delete_password(&form),
         "create-key" => access::create_key(&form),
         "change-key" => access::change_key(&form),
         "delete-key" => access::delete_key(&form),
@@ -176,7 +178,7 @@ impl Form<'_> {
                 input type="hidden" name="region" value=(self.ctx.region);
                 @if let Some(error) = self.error { (parts::refusal(error)) }
                 (inner)
-                (parts::command(&line))
+                @if !line.is_empty() { (parts::command(&line)) }
                 footer {
                     a class="button" data-close href=(self.closed()) { "Cancel" }
                     @if is_ready { button type="submit" class=(submit) { (shape.submit) } }
@@ -218,6 +220,11 @@ impl Form<'_> {
         self.input(label, name, more, "text", self.fields.text(name))
     }
 
+    /// Something that nobody may read: what was typed is never shown again.
+    pub(crate) fn secret(&self, label: &str, name: &str, more: &str) -> Markup {
+        self.input(label, name, more, "password", "")
+    }
+
     /// A number; `default` until something is typed.
     pub(crate) fn number(&self, label: &str, name: &str, more: &str, default: &str) -> Markup {
         let given = match self.error {
@@ -233,7 +240,7 @@ impl Form<'_> {
         html! {
             div class="field" {
                 label for=(format!("f-{name}")) { (label) }
-                input id=(format!("f-{name}")) type=(kind) name=(name) value=(value) autocomplete="off"
+                input id=(format!("f-{name}")) type=(kind) name=(name) value=(value) autocomplete=(if kind == "password" { "new-password" } else { "off" })
                     aria-describedby=(format!("h-{name}")) aria-invalid=[wrong.then_some("true")];
                 p class=(if wrong { "hint bad" } else { "hint" }) id=(format!("h-{name}")) {
                     @if wrong { (message) } @else { (more) }

@@ -118,6 +118,10 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
     let user = ask_ram!(ctx, "GetUser", OneUser::parse, get_user, &own).user;
     let keys = keys_of(ctx, &own).await?;
     let policies = ask_ram!(ctx, "ListPoliciesForUser", OneUser::parse, list_policies_for_user, &own).policies;
+    let password = password(ctx, name).await;
+    let sets = if password.is_some() { "UpdateLoginProfile" } else { "CreateLoginProfile" };
+    let may_set = ctx.may_ram(sets, &own).await;
+    let may_take = ctx.may_ram("DeleteLoginProfile", &own).await;
     let may_make = ctx.may_ram("CreateAccessKey", &own).await;
     let may_change = ctx.may_ram("UpdateAccessKey", &own).await;
     let may_drop = ctx.may_ram("DeleteAccessKey", &own).await;
@@ -136,6 +140,23 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
             (parts::fact_text("Comments", &user.comments))
             (parts::fact_text("User ID", &user.user_id))
             (parts::fact("Created at", &text::time(&user.create_date)))
+        }
+        section aria-labelledby="password" {
+            h2 id="password" { "Password for the console" }
+            @match &password {
+                Some(since) => {
+                    p { "Set at " (text::time(since)) " "
+                        (parts::opens(may_set, &ctx.dialog("set-password", &[("UserName", name), ("_has", "1")]), "Change", &format!("the password of {name}")))
+                        " "
+                        (parts::opens(may_take, &ctx.dialog("delete-password", &own), "Take away", &format!("the password of {name}")))
+                    }
+                }
+                None => {
+                    p { "None: " (name) " signs in with an access key. "
+                        (parts::opens(may_set, &ctx.dialog("set-password", &own), "Set", &format!("a password for {name}")))
+                    }
+                }
+            }
         }
         section aria-labelledby="keys" {
             h2 id="keys" { "Access keys" }
@@ -166,6 +187,16 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
         }
     };
     Ok(Page::new(Section::Users, format!("User {name}"), body))
+}
+
+/// Since when the user has a password; `None`: never, or nobody may know.
+async fn password(ctx: &Ctx, name: &str) -> Option<String> {
+    async fn asked(ctx: &Ctx, name: &str) -> Result<String, ApiError> {
+        let pairs = [("UserName", name)];
+        let answer = ask_ram!(ctx, "GetLoginProfile", OneUser::parse, get_login_profile, &pairs);
+        Ok(answer.login_profile.create_date)
+    }
+    asked(ctx, name).await.ok()
 }
 
 /// A new key, with its secret, which is shown here and nowhere else.

@@ -65,6 +65,10 @@ words! {
         UserCreated = "User:Created",
         /// A user is gone.
         UserDeleted = "User:Deleted",
+        /// A user has another password, or the first one.
+        PasswordSet = "LoginProfile:Changed",
+        /// A user has no password any more.
+        PasswordRemoved = "LoginProfile:Deleted",
         /// A role was made.
         RoleCreated = "Role:Created",
         /// A role is gone, and its temporary keys with it.

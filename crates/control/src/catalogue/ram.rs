@@ -27,6 +27,16 @@ record! {
 }
 
 record! {
+    /// A user's password.
+    LoginProfileRow = "ram_login_profiles" {
+        user_id: String,
+        /// See [`crate::passwords`].
+        hash: String,
+        created_ms: i64,
+    }
+}
+
+record! {
     /// A role.
     RoleRow = "ram_roles" {
         id: String,

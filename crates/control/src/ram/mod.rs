@@ -5,6 +5,7 @@
 //! account's own keys one always works; what is attached or in use is not deleted.
 
 mod access_keys;
+mod login_profiles;
 mod policies;
 mod roles;
 pub(crate) mod sts;

@@ -3,7 +3,7 @@
 use super::{date, exists, missing, new_id, note};
 use crate::catalogue::events::EventKind;
 use crate::catalogue::keys;
-use crate::catalogue::ram::{Holder, HolderKind, UserRow};
+use crate::catalogue::ram::{Holder, HolderKind, LoginProfileRow, UserRow};
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control};
 use serde_json::json;
@@ -97,6 +97,9 @@ impl Control {
             };
             if !holder.policies(t)?.is_empty() {
                 return conflict("Policy", "policies attached");
+            }
+            if let Some(profile) = LoginProfileRow::get(t, row.id.as_str())? {
+                profile.remove(t)?;
             }
             row.remove(t)?;
             note(

@@ -54,4 +54,8 @@ pub(crate) const ALL: &[Migration] = &[
         version: 11,
         sql: include_str!("../../migrations/0011_key_pairs.sql"),
     },
+    Migration {
+        version: 12,
+        sql: include_str!("../../migrations/0012_login_profiles.sql"),
+    },
 ];

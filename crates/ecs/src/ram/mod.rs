@@ -8,6 +8,7 @@
 
 pub mod condition;
 pub mod keys;
+pub mod login;
 pub mod pattern;
 pub mod policies;
 pub mod policy;

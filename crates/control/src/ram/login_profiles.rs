@@ -1,0 +1,170 @@
+//! Passwords of users, for the console: set, changed, taken away; and who may come in with one.
+
+use super::users::user;
+use super::{date, exists, missing, note};
+use crate::catalogue::events::EventKind;
+use crate::catalogue::ram::{HolderKind, LoginProfileRow, UserRow};
+use crate::identity::{Identity, policies_of};
+use crate::store::{StoreError, Transaction};
+use crate::{Caller, Control, ControlError, passwords};
+use serde_json::json;
+use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::Empty;
+use tidemark_ecs::ram::login::{LoginProfile, LoginProfileAnswer, SetPassword};
+use tidemark_ecs::ram::users::OneUser;
+
+fn show(user: &UserRow, row: &LoginProfileRow) -> LoginProfileAnswer {
+    LoginProfileAnswer {
+        login_profile: LoginProfile {
+            user_name: user.name.clone(),
+            create_date: date(row.created_ms),
+            password_reset_required: false,
+            mfa_bind_required: false,
+        },
+    }
+}
+
+fn profile(t: &mut dyn Transaction, user: &UserRow) -> Result<LoginProfileRow, ApiError> {
+    LoginProfileRow::get(t, user.id.as_str())?.ok_or_else(|| missing("User.LoginProfile", &user.name))
+}
+
+/// On a thread that may take its time.
+async fn kept(password: String) -> Result<String, ApiError> {
+    let kept = tokio::task::spawn_blocking(move || passwords::keep(&password)).await;
+    kept.map_err(|error| error.to_string())
+        .and_then(|kept| kept)
+        .map_err(|error| {
+            tracing::error!(%error, "a password cannot be hashed");
+            ApiError::internal()
+        })
+}
+
+impl Control {
+    /// A password for a user who has none.
+    pub async fn create_login_profile(
+        &self,
+        caller: &Caller,
+        request: SetPassword,
+    ) -> Result<LoginProfileAnswer, ApiError> {
+        self.set_password(caller, request, true).await
+    }
+
+    /// Another password for a user who has one.
+    pub async fn update_login_profile(
+        &self,
+        caller: &Caller,
+        request: SetPassword,
+    ) -> Result<LoginProfileAnswer, ApiError> {
+        self.set_password(caller, request, false).await
+    }
+
+    async fn set_password(
+        &self,
+        caller: &Caller,
+        request: SetPassword,
+        is_new: bool,
+    ) -> Result<LoginProfileAnswer, ApiError> {
+        let SetPassword { user_name, password } = request;
+        let hash = kept(password).await?;
+        let (control, caller) = (self.clone(), caller.clone());
+        let work = move |t: &mut dyn Transaction| {
+            let user = user(t, &caller, &user_name)?;
+            let row = LoginProfileRow {
+                user_id: user.id.clone(),
+                hash,
+                created_ms: control.now_ms(),
+            };
+            let there = LoginProfileRow::get(t, user.id.as_str())?;
+            match (there, is_new) {
+                (None, true) => row.insert(t)?,
+                (Some(_), false) => row.save(t)?,
+                (Some(_), true) => return Err(exists("User.LoginProfile", &user.name)),
+                (None, false) => return Err(missing("User.LoginProfile", &user.name)),
+            }
+            let kind = EventKind::PasswordSet;
+            note(t, &control, &caller, kind, ("user", &user.name), json!({}))?;
+            Ok(show(&user, &row))
+        };
+        let answer = self.store().write::<_, ApiError, _>(work).await?;
+        self.jobs().wake();
+        Ok(answer)
+    }
+
+    /// Since when a user has a password.
+    pub async fn get_login_profile(
+        &self,
+        caller: &Caller,
+        request: OneUser,
+    ) -> Result<LoginProfileAnswer, ApiError> {
+        let caller = caller.clone();
+        let read = move |t: &mut dyn Transaction| {
+            let user = user(t, &caller, &request.user_name)?;
+            let row = profile(t, &user)?;
+            Ok(show(&user, &row))
+        };
+        self.store().read::<_, ApiError, _>(read).await
+    }
+
+    /// From the next request on, nobody is in the console with it.
+    pub async fn delete_login_profile(&self, caller: &Caller, request: OneUser) -> Result<Empty, ApiError> {
+        let (control, caller) = (self.clone(), caller.clone());
+        let work = move |t: &mut dyn Transaction| {
+            let user = user(t, &caller, &request.user_name)?;
+            profile(t, &user)?.remove(t)?;
+            let kind = EventKind::PasswordRemoved;
+            note(t, &control, &caller, kind, ("user", &user.name), json!({}))?;
+            Ok(Empty {})
+        };
+        let answer = self.store().write::<_, ApiError, _>(work).await?;
+        self.jobs().wake();
+        Ok(answer)
+    }
+
+    /// Account and name of the user whose name and password these are; `None`: nobody's. It takes as long either way.
+    pub async fn console_password(
+        &self,
+        name: &str,
+        password: &str,
+    ) -> Result<Option<(String, String)>, ControlError> {
+        let (account, wanted) = (self.config().account.clone(), name.to_owned());
+        let read = move |t: &mut dyn Transaction| -> Result<Option<(UserRow, LoginProfileRow)>, StoreError> {
+            let Some(user) = UserRow::named(t, &account, &wanted)? else {
+                return Ok(None);
+            };
+            let row = LoginProfileRow::get(t, user.id.as_str())?;
+            Ok(row.map(|row| (user, row)))
+        };
+        let found = self.store().read::<_, StoreError, _>(read).await?;
+        let (given, hash) = (password.to_owned(), found.as_ref().map(|(_, row)| row.hash.clone()));
+        let checked = tokio::task::spawn_blocking(move || passwords::check(&given, hash.as_deref())).await;
+        let fits = checked.map_err(|error| ControlError::Config(format!("checking a password: {error}")))?;
+        Ok(found.filter(|_| fits).map(|(user, _)| (user.account, user.name)))
+    }
+
+    /// A user who is in the console with a password, with what they may do as of now; `None`: they may not be any more.
+    pub async fn console_user(&self, account: &str, name: &str) -> Result<Option<Caller>, ControlError> {
+        let (account, wanted) = (account.to_owned(), name.to_owned());
+        let read = move |t: &mut dyn Transaction| -> Result<Option<Caller>, StoreError> {
+            let Some(user) = UserRow::named(t, &account, &wanted)? else {
+                return Ok(None);
+            };
+            if LoginProfileRow::get(t, user.id.as_str())?.is_none() {
+                return Ok(None);
+            }
+            let policies = policies_of(t, &account, HolderKind::User, &user.name)?;
+            Ok(Some(Caller {
+                account,
+                access_key: String::new(),
+                identity: Identity::User {
+                    id: user.id,
+                    name: user.name,
+                    policies,
+                },
+                source: None,
+                region: None,
+                request_id: None,
+            }))
+        };
+        Ok(self.store().read::<_, StoreError, _>(read).await?)
+    }
+}
