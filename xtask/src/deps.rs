@@ -103,10 +103,17 @@ const RULES: &[Rule] = &[
         ours: &["units", "ecs", "control"],
         others: None,
     },
+    // Pages beside the API, over the same control functions: neither knows of the other.
+    Rule {
+        name: "console",
+        ours: &["units", "ecs", "control"],
+        others: None,
+    },
     Rule {
         name: "cli",
         ours: &[
             "units", "ecs", "env", "s3", "nbd", "volume", "vault", "node", "compute", "control", "api",
+            "console",
         ],
         others: None,
     },

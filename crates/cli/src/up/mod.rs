@@ -31,6 +31,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 use tidemark_api::{ApiState, Bounds};
+use tidemark_console::ConsoleState;
 use tidemark_control::{Control, ControlConfig};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
@@ -390,7 +391,8 @@ async fn answer(
 
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
-    let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone()));
+    let console = tidemark_console::router(ConsoleState::new(control.clone(), closed.clone()));
+    let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone())).merge(console);
     let metadata = Metadata::start(settings, listeners.metadata.ok(), control, closed.clone())?;
     let mut server = tokio::spawn(async move {
         let until = async move {
@@ -430,7 +432,8 @@ fn announce(settings: &Settings, file: &CredentialsFile, metadata: Option<Socket
     let mut out = std::io::stdout().lock();
     writeln!(
         out,
-        "ready: API {}  NBD {}  key in {}{}",
+        "ready: API {}  console {}/console  NBD {}  key in {}{}",
+        file.endpoint,
         file.endpoint,
         settings.home().nbd_socket().display(),
         CredentialsFile::path(&settings.data_dir).display(),

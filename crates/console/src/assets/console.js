@@ -1,0 +1,333 @@
+// What makes the console quicker, and nothing that it needs: without this script every link and form works as it is.
+//
+// Dialogs are pages: a link with data-dialog is fetched, and what the page has as its dialog is shown over this one. Pages follow
+// what happens: the service says when this page would look different, and what is in #live is then put in place anew.
+"use strict";
+(() => {
+  const dialog = document.getElementById("dialog");
+  const connection = document.getElementById("connection");
+  if (!dialog || !connection) return;
+  const parse = (text) => new DOMParser().parseFromString(text, "text/html");
+  const here = () => location.pathname + location.search;
+  let opener = null;
+  let dialogAt = null;
+
+  // The page
+
+  async function fetchPage(url, following) {
+    const headers = following ? { "X-Console-Follow": "1" } : {};
+    const answer = await fetch(url, { headers, credentials: "same-origin" });
+    if (answer.status === 401 || new URL(answer.url).pathname === "/console/sign-in") {
+      location.reload();
+      throw new Error("signed out");
+    }
+    return { answer, page: parse(await answer.text()) };
+  }
+
+  // Puts what is new in place, and leaves alone what somebody is using: an open menu, a field with the focus.
+  function show(page) {
+    const fresh = page.getElementById("live");
+    const old = document.getElementById("live");
+    if (!fresh || !old) return false;
+    const active = document.activeElement;
+    const inside = old.contains(active) ? path(active, old) : null;
+    const value = active && "value" in active ? active.value : null;
+    const open = [...old.querySelectorAll("details[open]")].map((item) => path(item, old));
+    for (const place of open) {
+      const item = follow(place, fresh);
+      if (item && item.localName === "details") item.open = true;
+    }
+    old.replaceChildren(...fresh.childNodes);
+    document.title = page.title;
+    document.body.dataset.version = page.body.dataset.version;
+    if (inside) {
+      const item = follow(inside, old);
+      if (item && item.localName === active.localName) {
+        if (value !== null && item.type !== "hidden") item.value = value;
+        item.focus({ preventScroll: true });
+      }
+    }
+    return true;
+  }
+
+  function path(item, root) {
+    const places = [];
+    for (let at = item; at !== root; at = at.parentElement) places.unshift([...at.parentElement.children].indexOf(at));
+    return places;
+  }
+
+  function follow(places, root) {
+    let at = root;
+    for (const place of places) {
+      at = at && at.children[place];
+    }
+    return at;
+  }
+
+  async function refresh(following) {
+    try {
+      const { page } = await fetchPage(here(), following);
+      if (!show(page)) return;
+      connection.hidden = true;
+    } catch (error) {
+      connection.hidden = error.message === "signed out";
+    }
+  }
+
+  // Following
+
+  let stream = null;
+  let timer = null;
+  let lost = null;
+
+  function listen() {
+    if (stream || document.hidden || !document.getElementById("live")) return;
+    const seen = document.body.dataset.version;
+    const query = new URLSearchParams({ at: here(), seen, region: document.body.dataset.region });
+    stream = new EventSource("/console/live?" + query);
+    stream.addEventListener("changed", async () => {
+      await refresh(true);
+      await refreshDialog();
+    });
+    stream.addEventListener("open", () => {
+      clearTimeout(lost);
+      lost = null;
+      if (!connection.hidden) refresh(true);
+      connection.hidden = true;
+    });
+    stream.addEventListener("error", () => {
+      // A stream ends now and then, and begins again at once: that is no loss.
+      lost = lost || setTimeout(() => { connection.hidden = false; }, 4000);
+      // The service ended it for good: signed out, or too many follow. Look now and then instead.
+      if (stream && stream.readyState === EventSource.CLOSED) {
+        stop();
+        timer = setTimeout(() => { refresh(true); listen(); }, 5000);
+      }
+    });
+  }
+
+  function stop() {
+    if (stream) stream.close();
+    stream = null;
+    clearTimeout(timer);
+    clearTimeout(lost);
+    lost = null;
+  }
+
+  // A browser has few connections for one host: a page that nobody sees follows nothing.
+  document.addEventListener("visibilitychange", () => {
+    stop();
+    if (!document.hidden) { refresh(true); listen(); }
+  });
+  window.addEventListener("pagehide", stop);
+
+  // Dialogs
+
+  async function openDialog(url) {
+    const { page } = await fetchPage(url, false);
+    const fresh = page.querySelector("[data-dialog-page]");
+    if (!fresh) { location.href = url; return; }
+    dialogAt = url;
+    dialog.replaceChildren(...fresh.childNodes);
+    ready(dialog);
+    if (!dialog.open) dialog.showModal();
+    const first = dialog.querySelector("[aria-invalid], form input:not([type=hidden]):not([readonly]), form select, form button");
+    if (first) first.focus();
+  }
+
+  // What is in the way of a dialog changes: its button comes by itself. What was typed stays.
+  async function refreshDialog() {
+    if (!dialog.open || !dialogAt || !dialog.querySelector("[data-live-part]")) return;
+    const { page } = await fetchPage(dialogAt, true);
+    const fresh = page.querySelector("[data-dialog-page]");
+    if (!fresh) return;
+    for (const part of dialog.querySelectorAll("[data-live-part]")) {
+      const other = fresh.querySelector("#" + part.id);
+      if (other) part.replaceChildren(...other.childNodes);
+    }
+    const buttons = [dialog.querySelector("footer"), fresh.querySelector("footer")];
+    if (buttons[0] && buttons[1]) buttons[0].replaceChildren(...buttons[1].childNodes);
+  }
+
+  async function submit(form) {
+    const button = form.querySelector("footer button[type=submit]");
+    if (button) button.disabled = true;
+    try {
+      const answer = await fetch(form.action, {
+        method: "POST",
+        body: new URLSearchParams(new FormData(form)),
+        credentials: "same-origin",
+        headers: { "Content-Type": "application/x-www-form-urlencoded" },
+      });
+      const page = parse(await answer.text());
+      const again = page.querySelector("[data-dialog-page]");
+      if (again) {
+        // Refused, or one dialog has led to another.
+        if (answer.redirected) dialogAt = answer.url;
+        dialog.replaceChildren(...again.childNodes);
+        ready(dialog);
+        const told = dialog.querySelector("[role=alert]");
+        if (told) { told.tabIndex = -1; told.focus(); }
+        return;
+      }
+      if (answer.redirected) {
+        const target = new URL(answer.url);
+        const same = target.pathname === location.pathname;
+        dialog.close();
+        const notice = page.querySelector("main > .notice");
+        if (same && show(page)) {
+          history.replaceState(null, "", target);
+          document.querySelectorAll("main > .notice").forEach((old) => old.remove());
+          if (notice) document.getElementById("live").before(notice);
+          stop();
+          listen();
+        } else {
+          // The notice was told to this answer; it is told again there.
+          if (notice) sessionStorage.setItem("notice", notice.outerHTML);
+          location.href = target;
+        }
+        return;
+      }
+      // A page of its own, like a new key's secret: it is shown where it is, and kept nowhere.
+      const main = page.getElementById("main");
+      if (main) { dialog.close(); document.getElementById("main").replaceChildren(...main.childNodes); stop(); }
+    } catch {
+      connection.hidden = false;
+      dialog.close();
+    } finally {
+      if (button) button.disabled = false;
+    }
+  }
+
+  dialog.addEventListener("close", () => {
+    dialog.replaceChildren();
+    dialogAt = null;
+    if (opener && opener.isConnected) opener.focus();
+  });
+  dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+
+  // Links, forms, fields
+
+  document.addEventListener("click", (event) => {
+    if (event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
+    const menus = document.querySelectorAll("details.more[open]");
+    for (const menu of menus) if (!menu.contains(event.target)) menu.open = false;
+    const item = event.target.closest("a, button");
+    if (!item) return;
+    if (item.matches("a[data-dialog]")) {
+      event.preventDefault();
+      if (!dialog.contains(item)) opener = item.closest("details.more")?.querySelector("summary") || item;
+      openDialog(item.href).catch(() => { location.href = item.href; });
+    } else if (item.matches("a[data-close]") && dialog.contains(item)) {
+      event.preventDefault();
+      dialog.close();
+    } else if (item.matches("a[data-refresh]")) {
+      event.preventDefault();
+      refresh(false);
+    } else if (item.matches("[data-add-tag]")) {
+      addTag(item);
+    } else if (item.matches("[data-copy]")) {
+      const line = item.parentElement.querySelector("[data-command-line]");
+      navigator.clipboard.writeText(line.textContent).then(() => { item.textContent = "Copied"; }, () => {});
+    }
+  });
+
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape") return;
+    const menu = document.querySelector("details.more[open]");
+    if (menu && !dialog.open) { menu.open = false; menu.querySelector("summary").focus(); }
+  });
+
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (dialog.contains(form) && form.method === "post") {
+      event.preventDefault();
+      submit(form);
+    } else if (form.matches("[data-filters]")) {
+      event.preventDefault();
+      filter(form);
+    }
+  });
+
+  document.addEventListener("change", (event) => {
+    const item = event.target;
+    if (item.matches("select[data-submit]")) item.form.requestSubmit();
+    else if (item.form && item.form.matches("[data-filters]")) filter(item.form);
+  });
+
+  document.addEventListener("input", (event) => {
+    const form = event.target.form;
+    if (form && form.dataset.action) commandLine(form);
+  });
+
+  async function filter(form) {
+    const query = new URLSearchParams(new FormData(form));
+    for (const [name, value] of [...query]) if (value === "") query.delete(name);
+    history.replaceState(null, "", form.action.split("?")[0] + "?" + query);
+    stop();
+    await refresh(false);
+    listen();
+  }
+
+  function addTag(button) {
+    const rows = button.parentElement.querySelectorAll(".tag-row");
+    const row = rows[rows.length - 1].cloneNode(true);
+    const number = rows.length + 1;
+    if (number > 20) return;
+    for (const [input, part] of [[row.children[0], "Key"], [row.children[1], "Value"]]) {
+      input.value = "";
+      input.name = `Tag.${number}.${part}`;
+      input.setAttribute("aria-label", `Tag ${part.toLowerCase()} ${number}`);
+    }
+    rows[rows.length - 1].after(row);
+    row.children[0].focus();
+  }
+
+  // The line that does what the form does. The service writes it first (command.rs, fields.rs); here it follows what is typed.
+  function commandLine(form) {
+    const line = form.querySelector("[data-command-line]");
+    if (!line) return;
+    const data = new FormData(form);
+    const lists = new Map();
+    let text = `tidemark ecs ${form.dataset.action} --RegionId ${quoted(form.dataset.region)}`;
+    const always = data.get("_keep") === "always";
+    const copies = !data.has("_copies") || data.has("EnableCrossRegionCopy");
+    for (const [name, value] of data) {
+      if (name.startsWith("_") || value === "" || name === "region" || name === "RegionId") continue;
+      if (always && name === "retentionDays") continue;
+      if (!copies && (name === "TargetCopyRegions[]" || name === "CopiedSnapshotsRetentionDays")) continue;
+      const pair = name.match(/^Disk\.(\d+)\.SnapshotId$/);
+      if (pair && !data.has(`Disk.${pair[1]}.DiskId`)) continue;
+      if (name.endsWith("[]")) {
+        const list = name.slice(0, -2);
+        lists.set(list, [...(lists.get(list) || []), value]);
+      } else {
+        text += ` --${name} ${quoted(value)}`;
+      }
+    }
+    for (const [name, items] of lists) text += ` --${name} ${quoted(JSON.stringify(items))}`;
+    if (always) text += " --retentionDays -1";
+    line.textContent = text;
+  }
+
+  function quoted(word) {
+    return /^[A-Za-z0-9\-_./:=@,+%]+$/.test(word) ? word : "'" + word.replaceAll("'", "'\\''") + "'";
+  }
+
+  // What needs a script comes with it, what stands in for one goes.
+  function ready(root) {
+    root.querySelectorAll("[data-copy], [data-add-tag]").forEach((item) => { item.hidden = false; });
+    root.querySelectorAll("[data-scriptless]").forEach((item) => { item.hidden = true; });
+    root.querySelectorAll("form[data-action]").forEach(commandLine);
+  }
+
+  ready(document);
+  const kept = sessionStorage.getItem("notice");
+  if (kept) {
+    sessionStorage.removeItem("notice");
+    const notice = parse(kept).querySelector(".notice");
+    const live = document.getElementById("live");
+    if (notice && live && !document.querySelector("main > .notice")) live.before(notice);
+  }
+  listen();
+})();
