@@ -297,7 +297,7 @@ async fn start_afterwards(control: Control, caller: Caller, instance: String) {
     }
 }
 
-fn in_its_region<'a>(caller: &'a Caller, instance: &'a str) -> Result<Params, ApiError> {
+fn in_its_region(caller: &Caller, instance: &str) -> Result<Params, ApiError> {
     let region = caller.region.as_deref().unwrap_or_default();
     Params::from_pairs([("RegionId", region), ("InstanceId", instance), ("PageSize", "100")])
 }

@@ -9,6 +9,9 @@ use maud::html;
 use std::collections::HashMap;
 use tidemark_ecs::ApiError;
 
+/// Rows below the picture: the whole list is a click away.
+const LISTED: usize = 10;
+
 pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
     let nodes = snapshots_of(ctx, disk).await?;
     let sizes: HashMap<String, u64> = metered(ctx, &[("DiskId", disk), ("PageSize", "100")])
@@ -27,7 +30,8 @@ pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
         })
         .collect();
     let total: u64 = links.iter().map(|link| link.owned).sum();
-    let table = snapshots::table(ctx, &nodes).await;
+    let listed = nodes.get(..LISTED.min(nodes.len())).unwrap_or_default();
+    let table = snapshots::table(ctx, listed).await;
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link_with("/snapshots", &[("tab", "chains")])) { "Snapshot Chains" } }
         div class="title" { h1 { "Chain of " (disk) } }
@@ -37,6 +41,7 @@ pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
             p { (text::count(links.len() as u64, "snapshot")) ", " (text::bytes(total)) " together." }
             (chain::draw(&links))
             (table)
+            p { a href=(ctx.link_with("/snapshots", &[("DiskId", disk)])) { "All snapshots of this disk" } }
         }
     };
     Ok(Page::new(Section::Snapshots, format!("Chain of {disk}"), body))

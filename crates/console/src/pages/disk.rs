@@ -13,7 +13,7 @@ use tidemark_ecs::model::{Disk, Snapshot};
 
 /// Marks in the picture, and rows below it: the whole list is a click away.
 const SHOWN: usize = 60;
-const LISTED: usize = 20;
+const LISTED: usize = 10;
 
 pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let disk = one_disk(ctx, id).await?;

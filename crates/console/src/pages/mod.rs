@@ -121,9 +121,12 @@ pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Vec<tidemark_e
     get(ctx, pairs).await.unwrap_or_default()
 }
 
+/// Rows of a list: as many as keep a page below 100 KiB with all that can be done with each.
+const ROWS: &str = "25";
+
 /// What list actions are asked for beside a page's own filters.
 pub(crate) fn listing<'a>(ctx: &'a Ctx, names: &[&'a str]) -> Vec<(&'a str, &'a str)> {
-    let mut pairs = vec![("MaxResults", "50")];
+    let mut pairs = vec![("MaxResults", ROWS)];
     let own = names.iter().chain(&["NextToken"]);
     pairs.extend(own.filter_map(|name| Some((*name, ctx.query.get(name)?))));
     pairs

@@ -1,6 +1,6 @@
 //! What somebody wants to know first: what is protected, what is going on, what it takes.
 
-use super::{metered, snapshots_of};
+use super::metered;
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::{parts, text};
@@ -10,6 +10,8 @@ use tidemark_ecs::model::{Disk, Snapshot};
 
 /// A disk whose newest snapshot is older is named.
 const RECENT_MS: i64 = 7 * 24 * 3600 * 1000;
+/// Most disks that are named.
+const NAMED_MOST: usize = 40;
 /// Most disks that are looked at one by one.
 const LOOKED_AT_MOST: usize = 100;
 
@@ -17,6 +19,8 @@ const LOOKED_AT_MOST: usize = 100;
 struct Protection {
     disk: Disk,
     newest: Option<Snapshot>,
+    /// Whether the caller may take one.
+    may: bool,
 }
 
 impl Protection {
@@ -32,15 +36,21 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let mut protections = Vec::new();
     let mut under_way = Vec::new();
     for disk in disks.disks.into_iter().take(LOOKED_AT_MOST) {
-        let snapshots = snapshots_of(ctx, &disk.disk_id).await?;
+        let asked = [("DiskId", disk.disk_id.as_str()), ("PageSize", "10")];
+        let snapshots = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
         let (whole, others): (Vec<_>, Vec<_>) =
             snapshots.into_iter().partition(|snapshot| snapshot.status == "accomplished");
         under_way.extend(others.into_iter().filter(|snapshot| snapshot.status == "progressing"));
+        let own = [("DiskId", disk.disk_id.as_str())];
+        let fits = matches!(disk.status.as_str(), "In_use" | "Available");
         protections.push(Protection {
+            may: fits && ctx.may("CreateSnapshot", &own).await,
             disk,
             newest: whole.into_iter().next(),
         });
     }
+    let makes_disks = ctx.may("CreateDisk", &[]).await;
+    let makes_instances = ctx.may("RunInstances", &[("InstanceType", "tidemark.external")]).await;
     // Rounded, so that the page is another one only when something has changed.
     let now = text::now_ms() / 60_000 * 60_000;
     let bare: Vec<&Protection> = protections.iter().filter(|one| !one.is_recent(now)).collect();
@@ -69,7 +79,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         section aria-labelledby="bare" {
             h2 id="bare" { "Disks without a recent snapshot" }
             @if all_disks == 0 {
-                (first_steps(ctx))
+                (first_steps(ctx, makes_disks, makes_instances))
             } @else if bare.is_empty() {
                 p { "Every disk has a snapshot of the last seven days." }
             } @else {
@@ -114,7 +124,7 @@ fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
             table {
                 thead { tr { th { "Disk ID/Name" } th { "Status" } th { "Newest snapshot" } th { "Automatic policy" } th { "Actions" } } }
                 tbody {
-                    @for one in disks {
+                    @for one in disks.iter().take(NAMED_MOST) {
                         @let disk = &one.disk;
                         tr {
                             td data-label="Disk ID/Name" {
@@ -128,24 +138,25 @@ fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
                                 (text::or(&disk.auto_snapshot_policy_id, "none"))
                             }
                             td data-label="Actions" class="actions" {
-                                (parts::opens(true, &ctx.dialog("create-snapshot", &[("DiskId", &disk.disk_id)]), "Create Snapshot", &disk.disk_id))
+                                (parts::opens(one.may, &ctx.dialog("create-snapshot", &[("DiskId", &disk.disk_id)]), "Create Snapshot", &disk.disk_id))
                             }
                         }
                     }
                 }
             }
         }
+        @if disks.len() > NAMED_MOST { p class="none" { "And " (disks.len() - NAMED_MOST) " more." } }
     }
 }
 
-fn first_steps(ctx: &Ctx) -> Markup {
+fn first_steps(ctx: &Ctx, makes_disks: bool, makes_instances: bool) -> Markup {
     parts::empty(
         "There is no disk yet",
         "A disk holds what a machine keeps. Make one, attach it to an instance, and take a snapshot of it: from then on \
          whatever happens to the disk, what it was like at that moment is one click away.",
         &html! {
-            a class="primary" data-dialog href=(ctx.dialog("create-disk", &[])) { "Create Disk" }
-            " " a class="button" data-dialog href=(ctx.dialog("create-instance", &[])) { "Create Instance" }
+            @if makes_disks { a class="primary" data-dialog href=(ctx.dialog("create-disk", &[])) { "Create Disk" } }
+            @if makes_instances { " " a class="button" data-dialog href=(ctx.dialog("create-instance", &[])) { "Create Instance" } }
         },
     )
 }

@@ -59,7 +59,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
 }
 
 async fn list(ctx: &Ctx) -> Result<Vec<tidemark_ecs::ram::users::User>, ApiError> {
-    Ok(ask_ram!(ctx, "ListUsers", ListUsers::parse, list_users, &[("MaxItems", "1000")]).users)
+    Ok(ask_ram!(ctx, "ListUsers", ListUsers::parse, list_users, &[("MaxItems", "200")]).users)
 }
 
 async fn keys_of(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Vec<AccessKeyItem>, ApiError> {

@@ -1,0 +1,468 @@
+"""The console over plain HTTP, as without a script: signing in, permissions, hostile names, headers, the walk of S30 to S42."""
+
+import json
+import re
+import urllib.parse
+
+import pytest
+from cloud import Cloud
+from console import Browser, fields
+from service import KEY, REGION, SECRET, ZONE, wait_until
+
+HOSTILE = "x<script>alert(1)</script>\"'&amp;<img src=y onerror=z>"
+
+
+@pytest.fixture
+def browser(service):
+    """Signed in as the account."""
+    browser = Browser(service)
+    page = browser.sign_in()
+    assert page.status == 200 and page.root.one("h1").text == "Overview"
+    return browser
+
+
+def as_user(service, name, *policies):
+    service.cli("user", "create", name)
+    for policy in policies:
+        service.cli("permission", "attach", policy, "--user", name)
+    key = json.loads(service.cli("key", "create", "--user", name, "--json").stdout)
+    browser = Browser(service)
+    assert browser.sign_in(key["AccessKeyId"], key["AccessKeySecret"]).status == 200
+    return browser, key
+
+
+# The way in
+
+
+def test_who_is_not_signed_in_lands_on_the_page_for_it_and_comes_back(service):
+    browser = Browser(service)
+    page = browser.get("/console/disks?Status=In_use")
+    assert page.root.one("h1").text == "Sign in"
+    assert page.headers["cache-control"] == "no-store"
+    (form,) = page.root.all("form")
+    page = browser.submit(page, form, name=KEY, secret=SECRET)
+    assert page.root.one("h1").text == "Disks" and "Status=In_use" in page.path
+    (cookie,) = [cookie for name, cookie in browser.cookies.items() if name == "tidemark_console"]
+    assert len(cookie) == 64
+
+
+def test_the_cookie_is_out_of_reach_of_scripts_and_other_sites(service):
+    browser = Browser(service)
+    pairs = {"name": KEY, "secret": SECRET, "then": "/console"}
+    answer = browser.post("/console/sign-in", pairs, follow=False)
+    cookie = answer.headers["set-cookie"]
+    assert answer.status == 303 and "HttpOnly" in cookie and "SameSite=Strict" in cookie and "Path=/console" in cookie
+
+
+@pytest.mark.parametrize("name, secret", [(KEY, "wrong"), ("nobody", SECRET), ("", ""), (KEY, ""), ("STS.x", SECRET)])
+def test_whatever_is_wrong_the_answer_is_the_same(service, name, secret):
+    page = Browser(service).sign_in(name, secret)
+    assert page.status == 401
+    assert "The name or the secret is wrong." in page.text
+    assert SECRET not in page.raw.decode() and "set-cookie" not in page.headers
+
+
+def test_a_redirect_leads_to_no_other_site(service):
+    for then in ("https://evil.example", "//evil.example", "/console//evil.example", "/console\\evil"):
+        answer = Browser(service).post(
+            "/console/sign-in", {"name": KEY, "secret": SECRET, "then": then}, follow=False
+        )
+        assert answer.headers["location"] == "/console", then
+
+
+def test_who_tries_too_often_waits(new_service):
+    service = new_service()
+    browser = Browser(service)
+    answers = [browser.sign_in(KEY, "wrong").status for _ in range(6)]
+    assert answers[:5] == [401] * 5 and answers[5] == 429
+    page = browser.sign_in(KEY, "wrong")
+    assert page.status == 429 and "Try again in" in page.text and int(page.headers["retry-after"]) >= 1
+    # Nobody else is locked out by that.
+    wait_until(lambda: Browser(service).sign_in("other", "wrong").status == 401, "another name may be tried")
+
+
+def test_signing_out_ends_the_session(browser):
+    cookies = dict(browser.cookies)
+    page = browser.get("/console")
+    (form,) = [form for form in page.root.all("form") if form["action"] == "/console/sign-out"]
+    assert browser.submit(page, form).root.one("h1").text == "Sign in"
+    browser.cookies = cookies
+    assert browser.get("/console").root.one("h1").text == "Sign in"
+
+
+def test_another_browser_has_no_use_for_the_cookie(browser):
+    browser.agent = "another browser"
+    assert browser.get("/console").root.one("h1").text == "Sign in"
+
+
+def test_a_key_that_is_disabled_ends_its_session(service):
+    browser, key = as_user(service, "leaver", "AliyunECSReadOnlyAccess")
+    assert browser.get("/console/disks").root.one("h1").text == "Disks"
+    service.cli("key", "disable", key["AccessKeyId"], "--user", "leaver")
+    assert browser.get("/console/disks").root.one("h1").text == "Sign in"
+
+
+# Forms
+
+
+def test_a_form_without_its_token_does_nothing(browser, v3):
+    disk = v3.new_disk(1)
+    page = browser.get(f"/console/dialog/modify-disk?DiskId={disk}")
+    form = page.form("ModifyDiskAttribute")
+    for token in (None, "", "0" * 64):
+        answer = browser.submit(page, form, _csrf=token, DiskName="renamed")
+        assert answer.status == 403 and "nothing was done" in answer.text
+    answer = browser.submit(page, form, headers={"Origin": "http://evil.example"}, DiskName="renamed")
+    assert answer.status == 403
+    answer = browser.submit(page, form, headers={"Sec-Fetch-Site": "cross-site"}, DiskName="renamed")
+    assert answer.status == 403
+    assert v3.disk(disk)["DiskName"] != "renamed"
+    browser.submit(page, form, DiskName="renamed")
+    assert v3.disk(disk)["DiskName"] == "renamed"
+    v3.release(disk)
+
+
+def test_a_token_of_another_session_does_nothing(service, browser, v3):
+    disk = v3.new_disk(1)
+    other = Browser(service)
+    other.sign_in()
+    page = other.get(f"/console/dialog/modify-disk?DiskId={disk}")
+    token = dict(fields(page.form("ModifyDiskAttribute")))["_csrf"]
+    own = browser.get(f"/console/dialog/modify-disk?DiskId={disk}")
+    answer = browser.submit(own, own.form("ModifyDiskAttribute"), _csrf=token, DiskName="renamed")
+    assert answer.status == 403
+    v3.release(disk)
+
+
+def test_a_get_changes_nothing(browser, v3):
+    disk = v3.new_disk(1)
+    answer = browser.get(f"/console/do/DeleteDisk?DiskId={disk}")
+    assert answer.status == 404 and v3.disk(disk) is not None
+    v3.release(disk)
+
+
+def test_a_refused_form_comes_back_with_what_was_typed_and_what_to_do(browser, v3):
+    _, disk = v3.attached_disk(1)
+    page = browser.get(f"/console/dialog/create-snapshot?DiskId={disk}&_then=/console/disks")
+    page = browser.submit(page, page.form("CreateSnapshot"), SnapshotName="auto-is-not-allowed", Description="kept as it was typed")
+    assert page.status == 400
+    values = dict(fields(page.form("CreateSnapshot")))
+    assert (values["SnapshotName"], values["Description"], values["DiskId"]) == ("auto-is-not-allowed", "kept as it was typed", disk)
+    (wrong,) = [field for field in page.root.all("input") if field.get("aria-invalid") == "true"]
+    assert wrong["name"] == "SnapshotName"
+    assert "InvalidSnapshotName.Malformed" in page.root.one("div", role="alert").text
+    assert v3.snapshots(disk) == []
+
+
+# What every page has
+
+
+def test_pages_carry_a_strict_policy_and_nothing_inline(browser, v3):
+    _, disk = v3.attached_disk(1)
+    snapshot = v3.take_snapshot(disk)
+    places = ["", "instances", "images", "disks", f"disks/{disk}", "snapshots", f"snapshots/{snapshot}", f"chains/{disk}"]
+    places += [f"snapshots?tab={tab}" for tab in ("groups", "chains", "size", "policies", "deleted")]
+    places += ["tasks", "events", "users", f"dialog/create-snapshot?DiskId={disk}", f"dialog/delete-snapshot?SnapshotId={snapshot}"]
+    for place in places:
+        page = browser.get(f"/console/{place}")
+        assert page.status == 200, (place, page.text)
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+        assert page.headers["x-content-type-options"] == "nosniff" and page.headers["x-frame-options"] == "DENY"
+        raw = page.raw.decode()
+        assert not re.search(r"\sstyle=|\son[a-z]+=|javascript:", raw), place
+        for script in page.root.all("script"):
+            assert script["src"].startswith("/console/assets/") and not script.children
+        assert len(page.root.all("h1")) == 1 and page.root.one("main") and page.root.one("title").text
+        for name in ("href", "src", "action"):
+            for element in page.root.walk():
+                if element.get(name):
+                    assert element[name].startswith(("/console", "#")), (place, element[name])
+        assert len(raw) < 100 * 1024, (place, len(raw))
+        assert SECRET not in raw
+
+
+def test_a_page_with_its_files_is_small_and_the_files_are_kept(browser):
+    page = browser.get("/console/disks")
+    files = [link["href"] for link in page.root.all("link")] + [script["src"] for script in page.root.all("script")]
+    total = len(page.raw)
+    for file in files:
+        answer = browser.get(file)
+        assert answer.status == 200 and "immutable" in answer.headers["cache-control"]
+        total += len(answer.raw)
+    assert total < 100 * 1024, total
+    assert browser.get("/console/assets/0000000000000000/console.css").status == 404
+
+
+def test_hostile_names_and_tags_are_shown_as_they_are(browser, v3):
+    name = "x<script>alert(1)</script>"
+    tag = [{"Key": "<b>key</b>\"'", "Value": HOSTILE}]
+    _, disk = v3.attached_disk(1)
+    v3.call("ModifyDiskAttribute", DiskId=disk, DiskName=name)
+    v3.call("TagResources", RegionId=REGION, ResourceType="disk", ResourceId=[disk], Tag=tag)
+    snapshot = v3.take_snapshot(disk, Description=HOSTILE)
+    v3.call("TagResources", RegionId=REGION, ResourceType="snapshot", ResourceId=[snapshot], Tag=tag)
+    for place in (f"disks/{disk}", "disks", f"snapshots/{snapshot}", "snapshots", f"dialog/tags?ResourceType=disk&ResourceId.1={disk}"):
+        page = browser.get(f"/console/{place}")
+        raw = page.raw.decode()
+        assert "<script>alert" not in raw and "<img" not in raw and "<b>key" not in raw, place
+    page = browser.get(f"/console/snapshots/{snapshot}")
+    assert HOSTILE in page.text and "<b>key</b>\"'" in page.text
+    # What comes back from a form and from an address is no safer.
+    query = urllib.parse.urlencode({"DiskName": HOSTILE, "Tag.1.Key": HOSTILE, "tab": HOSTILE, "region": HOSTILE})
+    raw = browser.get(f"/console/disks?{query}").raw.decode()
+    assert "<script>alert" not in raw and "<img" not in raw
+
+
+def test_a_place_that_is_not_there_says_so(browser):
+    for place in ("nowhere", "disks/d-nowhere", "snapshots/s-nowhere", "instances/i-nowhere", "dialog/nothing", "disks/a/b"):
+        page = browser.get(f"/console/{place}")
+        assert page.status == 404 and page.root.one("div", role="alert"), place
+    assert browser.get("/console/disks/").status == 200
+    assert browser.send("PUT", "/console/disks", []).status == 405
+
+
+# Permissions
+
+
+def test_who_may_only_look_sees_no_button(service, v3):
+    _, disk = v3.attached_disk(1)
+    snapshot = v3.take_snapshot(disk)
+    reader, _ = as_user(service, "reader", "AliyunECSReadOnlyAccess")
+    for place in ("", "instances", "disks", f"disks/{disk}", "snapshots", f"snapshots/{snapshot}", "snapshots?tab=policies", "users"):
+        page = reader.get(f"/console/{place}")
+        assert page.status == 200, place
+        dead = [link.text for link in page.main.walk() if link.name == "a" and "data-dialog" in link.attributes]
+        assert dead == [], place
+    assert any(disk in row["Disk ID/Name"].text for row in reader.get("/console/disks").rows() if "Disk ID/Name" in row)
+    # Whoever writes the form by hand is refused as by the API.
+    page = reader.get(f"/console/dialog/create-snapshot?DiskId={disk}")
+    page = reader.submit(page, page.form("CreateSnapshot"))
+    assert page.status == 403 and "Forbidden.RAM" in page.text and "attach a policy" in page.text
+    assert len(v3.snapshots(disk)) == 1
+
+
+def test_who_may_nothing_is_told_so(service):
+    nobody, _ = as_user(service, "nobody")
+    page = nobody.get("/console/disks")
+    assert page.status == 403 and "Forbidden.RAM" in page.text
+
+
+def test_a_password_lets_a_user_in_until_it_is_taken_away(browser, service):
+    service.cli("user", "create", "carol")
+    service.cli("permission", "attach", "AliyunECSReadOnlyAccess", "--user", "carol")
+    page = browser.get("/console/dialog/set-password?UserName=carol&_then=/console/users/carol")
+    short = browser.submit(page, page.form("CreateLoginProfile"), Password="hush")
+    assert short.status == 400 and "hush" not in short.raw.decode()
+    page = browser.submit(page, page.form("CreateLoginProfile"), Password="hush hush hush")
+    assert "The password is set." in page.text
+    carol = Browser(service)
+    assert carol.sign_in("carol", "hush hush").status == 401
+    assert carol.sign_in("carol", "hush hush hush").root.one("h1").text == "Overview"
+    assert carol.get("/console/disks").status == 200
+    page = browser.get("/console/dialog/delete-password?UserName=carol&_then=/console/users/carol")
+    browser.submit(page, page.form("DeleteLoginProfile"))
+    assert carol.get("/console/disks").root.one("h1").text == "Sign in"
+
+
+def test_a_new_keys_secret_is_shown_once(browser, service):
+    service.cli("user", "create", "dave")
+    page = browser.get("/console/dialog/create-key?UserName=dave&_then=/console/users/dave")
+    page = browser.submit(page, page.form("CreateAccessKey"))
+    secret = page.root.one("code", data_secret="").text
+    assert len(secret) == 30
+    assert secret not in browser.get("/console/users/dave").raw.decode()
+    (row,) = [row for row in browser.get("/console/users/dave").rows() if "Access key ID" in row]
+    dave = Browser(service)
+    assert dave.sign_in(row["Access key ID"].text, secret).status == 403
+
+
+# The walk of S30 to S42, without a script
+
+
+def test_the_walk_from_the_instance_to_its_snapshot(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    page = browser.get("/console")
+    assert "ECS console" in page.root.one("header").text
+    pane = page.root.one("nav", aria_label="Console")
+    assert [group.text for group in pane.all("p")][:2] == ["Instances & Images", "Storage & Snapshots"]
+    page = browser.open(page, "Instances")
+    assert page.root.one("select", id="region").one("option", selected="")["value"] == REGION
+    # The id and Manage lead to the same place.
+    (row,) = [row for row in page.rows() if row["Instance ID/Name"].text.startswith(instance)]
+    (manage,) = row["Actions"].labelled("Manage")
+    assert manage["href"] == row["Instance ID/Name"].all("a")[0]["href"]
+    page = browser.get(manage["href"])
+    tabs = page.root.one("nav", aria_label="Instance")
+    assert [tab.text for tab in tabs.all("a")][:3] == ["Instance Details", "Cloud Disk", "Snapshot"]
+    assert tabs.one("a", aria_current="page").text == "Instance Details"
+    page = browser.open(page, "Cloud Disk")
+    neutral = [select.all("option")[0].text for select in page.main.all("select")]
+    assert neutral == ["Disk Category (All)", "Status (All)", "Type (All)"]
+    (row,) = [row for row in page.rows() if disk in row["Disk ID/Name"].text]
+    assert row["Status"].text.endswith("In Use") and row["Type"].text == "Data Disk"
+    (create,) = row["Actions"].labelled("Create Snapshot")
+    page = browser.get(create["href"])
+    form = page.form("CreateSnapshot")
+    assert page.root.one("h1").text == "Create Snapshot"
+    assert "Create Local Snapshot" in form.text and "Instant Access" in form.text
+    (button,) = [button for button in form.all("button", type="submit")]
+    assert button.text == "Create"
+    page = browser.submit(
+        page, form, **{"SnapshotName": "by hand", "Tag.1.Key": "env", "Tag.1.Value": "prod"}
+    )
+    assert page.path.startswith(f"/console/instances/{instance}")
+    told = page.root.one("div", role="status").text
+    snapshot = re.search(r"s-\w+", told).group()
+    row = v3.snapshot(snapshot)
+    assert (row["SnapshotName"], row["SourceDiskId"], row["Category"]) == ("by hand", disk, "standard")
+    assert row["Tags"]["Tag"] == [{"TagKey": "env", "TagValue": "prod"}]
+    page = browser.open(page, "Snapshot")
+    (row,) = [row for row in page.rows() if snapshot in row["Snapshot ID/Name"].text]
+    assert row["Progress"].all("progress") and row["Status"].text
+    v3.wait_snapshot(snapshot)
+    (row,) = [row for row in browser.get(page.path).rows() if snapshot in row["Snapshot ID/Name"].text]
+    assert row["Status"].text.endswith("Accomplished") and "100%" in row["Progress"].text
+
+
+def test_the_second_entry_offers_the_same_for_disks_of_no_instance(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    v3.detach(instance, disk)
+    page = browser.open(browser.get("/console"), "Disks")
+    (row,) = [row for row in page.rows() if disk in row["Disk ID/Name"].text]
+    assert row["Status"].text.endswith("Unattached")
+    (create,) = row["Actions"].labelled("Create Snapshot")
+    page = browser.get(create["href"])
+    page = browser.submit(page, page.form("CreateSnapshot"), SnapshotName="from the list")
+    assert page.root.one("h1").text == "Disks"
+    assert [row["SnapshotName"] for row in v3.snapshots(disk)] == ["from the list"]
+
+
+def test_filters_combine(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    free = v3.new_disk(1)
+
+    def listed(**filters):
+        page = browser.get("/console/disks?" + urllib.parse.urlencode(filters))
+        assert page.status == 200
+        return [row["Disk ID/Name"].text.split()[0] for row in page.rows()]
+
+    assert {disk, free} <= set(listed(Category="cloud_essd"))
+    assert free not in listed(Status="In_use") and disk in listed(Status="In_use", DiskType="data")
+    assert listed(Status="In_use", DiskType="system", DiskName="no such name") == []
+    assert "No disk fits these filters." in browser.get("/console/disks?DiskName=none-such").text
+    v3.release(free)
+
+
+def test_a_region_has_its_own_lists_and_is_remembered(new_service):
+    service = new_service(extra=["--region", "cn-hangzhou", "--region", "cn-beijing"])
+    disk = Cloud(service).new_disk(1)
+    browser = Browser(service)
+    browser.sign_in()
+    page = browser.get("/console/disks")
+    names = [option.text for option in page.root.one("select", id="region").all("option")]
+    assert names == ["China (Hangzhou) · cn-hangzhou", "China (Beijing) · cn-beijing"]
+    assert disk in page.text
+    assert disk not in browser.get("/console/disks?region=cn-beijing").text
+    assert browser.get("/console/disks").root.one("select", id="region").one("option", selected="")["value"] == "cn-beijing"
+    assert disk in browser.get("/console/disks?region=cn-hangzhou").text
+
+
+def test_rolling_back_says_what_is_in_the_way_and_starts_afterwards(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    with v3.service.client(disk) as client:
+        client.write(0, b"a" * 4096)
+        client.flush()
+    snapshot = v3.take_snapshot(disk)
+    with v3.service.client(disk) as client:
+        client.write(0, b"b" * 4096)
+        client.flush()
+    place = f"/console/dialog/roll-back?DiskId={disk}&SnapshotId={snapshot}&_then=/console/disks/{disk}"
+    page = browser.get(place)
+    assert "has to be Stopped" in page.text and not page.form("ResetDisk").all("button", type="submit")
+    assert "cannot be undone" in page.text and page.root.labelled("Create Snapshot")
+    v3.stop_instance(instance)
+    page = browser.get(place)
+    page = browser.submit(page, page.form("ResetDisk"), _start="true")
+    assert "rolled back" in page.text
+    v3.wait_instance(instance, "Running")
+    with v3.service.client(disk) as client:
+        assert client.read(0, 4096) == b"a" * 4096
+
+
+def test_deleting_says_what_it_frees_and_can_be_undone(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    with v3.service.client(disk) as client:
+        client.write(0, bytes(range(256)) * 4096)
+        client.flush()
+    snapshot = v3.take_snapshot(disk)
+    v3.take_snapshot(disk)
+    page = browser.get(f"/console/dialog/delete-snapshot?SnapshotId={snapshot}")
+    assert "Deleting it would free about 0 B" in page.text, "the second one shares all of it"
+    browser.submit(page, page.form("DeleteSnapshot"))
+    assert v3.snapshot(snapshot) is None
+    page = browser.get("/console/snapshots?tab=deleted")
+    (row,) = [row for row in page.rows() if snapshot in row["Snapshot ID/Name"].text]
+    page = browser.get(row["Actions"].labelled("Undelete")[0]["href"])
+    browser.submit(page, page.form("UndeleteSnapshot"))
+    assert v3.snapshot(snapshot)["Status"] == "accomplished"
+
+
+def test_what_changed_between_two_snapshots(browser, v3):
+    _, disk = v3.attached_disk(1)
+    first = v3.take_snapshot(disk)
+    with v3.service.client(disk) as client:
+        client.write(256 << 20, b"x" * (1 << 20))
+        client.flush()
+    second = v3.take_snapshot(disk)
+    answer = json.loads(
+        v3.service.cli("ecs", "DescribeSnapshotChanges", "--SnapshotId", second, "--Parts", "4").stdout
+    )
+    assert (answer["BaseSnapshotId"], answer["ChangedSize"]) == (first, 1 << 20)
+    assert answer["Parts"]["ChangedBytes"] == [0, 1 << 20, 0, 0]
+    assert answer["ChangedRanges"]["ChangedRange"] == [{"Offset": 256 << 20, "Length": 1 << 20}]
+    page = browser.get(f"/console/snapshots/{second}")
+    assert f"Since {first}: 1.00 MiB of 1.00 GiB." in page.text
+    assert page.root.all("svg", class_="heat")
+
+
+def test_a_command_line_does_what_its_form_does(browser, v3):
+    _, disk = v3.attached_disk(1)
+    page = browser.get(f"/console/dialog/create-snapshot?DiskId={disk}&SnapshotName=from+a+shell")
+    line = page.root.one("code", data_command_line="").text
+    assert line == f"tidemark ecs CreateSnapshot --RegionId {REGION} --DiskId {disk} --SnapshotName 'from a shell'"
+    answer = json.loads(v3.service.cli("ecs", "CreateSnapshot", "--RegionId", REGION, "--DiskId", disk, "--SnapshotName", "from a shell").stdout)
+    assert v3.snapshot(answer["SnapshotId"])["SnapshotName"] == "from a shell"
+
+
+def test_a_policy_is_made_and_applied(browser, v3):
+    disk = v3.new_disk(1)
+    page = browser.get("/console/dialog/create-policy?_then=/console/snapshots?tab=policies")
+    form = page.form("CreateAutoSnapshotPolicy")
+    hours = [box for box in form.all("input", type="checkbox") if box["name"] == "timePoints[]"]
+    assert len(hours) == 24
+    page = browser.submit(page, form, autoSnapshotPolicyName="nightly", _keep="always")
+    (row,) = [row for row in page.rows() if "Policy ID/Name" in row and "nightly" in row["Policy ID/Name"].text]
+    assert row["Executed At"].text == "01:00" and row["Keep Snapshots"].text == "Always Keep"
+    page = browser.get(row["Actions"].labelled("Apply Policy")[0]["href"])
+    form = page.form("ApplyAutoSnapshotPolicy")
+    page = browser.submit(page, form, **{"diskIds[]": disk})
+    assert v3.disk(disk)["AutoSnapshotPolicyId"].startswith("sp-")
+    page = browser.get("/console/disks/" + disk)
+    assert v3.disk(disk)["AutoSnapshotPolicyId"] in page.text
+    v3.release(disk)
+
+
+def test_the_ready_line_names_the_console(service):
+    assert f"console http://{service.endpoint}/console" in service.ready_line
+
+
+def test_a_disk_is_made_of_a_form(browser, v3):
+    page = browser.get("/console/dialog/create-disk")
+    form = page.form("CreateDisk")
+    assert dict(fields(form))["ZoneId"] == ZONE
+    page = browser.submit(page, form, Size="3", DiskCategory="cloud_essd", PerformanceLevel="PL0", DiskName="of a form")
+    disk = re.search(r"d-\w+", page.root.one("div", role="status").text).group()
+    v3.wait_disk(disk, "Available")
+    assert (v3.disk(disk)["Size"], v3.disk(disk)["DiskName"]) == (3, "of a form")
+    v3.release(disk)
