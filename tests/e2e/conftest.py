@@ -16,6 +16,7 @@ from service import BINARY, Service  # noqa: E402
 
 NEEDED = ["qemu-img", "nbdcopy", "nbdinfo", "fio", "mke2fs", "e2fsck", "debugfs", "mount", "umount", "node"]
 NEEDED += ["qemu-system-x86_64", "busybox", "mdadm", "mkfs.fat", "mcopy", "syslinux", "setpriv", "prlimit", "curl", "openssl", "ssh-keygen"]
+NEEDED += ["chromium"]
 
 
 # A cluster takes minutes and packages that only `cargo xtask soak --only ceph` installs.

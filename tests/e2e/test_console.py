@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import urllib.parse
 
 import pytest
@@ -195,14 +196,16 @@ def test_a_page_with_its_files_is_small_and_the_files_are_kept(browser):
 
 
 def test_hostile_names_and_tags_are_shown_as_they_are(browser, v3):
-    name = "x<script>alert(1)</script>"
     tag = [{"Key": "<b>key</b>\"'", "Value": HOSTILE}]
     _, disk = v3.attached_disk(1)
-    v3.call("ModifyDiskAttribute", DiskId=disk, DiskName=name)
+    v3.call("ModifyDiskAttribute", DiskId=disk, Description=HOSTILE)
+    v3.service.cli("user", "create", "mallory", "--name", HOSTILE, "--comments", HOSTILE)
     v3.call("TagResources", RegionId=REGION, ResourceType="disk", ResourceId=[disk], Tag=tag)
     snapshot = v3.take_snapshot(disk, Description=HOSTILE)
     v3.call("TagResources", RegionId=REGION, ResourceType="snapshot", ResourceId=[snapshot], Tag=tag)
-    for place in (f"disks/{disk}", "disks", f"snapshots/{snapshot}", "snapshots", f"dialog/tags?ResourceType=disk&ResourceId.1={disk}"):
+    places = [f"disks/{disk}", "disks", f"snapshots/{snapshot}", "snapshots", "users", "users/mallory", "events"]
+    places.append(f"dialog/tags?ResourceType=disk&ResourceId.1={disk}")
+    for place in places:
         page = browser.get(f"/console/{place}")
         raw = page.raw.decode()
         assert "<script>alert" not in raw and "<img" not in raw and "<b>key" not in raw, place
@@ -309,13 +312,13 @@ def test_the_walk_from_the_instance_to_its_snapshot(browser, v3):
     (button,) = [button for button in form.all("button", type="submit")]
     assert button.text == "Create"
     page = browser.submit(
-        page, form, **{"SnapshotName": "by hand", "Tag.1.Key": "env", "Tag.1.Value": "prod"}
+        page, form, **{"SnapshotName": "by-hand", "Tag.1.Key": "env", "Tag.1.Value": "prod"}
     )
     assert page.path.startswith(f"/console/instances/{instance}")
     told = page.root.one("div", role="status").text
     snapshot = re.search(r"s-\w+", told).group()
     row = v3.snapshot(snapshot)
-    assert (row["SnapshotName"], row["SourceDiskId"], row["Category"]) == ("by hand", disk, "standard")
+    assert (row["SnapshotName"], row["SourceDiskId"], row["Category"]) == ("by-hand", disk, "standard")
     assert row["Tags"]["Tag"] == [{"TagKey": "env", "TagValue": "prod"}]
     page = browser.open(page, "Snapshot")
     (row,) = [row for row in page.rows() if snapshot in row["Snapshot ID/Name"].text]
@@ -333,9 +336,9 @@ def test_the_second_entry_offers_the_same_for_disks_of_no_instance(browser, v3):
     assert row["Status"].text.endswith("Unattached")
     (create,) = row["Actions"].labelled("Create Snapshot")
     page = browser.get(create["href"])
-    page = browser.submit(page, page.form("CreateSnapshot"), SnapshotName="from the list")
+    page = browser.submit(page, page.form("CreateSnapshot"), SnapshotName="from-the-list")
     assert page.root.one("h1").text == "Disks"
-    assert [row["SnapshotName"] for row in v3.snapshots(disk)] == ["from the list"]
+    assert [row["SnapshotName"] for row in v3.snapshots(disk)] == ["from-the-list"]
 
 
 def test_filters_combine(browser, v3):
@@ -428,11 +431,12 @@ def test_what_changed_between_two_snapshots(browser, v3):
 
 def test_a_command_line_does_what_its_form_does(browser, v3):
     _, disk = v3.attached_disk(1)
-    page = browser.get(f"/console/dialog/create-snapshot?DiskId={disk}&SnapshotName=from+a+shell")
+    page = browser.get(f"/console/dialog/create-snapshot?DiskId={disk}&Description=it%27s+from+a+shell")
     line = page.root.one("code", data_command_line="").text
-    assert line == f"tidemark ecs CreateSnapshot --RegionId {REGION} --DiskId {disk} --SnapshotName 'from a shell'"
-    answer = json.loads(v3.service.cli("ecs", "CreateSnapshot", "--RegionId", REGION, "--DiskId", disk, "--SnapshotName", "from a shell").stdout)
-    assert v3.snapshot(answer["SnapshotId"])["SnapshotName"] == "from a shell"
+    words = shlex.split(line)
+    assert words == ["tidemark", "ecs", "CreateSnapshot", "--RegionId", REGION, "--DiskId", disk, "--Description", "it's from a shell"]
+    answer = json.loads(v3.service.cli(*words[1:]).stdout)
+    assert v3.snapshot(answer["SnapshotId"])["Description"] == "it's from a shell"
 
 
 def test_a_policy_is_made_and_applied(browser, v3):
@@ -461,8 +465,8 @@ def test_a_disk_is_made_of_a_form(browser, v3):
     page = browser.get("/console/dialog/create-disk")
     form = page.form("CreateDisk")
     assert dict(fields(form))["ZoneId"] == ZONE
-    page = browser.submit(page, form, Size="3", DiskCategory="cloud_essd", PerformanceLevel="PL0", DiskName="of a form")
+    page = browser.submit(page, form, Size="3", DiskCategory="cloud_essd", PerformanceLevel="PL0", DiskName="of-a-form")
     disk = re.search(r"d-\w+", page.root.one("div", role="status").text).group()
     v3.wait_disk(disk, "Available")
-    assert (v3.disk(disk)["Size"], v3.disk(disk)["DiskName"]) == (3, "of a form")
+    assert (v3.disk(disk)["Size"], v3.disk(disk)["DiskName"]) == (3, "of-a-form")
     v3.release(disk)

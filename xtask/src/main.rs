@@ -1,4 +1,4 @@
-//! The project's chores: `cargo xtask test`, `sim`, `soak`, `fuzz` and `bench`.
+//! The project's chores: `cargo xtask test`, `sim`, `soak`, `fuzz`, `bench` and `screenshots`.
 //!
 //! What must stay true: continuous integration runs exactly what a developer runs, and every check
 //! can be run alone. Nothing here decides what is correct; it only finds, installs, starts and times.
@@ -8,6 +8,7 @@ mod deps;
 mod fuzz;
 mod layers;
 mod process;
+mod screenshots;
 mod sim;
 mod soak;
 mod test;
@@ -21,7 +22,8 @@ usage: cargo xtask test [--only fmt|deps|lint|unit|sim|fuzz|e2e] [-- <arguments 
        cargo xtask soak [--rounds N] [--only kill9|powercut|collect|ceph] [--seed N]
        cargo xtask fuzz [--seconds N] [--only TARGET [--input FILE]]
        cargo xtask fuzz --write-seeds
-       cargo xtask bench [-- <arguments for bench/run.py>]";
+       cargo xtask bench [-- <arguments for bench/run.py>]
+       cargo xtask screenshots";
 
 fn main() -> ExitCode {
     let mut args: Vec<String> = std::env::args().skip(1).collect();
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         },
         ["sim", words @ ..] => sim::run(words),
         ["bench"] => bench::run(&rest),
+        ["screenshots"] => screenshots::run(),
         ["soak", words @ ..] => soak::run(words),
         _ => {
             eprintln!("{USAGE}");

@@ -38,6 +38,7 @@ pub const FOR_TESTS: &[Tool] = &[
     ("curl", "curl"),
     ("openssl", "openssl"),
     ("ssh-keygen", "openssh-client"),
+    ("chromium", "chromium"),
 ];
 
 /// What the fuzzer is built with: it is C++.

@@ -59,7 +59,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.select("Performance Level", "PerformanceLevel", &levels, ""))
         (form.select("Zone", "ZoneId", &zones, ""))
         (form.select("Disk Encryption", "Encrypted", &encryption, ""))
-        (form.text("Disk Name", "DiskName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Disk Name", "DiskName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.tags())
         (precautions(&[

@@ -36,7 +36,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         choice(image.image_id, shown)
     }));
     let inner = html! {
-        (form.text("Instance name", "InstanceName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Instance name", "InstanceName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.select("Instance type", "InstanceType", &types, EXTERNAL))
         (form.select("Image", "ImageId", &pictures, ""))
         (form.select("Zone", "ZoneId", &zones, ""))
@@ -98,7 +98,7 @@ pub(super) fn rename(form: &Form<'_>) -> Result<Page, ApiError> {
     form.needed("InstanceId")?;
     let inner = html! {
         (form.hidden("InstanceId"))
-        (form.text("Instance name", "InstanceName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Instance name", "InstanceName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.text("Description", "Description", "Empty: as it is."))
     };
     let shape = Shape::new(Section::Instances, "Rename", "ModifyInstanceAttribute", "OK");

@@ -53,7 +53,7 @@ fn fields(form: &Form<'_>, now: &AutoSnapshotPolicy, is_new: bool) -> Markup {
         .map(|region| choice(region.region_id.clone(), text::or(&region.local_name, &region.region_id)))
         .collect();
     html! {
-        (form.text("Policy Name", "autoSnapshotPolicyName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Policy Name", "autoSnapshotPolicyName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         fieldset class="toggles" {
             legend { "Executed At" }
             @for hour in 0..24u8 {

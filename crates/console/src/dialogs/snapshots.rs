@@ -36,7 +36,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let inner = html! {
         (form.hidden("DiskId"))
         (about(&disk))
-        (form.text("Snapshot Name", "SnapshotName", "2 to 128 characters, beginning with a letter, not with auto."))
+        (form.text("Snapshot Name", "SnapshotName", "2 to 128 letters, digits and : _ . -, beginning with a letter, not with auto."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
         @if is_essd {
@@ -126,7 +126,7 @@ pub(super) async fn copy(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.hidden("SnapshotId"))
         (of(&snapshot))
         (form.select("Destination Region", "DestinationRegionId", &regions, &first))
-        (form.text("Snapshot Name", "DestinationSnapshotName", "2 to 128 characters, beginning with a letter, not with auto."))
+        (form.text("Snapshot Name", "DestinationSnapshotName", "2 to 128 letters, digits and : _ . -, beginning with a letter, not with auto."))
         (form.text("Description", "DestinationSnapshotDescription", "2 to 256 characters."))
         (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
         (form.tags())
@@ -204,7 +204,7 @@ pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
             }
             @if disks.is_empty() { p class="hint bad" { "No disk is attached to this instance." } }
         }
-        (form.text("Instance Snapshot Name", "Name", "2 to 128 characters, beginning with a letter."))
+        (form.text("Instance Snapshot Name", "Name", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.tick("Instant Access", "InstantAccess", "true", false))
         (form.number("Duration of Instant Access, days", "InstantAccessRetentionDays", "Empty: as long as the snapshots are kept.", ""))

@@ -43,7 +43,7 @@ pub(super) async fn create_image(form: &Form<'_>) -> Result<Page, ApiError> {
                 input type="hidden" name="DiskDeviceMapping.1.Device" value=(tidemark_ecs::actions::create_image::SYSTEM_DEVICE);
             }
         }
-        (form.text("Custom Image Name", "ImageName", "2 to 128 characters, beginning with a letter."))
+        (form.text("Custom Image Name", "ImageName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.text("Custom Image Description", "Description", "2 to 256 characters."))
         @if source.is_some() && data.len() > 1 {
             details {
