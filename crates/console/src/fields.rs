@@ -48,11 +48,6 @@ impl Fields {
             .map(|(_, value)| value.as_str())
     }
 
-    /// All of them.
-    pub(crate) fn pairs(&self) -> &[(String, String)] {
-        &self.0
-    }
-
     /// With this value in place of all others of the name.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut pairs = self.0.clone();

@@ -15,6 +15,7 @@
 //! Not here: what the actions do and who may (`control`), their parameters (`ecs`), connections and their bounds (`api`).
 
 mod acts;
+mod afterwards;
 mod ask;
 mod assets;
 mod command;

@@ -7,7 +7,7 @@ use crate::http::{self, Incoming, REGION_COOKIE, SESSION_COOKIE};
 use crate::parts::Notice;
 use crate::session::{Found, token};
 use crate::state::ConsoleState;
-use crate::{assets, dialogs, layout, live, pages, sign_in};
+use crate::{afterwards, assets, dialogs, layout, live, pages, sign_in};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -18,16 +18,12 @@ use maud::html;
 use serde_json::Value;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
-use std::time::{Duration, Instant};
-use tidemark_control::{Caller, Control, token_hash};
-use tidemark_ecs::actions::{describe_disks, start_instance};
+use std::time::Instant;
+use tidemark_control::{Caller, token_hash};
 use tidemark_ecs::{ApiError, Params};
 
 /// How long the region is remembered.
 const REGION_SECONDS: u64 = 365 * 24 * 3600;
-/// How often is looked whether disks are rolled back, and how long at most, before their instance is started.
-const START_LOOK: Duration = Duration::from_millis(500);
-const START_PATIENCE: Duration = Duration::from_secs(30 * 60);
 
 /// The console, at `/console` and below. It is merged with the API's router; served with connection information, callers
 /// have the address that policies may speak about.
@@ -251,13 +247,8 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
         request_id: Some(request_id.clone()),
         ..who
     };
-    let start = (form.get("_start") == Some("true")).then(|| form.text("_instance"));
-    if let Some(instance) = start {
-        // Said before anything is rolled back.
-        let params = ctx.params(&[("InstanceId", instance)])?;
-        let asked = ctx.control().authorize(&caller, "ecs", "StartInstance", &params);
-        asked.await?;
-    }
+    let then = afterwards::Then::of(act.name, form);
+    then.check(ctx, &caller).await?;
     let call = Call {
         control: ctx.control(),
         caller: &caller,
@@ -268,9 +259,7 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
     match outcome {
         Ok(answer) => {
             tracing::info!(action = act.name, %request_id, %by, "done from the console");
-            if let Some(instance) = start {
-                tokio::spawn(start_afterwards(ctx.control().clone(), caller, instance.to_owned()));
-            }
+            then.begin(ctx.control(), caller, acts::made(&answer));
             Ok(answer)
         }
         Err(error) => {
@@ -278,40 +267,6 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
             Err(error)
         }
     }
-}
-
-/// Starts an instance once none of its disks is being rolled back. A service that stops meanwhile does not start it later.
-async fn start_afterwards(control: Control, caller: Caller, instance: String) {
-    let began = Instant::now();
-    let outcome = loop {
-        tokio::time::sleep(START_LOOK).await;
-        match is_rolled_back(&control, &caller, &instance).await {
-            Ok(true) => break start(&control, &caller, &instance).await,
-            Ok(false) if began.elapsed() < START_PATIENCE => {}
-            Ok(false) => break Err(ApiError::service_unavailable("the rollback takes too long")),
-            Err(error) => break Err(error),
-        }
-    };
-    if let Err(error) = outcome {
-        tracing::warn!(%instance, %error, "the instance was not started after the rollback");
-    }
-}
-
-fn in_its_region(caller: &Caller, instance: &str) -> Result<Params, ApiError> {
-    let region = caller.region.as_deref().unwrap_or_default();
-    Params::from_pairs([("RegionId", region), ("InstanceId", instance), ("PageSize", "100")])
-}
-
-async fn is_rolled_back(control: &Control, caller: &Caller, instance: &str) -> Result<bool, ApiError> {
-    let request = describe_disks::Request::parse(&in_its_region(caller, instance)?)?;
-    let disks = control.describe_disks(caller, request).await?.disks;
-    Ok(disks.iter().all(|disk| disk.status != "ReIniting"))
-}
-
-async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(), ApiError> {
-    let request = start_instance::Request::parse(&in_its_region(caller, instance)?)?;
-    control.start_instance(caller, request).await?;
-    Ok(())
 }
 
 /// As the API makes them: a random UUID in upper case. It names a line in the log and guards nothing.

@@ -52,7 +52,15 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let least = source.as_ref().map(|source| source.source_disk_size.to_string());
     let encryption = [choice("", "No, or as its snapshot"), choice("true", "Yes")];
+    let found = ask!(ctx, "DescribeInstances", describe_instances, &[("MaxResults", "100")]).instances;
+    let mut instances = vec![choice("", "Not Attach")];
+    let fits = found.into_iter().filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
+    instances.extend(fits.map(|instance| {
+        let shown = format!("{} {}", instance.instance_id, instance.instance_name);
+        choice(instance.instance_id, shown)
+    }));
     let inner = html! {
+        (form.select("Attach to ECS Instance", "_attach", &instances, ""))
         (form.select("Create from Snapshot", "SnapshotId", &sources, ""))
         (form.number("Capacity, GiB", "Size", "At least what the snapshot's disk had, if there is one.", least.as_deref().unwrap_or("40")))
         (form.select("Storage", "DiskCategory", &categories, "cloud_essd"))
@@ -63,7 +71,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.tags())
         (precautions(&[
-            "The disk is Unattached at first. A disk from a snapshot can be used at once; what is not there yet is fetched when it is read.",
+            "A disk from a snapshot can be used at once; what is not there yet is fetched when it is read.",
             "Beside its source in one guest, a file system's UUID is there twice: change one before both are mounted.",
         ]))
     };
