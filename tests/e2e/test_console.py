@@ -411,6 +411,22 @@ def test_deleting_says_what_it_frees_and_can_be_undone(browser, v3):
     assert v3.snapshot(snapshot)["Status"] == "accomplished"
 
 
+def test_several_snapshots_are_deleted_at_once(browser, v3):
+    _, disk = v3.attached_disk(1)
+    gone = [v3.take_snapshot(disk) for _ in range(2)]
+    kept = v3.take_snapshot(disk)
+    page = browser.get(f"/console/snapshots?DiskId={disk}")
+    boxes = [box["value"] for box in page.root.all("input", type="checkbox", name="_each")]
+    assert set(boxes) == {kept, *gone}
+    pairs = [("_each", snapshot) for snapshot in [*gone, "s-nowhere"]]
+    page = browser.get("/console/dialog/delete-snapshots?" + urllib.parse.urlencode([*pairs, ("_then", "/console/snapshots")]))
+    (form,) = [form for form in page.main.all("form") if form["action"] == "/console/each/DeleteSnapshot"]
+    page = browser.submit(page, form)
+    told = page.root.one("div", role="status").text
+    assert "2 snapshots" in told and "s-nowhere: " in told and "InvalidSnapshotId.NotFound" in told
+    assert [row["SnapshotId"] for row in v3.snapshots(disk)] == [kept]
+
+
 def test_what_changed_between_two_snapshots(browser, v3):
     _, disk = v3.attached_disk(1)
     first = v3.take_snapshot(disk)

@@ -135,6 +135,7 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
                 http::set_cookie(&mut response, SESSION_COOKIE, "", 0);
                 response
             }
+            "each/DeleteSnapshot" => act_on_each(&ctx, "DeleteSnapshot", "SnapshotId", &request.form).await,
             path => match path.strip_prefix("do/").and_then(acts::find) {
                 Some(act) => act_on(&ctx, act, &request.form).await,
                 None => http::plain(StatusCode::NOT_FOUND, "There is no such form."),
@@ -229,6 +230,28 @@ async fn act_on(ctx: &Ctx, act: &'static Act, form: &Fields) -> Response<Body> {
             shown(ctx, &page)
         }
     }
+}
+
+/// Does the same to each of several things, one after the other; what is refused of one keeps no other from it.
+async fn act_on_each(ctx: &Ctx, action: &str, parameter: &str, form: &Fields) -> Response<Body> {
+    let Some(act) = acts::find(action) else {
+        return http::plain(StatusCode::NOT_FOUND, "There is no such form.");
+    };
+    let (mut done, mut troubles) = (0, Vec::new());
+    for id in form.all("_each").filter(|id| !id.is_empty()) {
+        match perform(ctx, act, &form.with(parameter, id)).await {
+            Ok(_) => done += 1,
+            Err(error) => troubles.push(format!("{id}: {} ({})", error.message, error.code)),
+        }
+    }
+    let text = format!("{}: {}", crate::text::count(done, "snapshot"), act.done);
+    let notice = Notice {
+        troubles,
+        ..Notice::new(&text)
+    };
+    ctx.state.sessions.notify(&ctx.session.id, notice);
+    let then = crate::text::or(form.text("_then"), "/console");
+    http::redirect(&with_region(then, &ctx.region))
 }
 
 async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, ApiError> {

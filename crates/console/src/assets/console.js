@@ -37,6 +37,10 @@
       const item = follow(place, fresh);
       if (item && item.localName === "details") item.open = true;
     }
+    for (const box of old.querySelectorAll("input[type=checkbox]:checked")) {
+      const other = [...fresh.querySelectorAll("input[type=checkbox]")].find((one) => one.value === box.value && one.name === box.name);
+      if (other) other.checked = true;
+    }
     old.replaceChildren(...fresh.childNodes);
     document.title = page.title;
     document.body.dataset.version = page.body.dataset.version;

@@ -46,6 +46,7 @@ pub(crate) async fn page(ctx: &Ctx, name: &str, fields: &Fields, error: Option<&
         "hydration" => disks::hydration(&form),
         "create-snapshot" => snapshots::create(&form).await,
         "delete-snapshot" => snapshots::delete(&form).await,
+        "delete-snapshots" => snapshots::delete_each(&form),
         "copy-snapshot" => snapshots::copy(&form).await,
         "modify-snapshot" => snapshots::modify(&form).await,
         "lock-snapshot" => snapshots::lock(&form).await,
@@ -98,6 +99,8 @@ pub(crate) struct Shape<'a> {
     pub(crate) submit: &'a str,
     /// Whether something is lost by it.
     pub(crate) is_dangerous: bool,
+    /// Whether it is done to each of several things, which `_each` names.
+    pub(crate) is_each: bool,
     /// Where it leads, if the page that it was opened from is no more then.
     pub(crate) then: Option<String>,
     /// The command line, where it is not the action's own.
@@ -112,6 +115,7 @@ impl<'a> Shape<'a> {
             action,
             submit,
             is_dangerous: false,
+            is_each: false,
             then: None,
             command: None,
         }
@@ -121,6 +125,14 @@ impl<'a> Shape<'a> {
     pub(crate) fn dangerous(self) -> Self {
         Self {
             is_dangerous: true,
+            ..self
+        }
+    }
+
+    /// Done to each of several things.
+    pub(crate) fn each(self) -> Self {
+        Self {
+            is_each: true,
             ..self
         }
     }
@@ -168,10 +180,11 @@ impl Form<'_> {
             None => command::line(shape.action, &self.ctx.region, self.fields),
         };
         let own_line = shape.command.is_none();
+        let way = if shape.is_each { "each" } else { "do" };
         let submit = if shape.is_dangerous { "danger" } else { "primary" };
         let body = html! {
             h1 id="dialog-title" { (shape.title) }
-            form method="post" action=(format!("/console/do/{}", shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) {
+            form method="post" action=(format!("/console/{way}/{}", shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) {
                 input type="hidden" name="_csrf" value=(self.ctx.session.csrf);
                 input type="hidden" name="_dialog" value=(self.name);
                 input type="hidden" name="_then" value=(then);

@@ -3,6 +3,7 @@
 use super::disks::about;
 use super::{Form, Shape, choice, precautions};
 use crate::ask::ask;
+use crate::command::quoted;
 use crate::layout::{Page, Section};
 use crate::pages::{metered, one_disk, one_instance, one_snapshot};
 use crate::{parts, text};
@@ -85,6 +86,27 @@ pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
     let submit = if feeds_disk { "Force Delete" } else { "Delete" };
     let shape = Shape::new(Section::Snapshots, "Delete Snapshot", "DeleteSnapshot", submit);
     Ok(form.page_if(&shape.dangerous().then("/snapshots"), &inner, lock.is_none() && !feeds_image))
+}
+
+/// Several at once, ticked in a list.
+pub(super) fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
+    let line = |id: &&str| {
+        let region = quoted(&form.ctx.region);
+        format!("tidemark ecs DeleteSnapshot --RegionId {region} --SnapshotId {}", quoted(id))
+    };
+    let lines: Vec<String> = ids.iter().map(line).collect();
+    let inner = html! {
+        @if ids.is_empty() { p class="hint bad" { "No snapshot is ticked. Go back and tick some." } } @else {
+            p { "Delete " (text::count(ids.len() as u64, "snapshot")) "?" }
+            ul class="plain" { @for id in &ids { li { code { (id) } input type="hidden" name="_each" value=(id); } } }
+            (form.tick("Proceed to Forcibly Delete those that disks were made from", "Force", "true", false))
+            (precautions(&["A deleted snapshot can be brought back for a while: Snapshots > Deleted."]))
+        }
+    };
+    let shape = Shape::new(Section::Snapshots, "Delete snapshots", "DeleteSnapshot", "Delete");
+    let shape = shape.dangerous().each().command(lines.join(" && "));
+    Ok(form.page_if(&shape, &inner, !ids.is_empty()))
 }
 
 /// What deleting the snapshot would free.

@@ -7,6 +7,7 @@ use crate::pictures::heat;
 use crate::{command, parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::describe_events::Event;
 use tidemark_ecs::actions::describe_snapshot_changes;
 use tidemark_ecs::model::{LockedSnapshot, Snapshot};
 
@@ -23,6 +24,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
         true => Some(changes_section(ctx, &snapshot).await),
         false => None,
     };
+    let verdict = verdict(ctx, &snapshot).await;
     let lock = lock(ctx, id).await;
     let facts = facts(ctx, &snapshot, lock.as_ref()).await;
     let body = html! {
@@ -42,6 +44,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
             p { (parts::progress(&snapshot.progress)) " " (parts::remaining(snapshot.remain_time)) }
         }
         (facts)
+        (verdict)
         @if let Some(changes) = &changes { (changes) }
     };
     Ok(Page::new(Section::Snapshots, format!("Snapshot {id}"), body))
@@ -55,6 +58,47 @@ pub(crate) async fn lock(ctx: &Ctx, id: &str) -> Option<LockedSnapshot> {
     }
     let lock = asked(ctx, id).await.ok()??;
     (lock.lock_status != "expired").then_some(lock)
+}
+
+/// What reading through the vault has found of this snapshot, newest first.
+async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
+    async fn told(ctx: &Ctx, disk: &str) -> Result<Vec<Event>, ApiError> {
+        let asked = [
+            ("EventName.1", "Vault:DamageFound"),
+            ("EventName.2", "Vault:Repaired"),
+            ("ResourceId", disk),
+            ("MaxResults", "100"),
+        ];
+        Ok(ask!(ctx, "DescribeEvents", describe_events, &asked).events)
+    }
+    let id = snapshot.snapshot_id.as_str();
+    let Ok(events) = told(ctx, &snapshot.source_disk_id).await else {
+        return html! {};
+    };
+    let is_about = |event: &&Event| {
+        let ids = event.content.get("snapshotIds").and_then(serde_json::Value::as_array);
+        ids.is_some_and(|ids| ids.iter().any(|one| one.as_str() == Some(id)))
+    };
+    let found: Vec<&Event> = events.iter().filter(is_about).take(5).collect();
+    html! {
+        section aria-labelledby="verdict" {
+            h2 id="verdict" { "Verified" }
+            @if found.is_empty() {
+                p { "No damage is known. The vault is read through again and again; Verify now does so at once for this snapshot, and what is found stands here." }
+            } @else {
+                @for event in &found {
+                    @let what = event.content.get("what").and_then(|what| what.as_str()).unwrap_or_default();
+                    div class=(if event.event_name == "Vault:Repaired" { "notice" } else { "notice bad" }) {
+                        p {
+                            (text::time(&event.event_time)) ": "
+                            @if event.event_name == "Vault:Repaired" { "damage was found and repaired" } @else { "damage was found" }
+                            @if !what.is_empty() { ": " (what) }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }
 
 async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Markup {

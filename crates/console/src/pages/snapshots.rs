@@ -86,14 +86,17 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
 /// Snapshots with their filters and actions.
 pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
     let mut rows = Vec::new();
+    let mut any = false;
     for snapshot in snapshots {
-        rows.push(row(ctx, snapshot).await);
+        let deletes = ctx.may("DeleteSnapshot", &[("SnapshotId", &snapshot.snapshot_id)]).await;
+        any |= deletes;
+        rows.push(row(ctx, snapshot, deletes).await);
     }
     html! {
         div class="scroll" {
             table {
                 thead { tr {
-                    th { "Snapshot ID/Name" } th { "Tag" } th { "Disk" } th { "Capacity" }
+                    th { "Choose" } th { "Snapshot ID/Name" } th { "Tag" } th { "Disk" } th { "Capacity" }
                     th { (parts::column_filter(ctx, "Disk Type", "SourceDiskType", DISK_TYPES)) }
                     th { (parts::column_filter(ctx, "Kind", "SnapshotType", KINDS)) }
                     th { "Created at" } th { "Progress" } th { "Time left" }
@@ -102,14 +105,21 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
                 } }
                 tbody {
                     @for row in &rows { (row) }
-                    @if rows.is_empty() { tr { td class="none" colspan="13" { "No snapshot fits these filters." } } }
+                    @if rows.is_empty() { tr { td class="none" colspan="14" { "No snapshot fits these filters." } } }
                 }
+            }
+        }
+        @if any {
+            form id="bulk" class="filters" method="get" action="/console/dialog/delete-snapshots" {
+                input type="hidden" name="region" value=(ctx.region);
+                input type="hidden" name="_then" value=(ctx.address);
+                button type="submit" { "Delete" }
             }
         }
     }
 }
 
-async fn row(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
+async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool) -> Markup {
     let id = snapshot.snapshot_id.as_str();
     let here = ctx.link(&format!("/snapshots/{id}"));
     let edits = ctx.may("TagResources", &[("ResourceType", "snapshot"), ("ResourceId.1", id)]).await;
@@ -119,6 +129,9 @@ async fn row(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     let more = more(ctx, snapshot).await;
     html! {
         tr {
+            td data-label="Choose" {
+                @if deletes { input type="checkbox" name="_each" value=(id) form="bulk" aria-label=(format!("Choose {id}")); }
+            }
             td data-label="Snapshot ID/Name" { (parts::id_and_name(&here, id, &snapshot.snapshot_name)) }
             td data-label="Tag" { (parts::tags(ctx, &snapshot.tags, edits.then_some(("snapshot", id)))) }
             td data-label="Disk" { (parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id)) }
