@@ -35,7 +35,7 @@ class Element:
             if isinstance(child, Element):
                 yield from child.walk()
 
-    def all(self, name, **attributes):
+    def all(self, tag, /, **attributes):
         """Every element of that name that has these attributes; `data_x` is `data-x`, `class_` one of its classes."""
 
         def fits(element):
@@ -45,13 +45,13 @@ class Element:
                         return False
                 elif element.get(key.replace("_", "-")) != wanted:
                     return False
-            return element.name == name
+            return element.name == tag
 
         return [element for element in self.walk() if fits(element)]
 
-    def one(self, name, **attributes):
-        found = self.all(name, **attributes)
-        assert len(found) == 1, f"{len(found)} <{name}> with {attributes} in:\n{self.text[:2000]}"
+    def one(self, tag, /, **attributes):
+        found = self.all(tag, **attributes)
+        assert len(found) == 1, f"{len(found)} <{tag}> with {attributes} in:\n{self.text[:2000]}"
         return found[0]
 
     def labelled(self, label):

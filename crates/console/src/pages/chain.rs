@@ -31,7 +31,7 @@ pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
         .collect();
     let total: u64 = links.iter().map(|link| link.owned).sum();
     let listed = nodes.get(..LISTED.min(nodes.len())).unwrap_or_default();
-    let table = snapshots::table(ctx, listed).await;
+    let table = snapshots::table(ctx, listed, false).await;
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link_with("/snapshots", &[("tab", "chains")])) { "Snapshot Chains" } }
         div class="title" { h1 { "Chain of " (disk) } }

@@ -29,7 +29,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let can_snapshot = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
     let more = disks::more(ctx, &disk).await;
     let listed = snapshots.get(..LISTED.min(snapshots.len())).unwrap_or_default();
-    let table = snapshots::table(ctx, listed).await;
+    let table = snapshots::table(ctx, listed, false).await;
     let facts = facts(ctx, &disk).await;
     let create = parts::opens(can_snapshot, &ctx.dialog("create-snapshot", &own), "Create Snapshot", id);
     let body = html! {

@@ -107,7 +107,7 @@ async fn snapshots_tab(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiErro
     let is_filtered = asked.len() > 1;
     asked.push(("InstanceId", instance.instance_id.as_str()));
     let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);
-    let table = snapshots::table(ctx, &found.snapshots).await;
+    let table = snapshots::table(ctx, &found.snapshots, true).await;
     Ok(html! {
         (parts::filters(ctx, "SnapshotName", "Name", true))
         @if found.snapshots.is_empty() && !is_filtered {

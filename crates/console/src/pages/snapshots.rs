@@ -64,7 +64,7 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
     ];
     let asked = listing(ctx, &names);
     let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);
-    let table = table(ctx, &found.snapshots).await;
+    let table = table(ctx, &found.snapshots, true).await;
     Ok(html! {
         (parts::filters(ctx, "SnapshotName", "Name", true))
         @if let Some(disk) = ctx.query.get("DiskId") {
@@ -83,8 +83,12 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
     })
 }
 
-/// Snapshots with their filters and actions.
-pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
+/// Snapshots with their actions. `filters`: the page has the form that the filters in the head belong to.
+pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> Markup {
+    let filter = |label: &str, name: &str, choices: &[(&str, &str)]| match filters {
+        true => parts::column_filter(ctx, label, name, choices),
+        false => html! { (label) },
+    };
     let mut rows = Vec::new();
     let mut any = false;
     for snapshot in snapshots {
@@ -97,10 +101,10 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
             table {
                 thead { tr {
                     th { "Choose" } th { "Snapshot ID/Name" } th { "Tag" } th { "Disk" } th { "Capacity" }
-                    th { (parts::column_filter(ctx, "Disk Type", "SourceDiskType", DISK_TYPES)) }
-                    th { (parts::column_filter(ctx, "Kind", "SnapshotType", KINDS)) }
+                    th { (filter("Disk Type", "SourceDiskType", DISK_TYPES)) }
+                    th { (filter("Kind", "SnapshotType", KINDS)) }
                     th { "Created at" } th { "Progress" } th { "Time left" }
-                    th { (parts::column_filter(ctx, "Status", "Status", STATUSES)) }
+                    th { (filter("Status", "Status", STATUSES)) }
                     th { "Kept for" } th { "Encrypted" } th { "Actions" }
                 } }
                 tbody {
