@@ -194,7 +194,13 @@
       }
       // A page of its own, like a new key's secret: it is shown where it is, and kept nowhere.
       const main = page.getElementById("main");
-      if (main) { dialog.close(); document.getElementById("main").replaceChildren(...main.childNodes); stop(); }
+      if (!main) {
+        const told = document.createElement("p");
+        told.className = "notice bad";
+        told.setAttribute("role", "alert");
+        told.textContent = page.body.textContent;
+        dialog.prepend(told);
+      } else { dialog.close(); document.getElementById("main").replaceChildren(...main.childNodes); stop(); }
     } catch {
       connection.hidden = false;
       dialog.close();

@@ -50,7 +50,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
                     &create,
                 ))
             } @else {
-                (timeline::draw(marks(ctx, &snapshots, &sizes)))
+                (timeline::draw(marks(&snapshots, &sizes)))
                 p {
                     a href=(ctx.link(&format!("/chains/{id}"))) { "The chain: what is shared and owned" }
                     " · "
@@ -123,11 +123,10 @@ fn filled(ctx: &Ctx, filling: &describe_disk_hydration::Response, may_change: bo
     }
 }
 
-fn marks(ctx: &Ctx, snapshots: &[Snapshot], sizes: &HashMap<String, u64>) -> Vec<Mark> {
+fn marks(snapshots: &[Snapshot], sizes: &HashMap<String, u64>) -> Vec<Mark> {
     let shown = snapshots.iter().take(SHOWN);
     shown
         .map(|snapshot| Mark {
-            href: ctx.link(&format!("/snapshots/{}", snapshot.snapshot_id)),
             at_ms: text::millis(&snapshot.creation_time).unwrap_or_default(),
             bytes: sizes.get(&snapshot.snapshot_id).copied().unwrap_or_default(),
             is_automatic: snapshot.snapshot_type == "auto" || snapshot.snapshot_type == "timer",
