@@ -97,6 +97,7 @@ pub(crate) const ACTS: &[Act] = &[
     ecs!("ModifyInstanceAttribute", modify_instance_attribute, "The instance is changed."),
     // Disks.
     ecs!("CreateDisk", create_disk, "The disk is being made."),
+    ecs!("ReplaceSystemDisk", replace_system_disk, "The system disk is being replaced."),
     ecs!("AttachDisk", attach_disk, "The disk is being attached."),
     ecs!("DetachDisk", detach_disk, "The disk is being detached."),
     ecs!("DeleteDisk", delete_disk, "The disk is released."),

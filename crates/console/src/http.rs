@@ -167,8 +167,19 @@ pub(crate) fn set(response: &mut Response<Body>, name: HeaderName, text: &str) {
 }
 
 /// Adds a cookie that scripts cannot read and other sites cannot send. `seconds`: how long it is kept; 0 removes it.
-pub(crate) fn set_cookie(response: &mut Response<Body>, name: &str, value: &str, seconds: u64) {
-    let text = format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict; Max-Age={seconds}");
+pub(crate) fn set_cookie(
+    response: &mut Response<Body>,
+    request: &Incoming,
+    name: &str,
+    value: &str,
+    seconds: u64,
+) {
+    // The service itself speaks plain HTTP; a proxy that speaks TLS for it says so.
+    let secure = match request.header("x-forwarded-proto") {
+        "https" => "; Secure",
+        _ => "",
+    };
+    let text = format!("{name}={value}; Path=/console; HttpOnly; SameSite=Strict; Max-Age={seconds}{secure}");
     if let Ok(value) = HeaderValue::from_str(&text) {
         response.headers_mut().append(header::SET_COOKIE, value);
     }

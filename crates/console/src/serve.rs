@@ -132,7 +132,7 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
             "sign-out" => {
                 ctx.state.sessions.end(&ctx.session.id);
                 let mut response = http::redirect("/console/sign-in?out=1");
-                http::set_cookie(&mut response, SESSION_COOKIE, "", 0);
+                http::set_cookie(&mut response, request, SESSION_COOKIE, "", 0);
                 response
             }
             "each/DeleteSnapshot" => act_on_each(&ctx, "DeleteSnapshot", "SnapshotId", &request.form).await,
@@ -151,7 +151,7 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
     let page = pages::page(&ctx).await;
     let mut response = shown(&ctx, &page);
     if request.query.has("region") && request.cookie(REGION_COOKIE) != Some(ctx.region.as_str()) {
-        http::set_cookie(&mut response, REGION_COOKIE, &ctx.region, REGION_SECONDS);
+        http::set_cookie(&mut response, request, REGION_COOKIE, &ctx.region, REGION_SECONDS);
     }
     response
 }

@@ -53,7 +53,7 @@ pub(crate) async fn answer(state: &ConsoleState, request: &Incoming) -> Response
             };
             tracing::info!(source = ?request.source, "signed in to the console");
             let mut response = http::redirect(text::or(then, "/console"));
-            http::set_cookie(&mut response, SESSION_COOKIE, &token, LONGEST.as_secs());
+            http::set_cookie(&mut response, request, SESSION_COOKIE, &token, LONGEST.as_secs());
             response
         }
         Ok(None) => {

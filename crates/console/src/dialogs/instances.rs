@@ -104,3 +104,28 @@ pub(super) fn rename(form: &Form<'_>) -> Result<Page, ApiError> {
     let shape = Shape::new(Section::Instances, "Rename", "ModifyInstanceAttribute", "OK");
     Ok(form.page(&shape, &inner))
 }
+
+pub(super) async fn replace_system_disk(form: &Form<'_>) -> Result<Page, ApiError> {
+    let id = form.needed("InstanceId")?;
+    let images = ask!(form.ctx, "DescribeImages", describe_images, &[("PageSize", "100")]).images;
+    let images: Vec<_> = images
+        .into_iter()
+        .map(|image| {
+            let shown = format!("{} ({})", image.image_name, image.image_id);
+            choice(image.image_id, shown)
+        })
+        .collect();
+    let inner = html! {
+        (form.hidden("InstanceId"))
+        p { "The instance " code { (id) } " gets another system disk, made of an image." }
+        (form.select("Image", "ImageId", &images, ""))
+        (form.number("System disk, GiB", "SystemDisk.Size", "Empty: as large as its image needs.", ""))
+        @if images.is_empty() { p class="hint bad" { "There is no image in this region. Create one from the snapshot of a system disk." } }
+        (precautions(&[
+            "The system disk that it has now is released with what is on it, and its automatic policy with it. Take a snapshot of it first.",
+            "Snapshots that somebody took stay, but cannot be rolled back to: the new disk has another id.",
+        ]))
+    };
+    let shape = Shape::new(Section::Instances, "Replace System Disk", "ReplaceSystemDisk", "OK").dangerous();
+    Ok(form.page_if(&shape, &inner, !images.is_empty()))
+}

@@ -36,6 +36,7 @@ pub(crate) async fn page(ctx: &Ctx, name: &str, fields: &Fields, error: Option<&
         "restart-instance" => instances::restart(&form),
         "release-instance" => instances::release(&form),
         "rename-instance" => instances::rename(&form),
+        "replace-system-disk" => instances::replace_system_disk(&form).await,
         "create-disk" => disks::create(&form).await,
         "attach-disk" => disks::attach(&form).await,
         "detach-disk" => disks::detach(&form),

@@ -98,6 +98,11 @@ pub(super) async fn more(ctx: &Ctx, instance: &Instance) -> Vec<Markup> {
         open(is("Running") && ctx.may("RebootInstance", &own).await, "restart-instance", "Restart"),
         open(is("Stopped") && ctx.may("DeleteInstance", &own).await, "release-instance", "Release"),
         open(
+            is("Stopped") && ctx.may("ReplaceSystemDisk", &own).await,
+            "replace-system-disk",
+            "Replace System Disk",
+        ),
+        open(
             (is("Running") || is("Stopped")) && ctx.may("CreateSnapshotGroup", &own).await,
             "create-instance-snapshot",
             "Create Instance Snapshot",

@@ -34,7 +34,7 @@ pub(crate) fn draw(links: &[Link]) -> Markup {
         svg class="picture chain" viewBox=(format!("0 0 {WIDTH} {}", at(height))) role="group" aria-label="The chain's snapshots: what each stores itself, and what it shares with older ones" {
             @for (y, shared, link) in &rows {
                 a href=(link.href) aria-label=(format!("{}: stores {}, shares up to {}", text::or(&link.name, &link.id), text::bytes(link.owned), text::bytes(*shared))) {
-                    text class="tick" x="0" y=(at(y + 16.0)) { (short(text::or(&link.name, &link.id))) }
+                    text class="axis" x="0" y=(at(y + 16.0)) { (short(text::or(&link.name, &link.id))) }
                     @if *shared > 0 {
                         rect class="shared" x=(at(LEFT)) y=(at(y + 4.0)) width=(at(long(*shared))) height="16" {}
                     }

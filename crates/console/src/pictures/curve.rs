@@ -34,12 +34,12 @@ pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
             @for part in 0..=4u64 {
                 @let bytes = most / 4 * part;
                 line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(bytes))) y2=(at(y(bytes))) {}
-                text class="tick" x=(at(LEFT - 8.0)) y=(at(y(bytes) + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
+                text class="axis" x=(at(LEFT - 8.0)) y=(at(y(bytes) + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
             }
             path class="area" d=(area) {}
             path class="line" d=(format!("M{line}")) {}
-            text class="tick" x=(at(LEFT)) y=(at(HEIGHT - 12.0)) { (day(*first)) }
-            text class="tick" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 12.0)) text-anchor="end" { (day(*last)) }
+            text class="axis" x=(at(LEFT)) y=(at(HEIGHT - 12.0)) { (day(*first)) }
+            text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 12.0)) text-anchor="end" { (day(*last)) }
         }
     }
 }

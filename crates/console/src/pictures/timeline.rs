@@ -63,7 +63,7 @@ pub(crate) fn draw(mut marks: Vec<Mark>) -> Markup {
                 @let bytes = most / 2 * part;
                 @let y = GROUND - height(bytes);
                 line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y)) y2=(at(y)) {}
-                text class="tick" x=(at(LEFT - 8.0)) y=(at(y + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
+                text class="axis" x=(at(LEFT - 8.0)) y=(at(y + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
             }
             @for (mark, x) in marks.iter().zip(&places) {
                 @let tall = height(mark.bytes).max(2.0);
@@ -79,9 +79,9 @@ pub(crate) fn draw(mut marks: Vec<Mark>) -> Markup {
                     }
                 }
             }
-            text class="tick" x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (text::stamp(first).replace('T', " ").trim_end_matches('Z')) }
+            text class="axis" x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (text::stamp(first).replace('T', " ").trim_end_matches('Z')) }
             @if marks.len() > 1 {
-                text class="tick" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 6.0)) text-anchor="end" { (text::stamp(last).replace('T', " ").trim_end_matches('Z')) }
+                text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 6.0)) text-anchor="end" { (text::stamp(last).replace('T', " ").trim_end_matches('Z')) }
             }
         }
         p class="legend" { "● taken by somebody  ◆ automatic. A bar is what the snapshot stores that no older one does; a hatched one is not complete yet." }
