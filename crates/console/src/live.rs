@@ -1,6 +1,6 @@
 //! Pages that follow what happens: a stream of events that says when a page would look different.
 //!
-//! The page is made anew every second and compared by its version; the script then fetches it and puts it in place. So there is one
+//! The page is made anew every second (a slow one less often, see [`pace`]) and compared by its version; the script then fetches it and puts it in place. So there is one
 //! way to make a page, and whatever it shows is followed. What must stay true: who may see the page is asked each time; a
 //! stream ends with its session, with the service, and after [`LONGEST`] (the browser opens another); it is nobody at the keyboard, so it
 //! keeps no session alive; streams are bounded.
@@ -19,8 +19,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// How often a page is made anew.
 const EVERY: Duration = Duration::from_secs(1);
+/// How often one that asks the vault is: its answers may cost money.
+const EVERY_OF_VAULT: Duration = Duration::from_secs(20);
+/// A page takes at most one part in so many of the time.
+const SHARE: u32 = 20;
 /// How long a stream may be silent: what is in between must not take it for dead.
-const SILENCE: u32 = 15;
+const SILENCE: Duration = Duration::from_secs(15);
 /// How long a stream lives.
 const LONGEST: Duration = Duration::from_secs(10 * 60);
 
@@ -28,6 +32,8 @@ struct Follower {
     ctx: Ctx,
     seen: String,
     began: Instant,
+    /// How long the page took to make.
+    took: Duration,
     has_greeted: bool,
     _slot: OwnedSemaphorePermit,
 }
@@ -60,12 +66,23 @@ pub(crate) fn follow(mut ctx: Ctx) -> Response<Body> {
         ctx,
         seen,
         began: Instant::now(),
+        took: Duration::ZERO,
         has_greeted: false,
         _slot: slot,
     };
     let mut response = Response::new(Body::from_stream(stream::unfold(follower, Follower::next)));
     http::set(&mut response, header::CONTENT_TYPE, "text/event-stream");
     response
+}
+
+/// How long to wait before the page is made again.
+fn pace(ctx: &Ctx, took: Duration) -> Duration {
+    let asks_vault = match ctx.path.as_str() {
+        "snapshots" => ctx.query.get("tab") == Some("deleted"),
+        path => path.starts_with("snapshots/"),
+    };
+    let least = if asks_vault { EVERY_OF_VAULT } else { EVERY };
+    least.max(took.saturating_mul(SHARE))
 }
 
 impl Follower {
@@ -76,19 +93,20 @@ impl Follower {
             // The browser tries again after so many milliseconds when the stream ends.
             return Some((Ok("retry: 2000\n\n".to_owned()), self));
         }
-        let mut rounds = 0;
+        let said = Instant::now();
         loop {
             if !self.wait().await {
                 return None;
             }
+            let making = Instant::now();
             let page = pages::page(&self.ctx).await;
+            self.took = making.elapsed();
             let version = serve::version(&page);
             if version != self.seen {
                 self.seen.clone_from(&version);
                 return Some((Ok(format!("event: changed\ndata: {version}\n\n")), self));
             }
-            rounds += 1;
-            if rounds >= SILENCE {
+            if said.elapsed() >= SILENCE {
                 return Some((Ok(": still here\n\n".to_owned()), self));
             }
         }
@@ -101,8 +119,9 @@ impl Follower {
             // The sender's end is an end, too.
             let _ = closing.wait_for(|closing| *closing).await;
         };
+        let pace = pace(&self.ctx, self.took);
         tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
+            () = tokio::time::sleep(pace) => {}
             () = closed => return false,
         }
         let is_alive = self.ctx.state.sessions.is_alive(&self.ctx.session.id, Instant::now());
