@@ -19,8 +19,9 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// How often a page is made anew.
 const EVERY: Duration = Duration::from_secs(1);
-/// How often one that asks the vault is: its answers may cost money.
-const EVERY_OF_VAULT: Duration = Duration::from_secs(20);
+/// How often one is that asks the vault's trees, which are mostly in memory, or its head logs, which cost requests.
+const EVERY_OF_TREES: Duration = Duration::from_secs(5);
+const EVERY_OF_HEADS: Duration = Duration::from_secs(30);
 /// A page takes at most one part in so many of the time.
 const SHARE: u32 = 20;
 /// How long a stream may be silent: what is in between must not take it for dead.
@@ -77,11 +78,11 @@ pub(crate) fn follow(mut ctx: Ctx) -> Response<Body> {
 
 /// How long to wait before the page is made again.
 fn pace(ctx: &Ctx, took: Duration) -> Duration {
-    let asks_vault = match ctx.path.as_str() {
-        "snapshots" => ctx.query.get("tab") == Some("deleted"),
-        path => path.starts_with("snapshots/"),
+    let least = match ctx.path.as_str() {
+        "snapshots" if ctx.query.get("tab") == Some("deleted") => EVERY_OF_HEADS,
+        path if path.starts_with("snapshots/") => EVERY_OF_TREES,
+        _ => EVERY,
     };
-    let least = if asks_vault { EVERY_OF_VAULT } else { EVERY };
     least.max(took.saturating_mul(SHARE))
 }
 

@@ -45,7 +45,8 @@ const SPOOL_BYTES_MAX: u64 = 4 * GIB;
 const DRAIN: Duration = Duration::from_secs(5);
 
 const EXAMPLES: &str = "\
-Needs no configuration: data in ./tidemark-data, the API on 127.0.0.1:7480.
+Needs no configuration: data in ./tidemark-data, the API on 127.0.0.1:7480, and
+the console for browsers there, at /console.
 At first start it makes a key, or takes TIDEMARK_ACCESS_KEY_ID and
 TIDEMARK_ACCESS_KEY_SECRET, and writes it to <data-dir>/credentials.toml,
 where the other commands find it.

@@ -212,7 +212,8 @@
   dialog.addEventListener("close", () => {
     dialog.replaceChildren();
     dialogAt = null;
-    if (opener && opener.isConnected) opener.focus();
+    // Where the dialog was opened from may have been made anew meanwhile.
+    (opener && opener.isConnected ? opener : document.getElementById("main")).focus();
   });
   dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
 

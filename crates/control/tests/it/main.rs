@@ -1,6 +1,7 @@
 //! Actions on a real catalogue and a real node, in a directory of their own.
 
 mod audit;
+mod changes;
 mod codes;
 mod copies;
 mod damage;
@@ -19,6 +20,7 @@ mod lists;
 mod locks;
 mod metadata;
 mod offer;
+mod passwords;
 mod permissions;
 mod policies;
 mod ram;
