@@ -91,7 +91,6 @@
     stream = new EventSource("/console/live?" + query);
     stream.addEventListener("changed", async () => {
       await refresh(true);
-      await refreshDialog();
     });
     stream.addEventListener("open", () => {
       clearTimeout(lost);
@@ -152,6 +151,9 @@
     const buttons = [dialog.querySelector("footer"), fresh.querySelector("footer")];
     if (buttons[0] && buttons[1]) buttons[0].replaceChildren(...buttons[1].childNodes);
   }
+
+  // What a dialog waits for may be on no page that is followed.
+  setInterval(() => { refreshDialog().catch(() => {}); }, 2000);
 
   async function submit(form) {
     const button = form.querySelector("footer button[type=submit]");

@@ -45,7 +45,8 @@ async fn in_the_way(ctx: &Ctx, disk: &Disk) -> Result<Vec<String>, ApiError> {
     Ok(reasons)
 }
 
-fn told(reasons: &[String]) -> Markup {
+/// What is in the way, and `help` with it. A script keeps it as it is now while the dialog is open.
+fn told(reasons: &[String], help: &Markup) -> Markup {
     html! {
         div id="in-the-way" data-live-part {
             @if !reasons.is_empty() {
@@ -54,6 +55,7 @@ fn told(reasons: &[String]) -> Markup {
                     ul { @for reason in reasons { li { (reason) } } }
                 }
             }
+            (help)
         }
     }
 }
@@ -83,21 +85,22 @@ pub(super) async fn disk(form: &Form<'_>) -> Result<Page, ApiError> {
     );
     let safety = ctx.link_with("/dialog/create-snapshot", &[own[0], ("_then", again.as_str())]);
     let stop = ctx.link_with("/dialog/stop-instance", &[stops[0], ("_then", again.as_str())]);
-    let inner = html! {
-        (form.hidden("DiskId"))
-        (form.hidden("SnapshotId"))
-        (of(&snapshot))
-        (precautions(WARNINGS))
-        (told(&reasons))
-        @if can_stop && reasons.iter().any(|reason| reason.starts_with("The instance")) {
-            p { a class="button" data-dialog href=(stop) { "Stop the instance first" } }
-        }
+    let runs = reasons.iter().any(|reason| reason.starts_with("The instance"));
+    let help = html! {
+        @if can_stop && runs { p { a class="button" data-dialog href=(stop) { "Stop the instance first" } } }
         @if can_snapshot {
             p {
                 "To be able to come back to how the disk is now: "
                 a class="button" data-dialog href=(safety) { "Create Snapshot" }
             }
         }
+    };
+    let inner = html! {
+        (form.hidden("DiskId"))
+        (form.hidden("SnapshotId"))
+        (of(&snapshot))
+        (precautions(WARNINGS))
+        (told(&reasons, &help))
         @if can_start {
             input type="hidden" name="_instance" value=(disk.instance_id);
             (form.tick("Start Instance Immediately after Rollback", "_start", "true", false))
@@ -139,7 +142,7 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
     let inner = html! {
         (form.hidden("_group"))
         (precautions(WARNINGS))
-        (told(&reasons))
+        (told(&reasons, &html! {}))
         @if can_start {
             input type="hidden" name="_instance" value=(group.instance_id);
             (form.tick("Start Instance Immediately after Rollback", "_start", "true", false))
