@@ -57,7 +57,7 @@ pub(super) async fn table(ctx: &Ctx, disks: &[Disk], everywhere: bool) -> Markup
         rows.push(row(ctx, disk, everywhere).await);
     }
     html! {
-        div class="scroll" {
+        div class="scroll" tabindex="0" {
             table {
                 thead { tr {
                     th { "Disk ID/Name" }

@@ -19,7 +19,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         @if found.events.is_empty() && asked.len() == 1 {
             (parts::empty("Nothing has happened yet", "Whatever is made, changed, finished or found damaged stands here, with who asked for it.", &html! {}))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Time" } th { (parts::column_filter(ctx, "Level", "Level", LEVELS)) } th { "Event" } th { "Resource" } th { "Details" }

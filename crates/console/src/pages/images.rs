@@ -38,7 +38,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                 &html! { a class="button" href=(ctx.link_with("/snapshots", &[("SourceDiskType", "system")])) { "Snapshots of system disks" } },
             ))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Image ID/Name" } th { "Tag" } th { "System" } th { "Size" } th { "Snapshots" }

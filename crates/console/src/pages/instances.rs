@@ -39,7 +39,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                 &html! { @if may_make { a class="primary" data-dialog href=(ctx.dialog("create-instance", &[])) { "Create Instance" } } },
             ))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Instance ID/Name" } th { "Tag" } th { "Zone" } th { "IP Address" }

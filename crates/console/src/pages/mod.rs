@@ -129,6 +129,10 @@ pub(crate) fn listing<'a>(ctx: &'a Ctx, names: &[&'a str]) -> Vec<(&'a str, &'a 
     let mut pairs = vec![("MaxResults", ROWS)];
     let own = names.iter().chain(&["NextToken"]);
     pairs.extend(own.filter_map(|name| Some((*name, ctx.query.get(name)?))));
+    // A tag's value alone is no filter: the action would refuse it.
+    if ctx.query.get("Tag.1.Key").is_none() {
+        pairs.retain(|(name, _)| *name != "Tag.1.Value");
+    }
     pairs
 }
 

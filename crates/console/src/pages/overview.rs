@@ -96,7 +96,7 @@ fn figure(name: &str, value: &str, href: &str) -> Markup {
 
 fn going_on(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
     html! {
-        div class="scroll" {
+        div class="scroll" tabindex="0" {
             table {
                 thead { tr { th { "Snapshot" } th { "Disk" } th { "Progress" } th { "Time left" } } }
                 tbody {
@@ -120,7 +120,7 @@ fn going_on(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
 
 fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
     html! {
-        div class="scroll" {
+        div class="scroll" tabindex="0" {
             table {
                 thead { tr { th { "Disk ID/Name" } th { "Status" } th { "Newest snapshot" } th { "Automatic policy" } th { "Actions" } } }
                 tbody {

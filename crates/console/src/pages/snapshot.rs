@@ -200,7 +200,7 @@ fn shown(changes: &describe_snapshot_changes::Response) -> Markup {
         @if !changes.changed_ranges.is_empty() {
             details {
                 summary { "The first ranges as a table" }
-                div class="scroll" {
+                div class="scroll" tabindex="0" {
                     table {
                         thead { tr { th { "From byte" } th { "Length" } } }
                         tbody {

@@ -97,7 +97,7 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
         rows.push(row(ctx, snapshot, deletes).await);
     }
     html! {
-        div class="scroll" {
+        div class="scroll" tabindex="0" {
             table {
                 thead { tr {
                     th { "Choose" } th { "Snapshot ID/Name" } th { "Tag" } th { "Disk" } th { "Capacity" }
@@ -229,7 +229,7 @@ pub(super) async fn groups(ctx: &Ctx, instance: Option<&str>) -> Result<Markup, 
                 &html! { a class="button" href=(ctx.link("/instances")) { "Instances" } },
             ))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Instance Snapshot ID/Name" } th { "Instance" } th { "Snapshots" } th { "Created at" }
@@ -281,7 +281,7 @@ async fn chains(ctx: &Ctx) -> Result<Markup, ApiError> {
         @if found.snapshot_links.is_empty() {
             (parts::empty("No chain yet", "All snapshots of one disk are its chain. It begins with the first snapshot.", &html! {}))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Disk ID/Name" } th { "Disk Type" } th { "Capacity" } th { "Instance" }
@@ -338,7 +338,7 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         (curve::draw(&points, "Stored by snapshots"))
         details {
             summary { "The same as a table" }
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr { th { "Time" } th { "Stored" } } }
                     tbody {
@@ -351,7 +351,7 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         }
         h2 { "By disk, this month" }
         @if disks.is_empty() { p class="none" { "Nothing is metered yet." } } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr { th { "Disk" } th { "Stored now" } th { "GiB-hours" } @if priced { th { "Cost" } } } }
                     tbody {
@@ -390,7 +390,7 @@ async fn policies(ctx: &Ctx) -> Result<Markup, ApiError> {
                 &create,
             ))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Policy ID/Name" } th { "Tag" } th { "Executed At" } th { "Execution Frequency" } th { "Keep Snapshots" }
@@ -464,7 +464,7 @@ async fn deleted(ctx: &Ctx) -> Result<Markup, ApiError> {
                 &html! {},
             ))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr { th { "Snapshot ID/Name" } th { "Disk" } th { "Gone for good" } th { "Actions" } } }
                     tbody {

@@ -30,7 +30,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         @if rows.is_empty() && asked.len() == 1 {
             (parts::empty("No task", "What takes long, like a copy between regions, stands here while it is going on and for some time after.", &html! {}))
         } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Task ID" } th { "Action" } th { "Resource" } th { (parts::column_filter(ctx, "Status", "TaskStatus", STATUSES)) }

@@ -36,7 +36,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                     ))
                 }
                 Ok(users) => {
-                    div class="scroll" {
+                    div class="scroll" tabindex="0" {
                         table {
                             thead { tr { th { "User name" } th { "Display name" } th { "Comments" } th { "Created at" } } }
                             tbody {
@@ -88,7 +88,7 @@ async fn own_keys(ctx: &Ctx) -> Markup {
 fn keys_table(ctx: &Ctx, user: &str, keys: &[AccessKeyItem], may_change: bool, may_delete: bool) -> Markup {
     html! {
         @if keys.is_empty() { p class="none" { "No access key." } } @else {
-            div class="scroll" {
+            div class="scroll" tabindex="0" {
                 table {
                     thead { tr { th { "Access key ID" } th { "Status" } th { "Created at" } th { "Last used" } th { "Actions" } } }
                     tbody {
@@ -166,7 +166,7 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
         section aria-labelledby="policies" {
             h2 id="policies" { "What the user may" }
             @if policies.is_empty() { p class="none" { "Nothing: no policy is attached." } } @else {
-                div class="scroll" {
+                div class="scroll" tabindex="0" {
                     table {
                         thead { tr { th { "Policy" } th { "Type" } th { "Description" } th { "Actions" } } }
                         tbody {
