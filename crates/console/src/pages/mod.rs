@@ -122,7 +122,7 @@ pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Vec<tidemark_e
 }
 
 /// Rows of a list: as many as keep a page below 100 KiB with all that can be done with each.
-const ROWS: &str = "20";
+const ROWS: &str = "15";
 
 /// What list actions are asked for beside a page's own filters.
 pub(crate) fn listing<'a>(ctx: &'a Ctx, names: &[&'a str]) -> Vec<(&'a str, &'a str)> {
