@@ -68,7 +68,7 @@ pub(crate) async fn page(ctx: &Ctx, name: &str, fields: &Fields, error: Option<&
         "delete-image" => things::delete_image(&form),
         "tags" => things::tags(&form).await,
         "untag" => things::untag(&form),
-        "cancel-task" => things::cancel_task(&form),
+        "cancel-task" => things::cancel_task(&form).await,
         "create-user" => access::create_user(&form),
         "delete-user" => access::delete_user(&form),
         "set-password" => access::set_password(&form),
