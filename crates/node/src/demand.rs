@@ -6,6 +6,7 @@
 //! hydrator was faster does not matter. A window that a crash interrupts is lost: a trace is only a hint.
 //! Handing it to the vault is not waited for; a vault that cannot be reached does without.
 
+use crate::gauge::Gauge;
 use crate::pace::Pace;
 use crate::remote::Remote;
 use crate::vault::VaultHost;
@@ -31,6 +32,8 @@ pub struct Demand {
     recording: RefCell<Option<Recording>>,
     /// How long they wait, and how captures follow that.
     pub pace: Pace,
+    /// What they asked for and how long they waited, for people.
+    pub gauge: Gauge,
 }
 
 /// A trace under way.
@@ -70,6 +73,7 @@ impl Demand {
             waiting: Cell::new(0),
             recording: RefCell::default(),
             pace: Pace::default(),
+            gauge: Gauge::new(env.clock.now()),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A volume as an NBD export, and as a disk for virtual machines: the same, but that those see it grow.
 
 use crate::demand::Demand;
+use crate::gauge::Way;
 use crate::pace::Kind;
 use bytes::Bytes;
 use std::rc::Rc;
@@ -43,14 +44,26 @@ impl VolumeExport {
         }
     }
 
-    /// Does what a client waits for, and notes how long that takes.
-    async fn timed<T>(&self, kind: Kind, work: impl Future<Output = T>) -> T {
+    /// Does what a client waits for, and notes how long that takes: for the pace of captures as `kind`, for people as so many
+    /// bytes of one way.
+    async fn timed<T>(
+        &self,
+        kind: Option<Kind>,
+        asked: Option<(Way, u64)>,
+        work: impl Future<Output = T>,
+    ) -> T {
         let Some(demand) = self.demand.as_deref() else {
             return work.await;
         };
         let begun = demand.now();
         let done = work.await;
-        demand.pace.served(kind, begun, demand.now());
+        let ended = demand.now();
+        if let Some(kind) = kind {
+            demand.pace.served(kind, begun, ended);
+        }
+        if let Some((way, bytes)) = asked {
+            demand.gauge.served(way, bytes, begun, ended);
+        }
         done
     }
 
@@ -63,11 +76,10 @@ impl VolumeExport {
     ) -> Result<T, ExportError> {
         let demand = self.demand.as_deref();
         let waiting = demand.and_then(|demand| demand.reading(offset, len.into()));
-        let read = match waiting {
-            // How long the vault takes says nothing of how busy this machine is.
-            Some(_waiting) => read.await,
-            None => self.timed(Kind::Read, read).await,
-        };
+        // How long the vault takes says nothing of how busy this machine is.
+        let kind = waiting.is_none().then_some(Kind::Read);
+        let read = self.timed(kind, Some((Way::Read, len.into())), read).await;
+        drop(waiting);
         read.map_err(failed)
     }
 
@@ -114,10 +126,13 @@ impl Export for VolumeExport {
 
     fn write(&self, offset: u64, data: Vec<Bytes>, fua: bool) -> LocalFuture<'_, Result<(), ExportError>> {
         Box::pin(async move {
-            self.note_write(offset, data.iter().map(|piece| piece.len() as u64).sum());
+            let len = data.iter().map(|piece| piece.len() as u64).sum();
+            self.note_write(offset, len);
             let kind = if fua { Kind::Flush } else { Kind::Change };
             let write = self.volume.write_vectored(offset, data, fua);
-            self.timed(kind, write).await.map_err(failed)
+            self.timed(Some(kind), Some((Way::Write, len)), write)
+                .await
+                .map_err(failed)
         })
     }
 
@@ -130,8 +145,8 @@ impl Export for VolumeExport {
     ) -> LocalFuture<'_, Result<(), ExportError>> {
         Box::pin(async move {
             self.note_write(offset, len);
-            self.volume
-                .zero(offset, len, may_punch, fua)
+            let zero = self.volume.zero(offset, len, may_punch, fua);
+            self.timed(None, Some((Way::Write, len)), zero)
                 .await
                 .map_err(failed)
         })
@@ -145,7 +160,11 @@ impl Export for VolumeExport {
     }
 
     fn flush(&self) -> LocalFuture<'_, Result<(), ExportError>> {
-        Box::pin(async move { self.timed(Kind::Flush, self.volume.flush()).await.map_err(failed) })
+        Box::pin(async move {
+            self.timed(Some(Kind::Flush), None, self.volume.flush())
+                .await
+                .map_err(failed)
+        })
     }
 
     fn block_status<'a>(

@@ -17,6 +17,7 @@ mod demand;
 mod disk;
 mod disk_keys;
 mod export;
+mod gauge;
 mod groups;
 mod hydration;
 mod leftovers;
@@ -36,6 +37,7 @@ mod vhost;
 
 pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;
+pub use gauge::{Activity, History, SLOT, Served};
 pub use node::Node;
 pub use scrub::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
 pub use tidemark_vault::{Loss, Secret, SnapshotSpace, SpaceOptions, SpaceReport};

@@ -29,9 +29,9 @@ impl Node {
 }
 
 async fn known(host: &Rc<VaultHost>, id: &SnapshotId) -> Result<SnapshotRecord, NodeError> {
-    host.record(id).await?.ok_or_else(|| {
-        NodeError::new(NodeErrorKind::Missing, format!("the vault has no snapshot {id}"))
-    })
+    host.record(id)
+        .await?
+        .ok_or_else(|| NodeError::new(NodeErrorKind::Missing, format!("the vault has no snapshot {id}")))
 }
 
 async fn changes(
@@ -61,7 +61,10 @@ async fn changes(
         }
     };
     let own = record.root;
-    let differing = host.vault.diff(base.as_ref().map(|(_, root)| root), Some(&own)).await?;
+    let differing = host
+        .vault
+        .diff(base.as_ref().map(|(_, root)| root), Some(&own))
+        .await?;
     // What neither neighbour has as it is here, and is no zeros: that nobody would have any more.
     let end = u32::try_from(own.chunk_count()).unwrap_or(u32::MAX);
     let mut alone = host.vault.non_zero_chunks(&own, 0..end).await?;
@@ -75,7 +78,9 @@ async fn changes(
         let unlike = host.vault.diff(Some(root), Some(&own)).await?;
         alone &= &unlike;
     }
-    let chunks = own.chunk_count().max(base.as_ref().map_or(0, |(_, root)| root.chunk_count()));
+    let chunks = own
+        .chunk_count()
+        .max(base.as_ref().map_or(0, |(_, root)| root.chunk_count()));
     let parts = parts_of(chunks, question.parts).map(|part| differing.range_cardinality(part) * CHUNK_BYTES);
     let mut ranges: Vec<Range<u64>> = Vec::new();
     let mut next = None;
@@ -107,7 +112,7 @@ async fn changes(
 }
 
 /// `chunks` cut into at most `parts` parts that differ by one chunk at most.
-fn parts_of(chunks: u64, parts: u32) -> impl Iterator<Item = Range<u32>> {
+pub(super) fn parts_of(chunks: u64, parts: u32) -> impl Iterator<Item = Range<u32>> {
     let parts = u64::from(parts).min(chunks);
     let at = move |part: u64| {
         let place = u128::from(chunks) * u128::from(part) / u128::from(parts.max(1));

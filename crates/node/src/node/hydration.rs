@@ -1,8 +1,10 @@
-//! How disks are filled from their snapshots: watched, paused, limited in rate.
+//! What disks do: how they are filled from their snapshots (watched, paused, limited in rate), and what clients ask of them.
 
 use super::Node;
+use super::changes::parts_of;
+use crate::gauge::History;
 use crate::types::{HydrationChange, HydrationStatus, NodeError};
-use tidemark_units::DiskId;
+use tidemark_units::{CHUNK_BYTES, DiskId};
 
 impl Node {
     /// How the filling of the disk goes. A disk that is complete says so: nothing is absent.
@@ -12,6 +14,27 @@ impl Node {
             .remote
             .call(|host| async move { host.hydration_status() })
             .await?)
+    }
+
+    /// Of each of at most `parts` equal parts of the disk, how many of its bytes are not local yet.
+    pub async fn absent_parts(&self, disk: &DiskId, parts: u32) -> Result<Vec<u64>, NodeError> {
+        let open = self.shared.disk(disk)?;
+        let absent = open
+            .remote
+            .call(|host| async move { (host.volume.absent_chunks(), host.volume.size_bytes()) });
+        let (absent, size_bytes) = absent.await?;
+        let chunks = size_bytes.div_ceil(CHUNK_BYTES);
+        let bytes = parts_of(chunks, parts).map(|part| absent.range_cardinality(part) * CHUNK_BYTES);
+        Ok(bytes.collect())
+    }
+
+    /// What clients asked of the disk and how long they waited, since it was opened.
+    pub async fn history(&self, disk: &DiskId) -> Result<History, NodeError> {
+        let open = self.shared.disk(disk)?;
+        let history = open
+            .remote
+            .call(|host| async move { host.demand.gauge.history(host.demand.now()) });
+        Ok(history.await?)
     }
 
     /// Changes how the disk is filled, from the next chunk on; kept across restarts and rollbacks. What clients read is
