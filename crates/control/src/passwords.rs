@@ -65,7 +65,11 @@ fn read(kept: &str) -> Option<Kept> {
     }
     let cost = Cost {
         memory_kib: parts.next()?.parse().ok().filter(|kib| *kib <= MEMORY_KIB_MAX)?,
-        passes: parts.next()?.parse().ok().filter(|passes| *passes <= PASSES_MAX)?,
+        passes: parts
+            .next()?
+            .parse()
+            .ok()
+            .filter(|passes| *passes <= PASSES_MAX)?,
         lanes: parts.next()?.parse().ok().filter(|lanes| *lanes <= 4)?,
     };
     let salt = HEXLOWER.decode(parts.next()?.as_bytes()).ok()?;
@@ -93,7 +97,10 @@ mod tests {
 
     #[test]
     fn only_the_same_password_fits_and_each_has_a_salt_of_its_own() {
-        let (kept, again) = (keep("correct horse").expect("kept"), keep("correct horse").expect("kept"));
+        let (kept, again) = (
+            keep("correct horse").expect("kept"),
+            keep("correct horse").expect("kept"),
+        );
         assert_ne!(kept, again);
         assert!(!kept.contains("horse"));
         assert!(check("correct horse", Some(&kept)) && check("correct horse", Some(&again)));
@@ -103,7 +110,13 @@ mod tests {
     #[test]
     fn nobody_and_nonsense_let_nobody_in() {
         let hostile = format!("argon2id$4294967295$2$1${}${}", "00".repeat(16), "00".repeat(32));
-        for kept in [None, Some(""), Some("argon2id$1$1"), Some("plain$hush"), Some(hostile.as_str())] {
+        for kept in [
+            None,
+            Some(""),
+            Some("argon2id$1$1"),
+            Some("plain$hush"),
+            Some(hostile.as_str()),
+        ] {
             assert!(!check("hush", kept), "{kept:?}");
         }
     }

@@ -138,6 +138,7 @@ pub(crate) const ACTIONS: &[Action] = &[
         describe_disk_encryption_by_default_status
     ),
     row!("DescribeDiskHydration", describe_disk_hydration),
+    row!("DescribeDiskMonitorData", describe_disk_monitor_data),
     row!("DescribeDisks", describe_disks, listing),
     row!("DescribeImageFromFamily", describe_image_from_family),
     row!("DescribeImageSharePermission", describe_image_share_permission),

@@ -83,10 +83,6 @@ const ALL: &[NotOffered] = &[
         "DescribeDisks has the states, DescribeEvents what happened",
     ),
     unsupported(
-        "DescribeDiskMonitorData",
-        "reads and writes of a disk are not counted over time; whoever runs the machine sees them",
-    ),
-    unsupported(
         "DescribeResourcesModification",
         "DescribeAvailableResource has the instance types and the disk categories",
     ),

@@ -18,10 +18,19 @@ impl Control {
         let (region, disk) = self
             .hydrated_disk(caller, request.region_id, request.disk_id)
             .await?;
-        let status = self.node_of(&region)?.hydration(&disk).await;
-        status
-            .map(|status| show(&disk, status))
-            .map_err(|e| refusal(&disk, &e))
+        let node = self.node_of(&region)?;
+        let status = node.hydration(&disk).await.map_err(|e| refusal(&disk, &e))?;
+        let parts = match request.parts {
+            0 => Vec::new(),
+            parts => node
+                .absent_parts(&disk, parts)
+                .await
+                .map_err(|e| refusal(&disk, &e))?,
+        };
+        Ok(Response {
+            parts,
+            ..show(&disk, status)
+        })
     }
 
     /// The caller's disk, with its region, for the actions about its hydration.
@@ -48,7 +57,7 @@ pub(super) fn refusal(disk: &DiskId, error: &NodeError) -> ApiError {
         let message = format!("The disk {disk} is being created, or cannot be opened now.");
         return ApiError::new(403, "IncorrectDiskStatus", message);
     }
-    tracing::error!(%disk, %error, "a disk's hydration cannot be asked about or changed");
+    tracing::error!(%disk, %error, "the node cannot be asked or told about a disk");
     ApiError::service_unavailable(&error.message)
 }
 
@@ -72,5 +81,6 @@ fn show(disk: &DiskId, status: HydrationStatus) -> Response {
         limit_bytes: status.bytes_per_second_max.unwrap_or(0),
         traced_chunks: status.traced_chunks,
         trouble: status.trouble.unwrap_or_default(),
+        parts: Vec::new(),
     }
 }

@@ -32,7 +32,10 @@ impl Control {
         if let Some(base) = &base
             && (base.source_disk_id != own.source_disk_id || base.region != own.region)
         {
-            let message = format!("The snapshots {} and {} are not of the same disk.", own.id, base.id);
+            let message = format!(
+                "The snapshots {} and {} are not of the same disk.",
+                own.id, base.id
+            );
             return Err(ApiError::new(403, "InvalidParameter.Mismatch", message));
         }
         let id = |row: &SnapshotRow| SnapshotId::new(&row.id).map_err(|_| ApiError::internal());
@@ -40,7 +43,7 @@ impl Control {
             base: base.as_ref().map(id).transpose()?,
             parts: request.parts,
             from_bytes: request.start_offset,
-            ranges_max: request.max_results,
+            ranges_max: request.max_ranges,
         };
         let changes = self.node_of(&own.region)?.changes(&id(&own)?, question).await;
         let changes = changes.map_err(|error| match error.kind {
@@ -73,6 +76,9 @@ fn complete(t: &mut dyn Transaction, caller: &Caller, id: &str) -> Result<Snapsh
     if row.status == SnapshotStatus::Accomplished {
         return Ok(row);
     }
-    let message = format!("The snapshot {} is {}: it has no content yet.", row.id, row.status);
+    let message = format!(
+        "The snapshot {} is {}: it has no content yet.",
+        row.id, row.status
+    );
     Err(ApiError::new(403, "InvalidSnapshotId.NotReady", message))
 }

@@ -32,6 +32,7 @@ mod describe_auto_snapshot_policy_associations;
 mod describe_auto_snapshot_policy_ex;
 mod describe_deleted_snapshots;
 mod describe_disk_hydration;
+mod describe_disk_monitor_data;
 mod describe_disks;
 mod describe_events;
 mod describe_image_from_family;

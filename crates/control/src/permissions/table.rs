@@ -44,6 +44,7 @@ pub(super) const ROWS: &[Row] = rows! {
     "CreateDisk" => New("disk"), If("snapshot", &[Text("SnapshotId")]), If("instance", &[Text("InstanceId")]);
     "DeleteDisk" => DISK;
     "DescribeDiskHydration" => DISK;
+    "DescribeDiskMonitorData" => DISK;
     "DescribeDisks" => Filtered("disk", &[Json("DiskIds")]);
     "DetachDisk" => INSTANCE, DISK;
     "ModifyDiskAttribute" => Given("disk", &[Text("DiskId"), Repeat("DiskIds")]);

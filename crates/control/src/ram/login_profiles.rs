@@ -135,7 +135,10 @@ impl Control {
             Ok(row.map(|row| (user, row)))
         };
         let found = self.store().read::<_, StoreError, _>(read).await?;
-        let (given, hash) = (password.to_owned(), found.as_ref().map(|(_, row)| row.hash.clone()));
+        let (given, hash) = (
+            password.to_owned(),
+            found.as_ref().map(|(_, row)| row.hash.clone()),
+        );
         let checked = tokio::task::spawn_blocking(move || passwords::check(&given, hash.as_deref())).await;
         let fits = checked.map_err(|error| ControlError::Config(format!("checking a password: {error}")))?;
         Ok(found.filter(|_| fits).map(|(user, _)| (user.account, user.name)))

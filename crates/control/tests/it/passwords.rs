@@ -26,31 +26,73 @@ async fn a_password_lets_its_user_in_and_nobody_else() {
     let account = root.account.as_str();
     let enter = async |name: &str, secret: &str| control.console_password(name, secret).await.expect("asked");
     assert_eq!(enter("alice", "").await, None, "she has none yet");
-    assert!(control.console_user(account, "alice").await.expect("asked").is_none());
-    control.create_login_profile(root, password("alice", "correct horse")).await.expect("set");
-    assert_eq!(enter("alice", "correct horse").await, Some((account.to_owned(), "alice".to_owned())));
-    for (name, secret) in [("alice", "correct horsf"), ("alice", ""), ("bob", "correct horse"), ("", "")] {
+    assert!(
+        control
+            .console_user(account, "alice")
+            .await
+            .expect("asked")
+            .is_none()
+    );
+    control
+        .create_login_profile(root, password("alice", "correct horse"))
+        .await
+        .expect("set");
+    assert_eq!(
+        enter("alice", "correct horse").await,
+        Some((account.to_owned(), "alice".to_owned()))
+    );
+    for (name, secret) in [
+        ("alice", "correct horsf"),
+        ("alice", ""),
+        ("bob", "correct horse"),
+        ("", ""),
+    ] {
         assert_eq!(enter(name, secret).await, None, "{name}");
     }
-    let inside = control.console_user(account, "alice").await.expect("asked").expect("she may");
-    let (Identity::User { id: one, .. }, Identity::User { id: other, .. }) = (&inside.identity, &alice.identity) else {
+    let inside = control
+        .console_user(account, "alice")
+        .await
+        .expect("asked")
+        .expect("she may");
+    let (Identity::User { id: one, .. }, Identity::User { id: other, .. }) =
+        (&inside.identity, &alice.identity)
+    else {
         panic!("both are the user");
     };
     assert_eq!(one, other);
     assert_eq!(inside.identity, alice.identity, "she may what she may with a key");
 
-    let again = control.create_login_profile(root, password("alice", "another one")).await;
+    let again = control
+        .create_login_profile(root, password("alice", "another one"))
+        .await;
     assert_eq!(code(again), (409, "EntityAlreadyExists.User.LoginProfile".into()));
-    control.update_login_profile(root, password("alice", "another one")).await.expect("changed");
+    control
+        .update_login_profile(root, password("alice", "another one"))
+        .await
+        .expect("changed");
     assert_eq!(enter("alice", "correct horse").await, None);
     assert!(enter("alice", "another one").await.is_some());
-    control.get_login_profile(root, user("alice")).await.expect("shown");
+    control
+        .get_login_profile(root, user("alice"))
+        .await
+        .expect("shown");
 
-    control.delete_login_profile(root, user("alice")).await.expect("taken away");
+    control
+        .delete_login_profile(root, user("alice"))
+        .await
+        .expect("taken away");
     assert_eq!(enter("alice", "another one").await, None);
-    assert!(control.console_user(account, "alice").await.expect("asked").is_none());
+    assert!(
+        control
+            .console_user(account, "alice")
+            .await
+            .expect("asked")
+            .is_none()
+    );
     let none = control.delete_login_profile(root, user("alice")).await;
     assert_eq!(code(none), (404, "EntityNotExist.User.LoginProfile".into()));
-    let nobody = control.create_login_profile(root, password("bob", "correct horse")).await;
+    let nobody = control
+        .create_login_profile(root, password("bob", "correct horse"))
+        .await;
     assert_eq!(code(nobody), (404, "EntityNotExist.User".into()));
 }

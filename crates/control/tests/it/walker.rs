@@ -66,7 +66,9 @@ const STEPS: &[Step] = steps! {
     tag_resources "ResourceType={disk|snapshot|instance}&ResourceId.1={DiskId|SnapshotId|InstanceId}&Tag.1.Key=k&Tag.1.Value={1|2}";
     untag_resources "ResourceType={disk|snapshot}&ResourceId.1={DiskId|SnapshotId}&All=true";
     list_tag_resources "ResourceType={disk|snapshot}&Tag.1.Key=k";
-    describe_disk_hydration "DiskId={DiskId}";
+    describe_disk_hydration "DiskId={DiskId}&Parts={8|}";
+    describe_disk_monitor_data "DiskId={DiskId}&StartTime={2096-01-01T00:00:00Z|noon}&EndTime=2096-01-01T00:01:00Z&Period={10|60|}";
+    describe_snapshot_changes "SnapshotId={SnapshotId}&BaseSnapshotId={SnapshotId|}&Parts={8|}";
     modify_disk_hydration "DiskId={DiskId}&Paused={true|false}";
 };
 

@@ -2,8 +2,12 @@
 //!
 //! An extension of ours: the service that we follow has no such action.
 
+use crate::model::list;
 use crate::{ApiError, Params};
 use serde::Serialize;
+
+/// Most parts of the picture.
+const PARTS_MOST: i64 = 4096;
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,14 +15,18 @@ use serde::Serialize;
 pub struct Request {
     pub region_id: Option<String>,
     pub disk_id: String,
+    /// Into how many equal parts of the disk what is absent is counted; 0: it is not.
+    pub parts: u32,
 }
 
 impl Request {
     /// Reads and checks the parameters.
     pub fn parse(params: &Params) -> Result<Self, ApiError> {
+        let parts = params.integer_in("Parts", 0..=PARTS_MOST, 400, "InvalidParameter")?;
         Ok(Self {
             region_id: params.text("RegionId"),
             disk_id: params.required("DiskId")?,
+            parts: parts.and_then(|parts| u32::try_from(parts).ok()).unwrap_or(0),
         })
     }
 }
@@ -51,6 +59,9 @@ pub struct Response {
     pub traced_chunks: u64,
     /// What is in the way, for people; "" if nothing is.
     pub trouble: String,
+    /// Of each part of the disk, how much of it is not local yet; left out unless it was asked for.
+    #[serde(with = "list::absent_part", skip_serializing_if = "Vec::is_empty")]
+    pub parts: Vec<u64>,
 }
 
 #[cfg(test)]
@@ -61,5 +72,17 @@ mod tests {
     #[test]
     fn required() {
         check::required(Request::parse, "DiskId=d-1", &["DiskId"]);
+    }
+
+    #[test]
+    fn the_picture_is_bounded() {
+        check::refusals(
+            Request::parse,
+            "DiskId=d-1",
+            &[
+                ("Parts=4097", 400, "InvalidParameter"),
+                ("Parts=-1", 400, "InvalidParameter"),
+            ],
+        );
     }
 }

@@ -24,7 +24,7 @@ pub struct Request {
     pub parts: u32,
     /// Where the ranges begin, in bytes.
     pub start_offset: u64,
-    pub max_results: usize,
+    pub max_ranges: usize,
 }
 
 impl Request {
@@ -33,14 +33,14 @@ impl Request {
         let number = |name, range| params.integer_in(name, range, 400, "InvalidParameter");
         let parts = number("Parts", 1..=PARTS_MOST)?.unwrap_or(1);
         let start_offset = number("StartOffset", 0..=i64::MAX)?.unwrap_or(0);
-        let max_results = number("MaxResults", 1..=RANGES_MOST)?.unwrap_or(RANGES);
+        let max_ranges = number("MaxRanges", 1..=RANGES_MOST)?.unwrap_or(RANGES);
         Ok(Self {
             region_id: params.text("RegionId"),
             snapshot_id: params.required("SnapshotId")?,
             base_snapshot_id: params.text("BaseSnapshotId"),
             parts: u32::try_from(parts).unwrap_or(1),
             start_offset: start_offset.unsigned_abs(),
-            max_results: usize::try_from(max_results).unwrap_or(1),
+            max_ranges: usize::try_from(max_ranges).unwrap_or(1),
         })
     }
 }
@@ -89,7 +89,10 @@ mod tests {
     fn a_snapshot_is_enough() {
         check::required(Request::parse, "SnapshotId=s-1", &["SnapshotId"]);
         let request = Request::parse(&check::params("SnapshotId=s-1")).expect("valid");
-        assert_eq!((request.parts, request.start_offset, request.max_results), (1, 0, 1000));
+        assert_eq!(
+            (request.parts, request.start_offset, request.max_ranges),
+            (1, 0, 1000)
+        );
         assert_eq!(request.base_snapshot_id, None);
     }
 
@@ -101,7 +104,7 @@ mod tests {
             &[
                 ("Parts=0", 400, "InvalidParameter"),
                 ("Parts=4097", 400, "InvalidParameter"),
-                ("MaxResults=10001", 400, "InvalidParameter"),
+                ("MaxRanges=10001", 400, "InvalidParameter"),
                 ("StartOffset=-1", 400, "InvalidParameter"),
             ],
         );

@@ -67,7 +67,7 @@ impl Request {
 }
 
 /// A time in seconds, rounded up to a full minute.
-fn minute(name: &str, text: &str, code: &'static str) -> Result<i64, ApiError> {
+pub(super) fn minute(name: &str, text: &str, code: &'static str) -> Result<i64, ApiError> {
     let at = time::parse_seconds(text).ok_or_else(|| {
         let message = format!(
             "The parameter \"{name}\" is not valid: {text:?} is not a time in the format yyyy-MM-ddTHH:mm:ssZ."

@@ -35,6 +35,7 @@ pub mod describe_available_resource;
 pub mod describe_deleted_snapshots;
 pub mod describe_disk_encryption_by_default_status;
 pub mod describe_disk_hydration;
+pub mod describe_disk_monitor_data;
 pub mod describe_disks;
 pub mod describe_events;
 pub mod describe_image_from_family;

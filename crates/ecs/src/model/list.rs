@@ -43,6 +43,8 @@ lists! {
     auto_snapshot_policy => "AutoSnapshotPolicy",
     changed_range => "ChangedRange",
     changed_part => "ChangedBytes",
+    absent_part => "AbsentBytes",
+    disk_monitor_data => "DiskMonitorData",
     auto_snapshot_policy_association => "AutoSnapshotPolicyAssociation",
     mount_instance => "MountInstance",
     deleted_snapshot => "DeletedSnapshot",

@@ -169,6 +169,41 @@ pub(super) const TABLE: Table = &[
         ],
     ),
     (
+        "DescribeDiskMonitorData",
+        &[
+            (
+                400,
+                "InvalidStartTime.Malformed",
+                Ask("DiskId={d}&StartTime=noon&EndTime=2026-01-01T00:00:00Z"),
+            ),
+            (
+                400,
+                "InvalidEndTime.Malformed",
+                Ask("DiskId={d}&StartTime=2026-01-01T00:00:00Z&EndTime=noon"),
+            ),
+            (
+                400,
+                "InvalidPeriod.ValueNotSupported",
+                Ask("DiskId={d}&StartTime=2026-01-01T00:00:00Z&EndTime=2026-01-01T00:01:00Z&Period=61"),
+            ),
+            (
+                400,
+                "InvalidStartTime.TooEarly",
+                Ask("DiskId={d}&StartTime=2001-01-01T00:00:00Z&EndTime=2001-01-01T00:01:00Z"),
+            ),
+            (
+                400,
+                "InvalidParameter.TooManyDataQueried",
+                Ask("DiskId={d}&StartTime=2001-01-01T00:00:00Z&EndTime=2026-01-01T00:01:00Z"),
+            ),
+            (
+                404,
+                "InvalidDiskId.NotFound",
+                Ask("DiskId=d-none&StartTime=2096-01-01T00:00:00Z&EndTime=2096-01-01T00:01:00Z"),
+            ),
+        ],
+    ),
+    (
         "DescribeLockedSnapshots",
         &[(400, "InvalidLockStatus.Malformed", Ask("LockStatus=open"))],
     ),

@@ -81,6 +81,7 @@ actions! {
     "DeleteSnapshotGroup" delete_snapshot_group
     "DescribeAutoSnapshotPolicyAssociations" describe_auto_snapshot_policy_associations
     "DescribeAutoSnapshotPolicyEx" describe_auto_snapshot_policy_ex
+    "DescribeDiskMonitorData" describe_disk_monitor_data
     "DescribeDisks" describe_disks
     "DescribeImages" describe_images
     "DescribeImageSharePermission" describe_image_share_permission
