@@ -1,6 +1,8 @@
 """The console over plain HTTP, as without a script: signing in, permissions, hostile names, headers, the walk of S30 to S42."""
 
+import datetime
 import json
+import os
 import re
 import shlex
 import urllib.parse
@@ -159,11 +161,11 @@ def test_a_refused_form_comes_back_with_what_was_typed_and_what_to_do(browser, v
 
 
 def test_pages_carry_a_strict_policy_and_nothing_inline(browser, v3):
-    _, disk = v3.attached_disk(1)
+    instance, disk = v3.attached_disk(1)
     snapshot = v3.take_snapshot(disk)
     places = ["", "instances", "images", "disks", f"disks/{disk}", "snapshots", f"snapshots/{snapshot}", f"chains/{disk}"]
     places += [f"snapshots?tab={tab}" for tab in ("groups", "chains", "size", "policies", "deleted")]
-    places += ["tasks", "events", "users", f"dialog/create-snapshot?DiskId={disk}", f"dialog/delete-snapshot?SnapshotId={snapshot}"]
+    places += ["tags", "tasks", "events", "users", f"instances/{instance}?tab=monitoring", f"dialog/create-snapshot?DiskId={disk}", f"dialog/delete-snapshot?SnapshotId={snapshot}"]
     for place in places:
         page = browser.get(f"/console/{place}")
         assert page.status == 200, (place, page.text)
@@ -444,6 +446,91 @@ def test_what_changed_between_two_snapshots(browser, v3):
     page = browser.get(f"/console/snapshots/{second}")
     assert first in page.main.text and "1.00 MiB of 1.00 GiB." in page.text
     assert page.root.all("svg", class_="heat")
+
+
+def test_how_long_clients_waited_is_drawn_with_the_times_of_snapshots(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    assert not browser.get(f"/console/disks/{disk}").root.all("svg", class_="latency")
+    with v3.service.client(disk) as client:
+        for piece in range(64):
+            client.write(piece << 16, bytes([piece]) * (1 << 16))
+        client.read(0, 1 << 16)
+        client.flush()
+        v3.take_snapshot(disk)
+
+    def drawn():
+        # A period is drawn when it is over.
+        pictures = browser.get(f"/console/disks/{disk}").root.all("svg", class_="latency")
+        return pictures and pictures[0]
+
+    picture = wait_until(drawn, "the latency is drawn", timeout=40)
+    assert len(picture.all("rect", class_="window")) == 1
+    assert picture.all("path", class_="line") and picture.all("path", class_="second")
+    assert browser.get(f"/console/instances/{instance}?tab=monitoring").root.all("svg", class_="latency")
+    now = datetime.datetime.now(datetime.UTC)
+    times = [f"{now + datetime.timedelta(minutes=by):%Y-%m-%dT%H:%M:00Z}" for by in (-5, 2)]
+
+    def counted():
+        # What the end of a period cut in two is all there when the next one is over.
+        answer = v3.call("DescribeDiskMonitorData", RegionId=REGION, DiskId=disk, StartTime=times[0], EndTime=times[1], Period=10)
+        points = answer["MonitorData"]["DiskMonitorData"]
+        assert answer["TotalCount"] == len(points) and {point["DiskId"] for point in points} <= {disk}
+        assert all((point["BPSWrite"] > 0) <= (point["LatencyWrite"] > 0) for point in points)
+        # Rates are rounded: to a byte in a second.
+        return abs(sum(point["BPSWrite"] for point in points) * 10 - (4 << 20)) <= 10 * len(points)
+
+    wait_until(counted, "what was written is all counted, and nothing twice", timeout=40)
+
+
+def test_a_disk_that_is_being_filled_shows_what_is_here_already(browser, v3):
+    instance, disk = v3.attached_disk(1)
+    with v3.service.client(disk) as client:
+        for piece in range(32):
+            client.write(piece << 20, os.urandom(1 << 20))
+        client.flush()
+    snapshot = v3.take_snapshot(disk)
+    with v3.service.client(disk) as client:
+        for piece in range(32):
+            client.write(piece << 20, os.urandom(1 << 20))
+        client.flush()
+    assert not browser.get(f"/console/disks/{disk}").root.all("svg", class_="filling")
+    # Paused it stays, also when it is rolled back.
+    page = browser.get(f"/console/dialog/hydration?DiskId={disk}")
+    browser.submit(page, page.form("ModifyDiskHydration"), Paused="true")
+    v3.stop_instance(instance)
+    page = browser.get(f"/console/dialog/roll-back?DiskId={disk}&SnapshotId={snapshot}")
+    browser.submit(page, page.form("ResetDisk"))
+    picture = wait_until(
+        lambda: browser.get(f"/console/disks/{disk}").root.all("svg", class_="filling"), "what is here is drawn"
+    )
+    assert "of 512 parts" in picture[0]["aria-label"]
+    answer = json.loads(v3.service.cli("ecs", "DescribeDiskHydration", "--DiskId", disk, "--Parts", "16").stdout)
+    parts = answer["Parts"]["AbsentBytes"]
+    assert len(parts) == 16 and sum(parts) == answer["AbsentBytes"] > 0 and parts[0] >= 32 << 20
+    assert "Parts" not in json.loads(v3.service.cli("ecs", "DescribeDiskHydration", "--DiskId", disk).stdout)
+    page = browser.get(f"/console/dialog/hydration?DiskId={disk}")
+    browser.submit(page, page.form("ModifyDiskHydration"), Paused="false")
+    wait_until(lambda: not browser.get(f"/console/disks/{disk}").root.all("svg", class_="filling"), "the disk is whole")
+
+
+def test_tags_lead_to_what_has_them(browser, v3):
+    disk = v3.new_disk(1)
+    v3.call("TagResources", RegionId=REGION, ResourceType="disk", ResourceId=[disk], Tag=[{"Key": "team", "Value": "blue & red"}])
+    page = browser.get("/console/tags")
+    (row,) = [row for row in page.rows() if "Tag key" in row and row["Tag key"].text == "team"]
+    assert row["Tag value"].text == "blue & red" and row["Instances"].text == "–"
+    listed = browser.get(row["Disks"].all("a")[0]["href"]).rows()
+    assert [row["Disk ID/Name"].all("a")[0].text for row in listed if "Disk ID/Name" in row] == [disk]
+    v3.release(disk)
+
+
+def test_an_instance_snapshot_can_be_begun_from_its_list(browser, v3):
+    instance, _ = v3.attached_disk(1)
+    page = browser.open(browser.get("/console/snapshots?tab=groups"), "Create Instance Snapshot")
+    (link,) = [link for link in page.main.all("a") if link.text.startswith(instance)]
+    page = browser.get(link["href"])
+    page = browser.submit(page, page.form("CreateSnapshotGroup"), Name="of-a-list")
+    assert "of-a-list" in page.text
 
 
 def test_a_command_line_does_what_its_form_does(browser, v3):
