@@ -92,12 +92,24 @@ pub(crate) const ACTS: &[Act] = &[
     ecs!("RunInstances", run_instances, "The instance is being made."),
     ecs!("StartInstance", start_instance, "The instance is being started."),
     ecs!("StopInstance", stop_instance, "The instance is being stopped."),
-    ecs!("RebootInstance", reboot_instance, "The instance is being restarted."),
+    ecs!(
+        "RebootInstance",
+        reboot_instance,
+        "The instance is being restarted."
+    ),
     ecs!("DeleteInstance", delete_instance, "The instance is released."),
-    ecs!("ModifyInstanceAttribute", modify_instance_attribute, "The instance is changed."),
+    ecs!(
+        "ModifyInstanceAttribute",
+        modify_instance_attribute,
+        "The instance is changed."
+    ),
     // Disks.
     ecs!("CreateDisk", create_disk, "The disk is being made."),
-    ecs!("ReplaceSystemDisk", replace_system_disk, "The system disk is being replaced."),
+    ecs!(
+        "ReplaceSystemDisk",
+        replace_system_disk,
+        "The system disk is being replaced."
+    ),
     ecs!("AttachDisk", attach_disk, "The disk is being attached."),
     ecs!("DetachDisk", detach_disk, "The disk is being detached."),
     ecs!("DeleteDisk", delete_disk, "The disk is released."),
@@ -105,43 +117,141 @@ pub(crate) const ACTS: &[Act] = &[
     ecs!("ReInitDisk", re_init_disk, "The disk is being re-initialized."),
     ecs!("ResetDisk", reset_disk, "The disk is being rolled back."),
     ecs!("ResetDisks", reset_disks, "The disks are being rolled back."),
-    ecs!("ModifyDiskAttribute", modify_disk_attribute, "The disk is changed."),
-    ecs!("ModifyDiskHydration", modify_disk_hydration, "How the disk is filled is changed."),
+    ecs!(
+        "ModifyDiskAttribute",
+        modify_disk_attribute,
+        "The disk is changed."
+    ),
+    ecs!(
+        "ModifyDiskHydration",
+        modify_disk_hydration,
+        "How the disk is filled is changed."
+    ),
     // Snapshots.
-    ecs!("CreateSnapshot", create_snapshot, "The snapshot is being created."),
+    ecs!(
+        "CreateSnapshot",
+        create_snapshot,
+        "The snapshot is being created."
+    ),
     ecs!("CopySnapshot", copy_snapshot, "The snapshot is being copied."),
     ecs!("DeleteSnapshot", delete_snapshot, "The snapshot is deleted."),
     ecs!("UndeleteSnapshot", undelete_snapshot, "The snapshot is back."),
-    ecs!("ModifySnapshotAttribute", modify_snapshot_attribute, "The snapshot is changed."),
+    ecs!(
+        "ModifySnapshotAttribute",
+        modify_snapshot_attribute,
+        "The snapshot is changed."
+    ),
     ecs!("LockSnapshot", lock_snapshot, "The snapshot is locked."),
     ecs!("UnlockSnapshot", unlock_snapshot, "The snapshot is unlocked."),
-    ecs!("CreateSnapshotGroup", create_snapshot_group, "The instance snapshot is being created."),
-    ecs!("DeleteSnapshotGroup", delete_snapshot_group, "The instance snapshot is deleted."),
-    ecs!("StartVaultScrub", start_vault_scrub, "Verifying has begun; what is found damaged is an event."),
+    ecs!(
+        "CreateSnapshotGroup",
+        create_snapshot_group,
+        "The instance snapshot is being created."
+    ),
+    ecs!(
+        "DeleteSnapshotGroup",
+        delete_snapshot_group,
+        "The instance snapshot is deleted."
+    ),
+    ecs!(
+        "StartVaultScrub",
+        start_vault_scrub,
+        "Verifying has begun; what is found damaged is an event."
+    ),
     // Images.
     ecs!("CreateImage", create_image, "The image is being created."),
     ecs!("DeleteImage", delete_image, "The image is deleted."),
     // Automatic snapshot policies.
-    ecs!("CreateAutoSnapshotPolicy", create_auto_snapshot_policy, "The policy is made; apply it to disks now."),
-    ecs!("ModifyAutoSnapshotPolicyEx", modify_auto_snapshot_policy_ex, "The policy is changed."),
-    ecs!("DeleteAutoSnapshotPolicy", delete_auto_snapshot_policy, "The policy is deleted."),
-    ecs!("ApplyAutoSnapshotPolicy", apply_auto_snapshot_policy, "The policy is applied."),
-    ecs!("CancelAutoSnapshotPolicy", cancel_auto_snapshot_policy, "The policy is no longer applied."),
+    ecs!(
+        "CreateAutoSnapshotPolicy",
+        create_auto_snapshot_policy,
+        "The policy is made; apply it to disks now."
+    ),
+    ecs!(
+        "ModifyAutoSnapshotPolicyEx",
+        modify_auto_snapshot_policy_ex,
+        "The policy is changed."
+    ),
+    ecs!(
+        "DeleteAutoSnapshotPolicy",
+        delete_auto_snapshot_policy,
+        "The policy is deleted."
+    ),
+    ecs!(
+        "ApplyAutoSnapshotPolicy",
+        apply_auto_snapshot_policy,
+        "The policy is applied."
+    ),
+    ecs!(
+        "CancelAutoSnapshotPolicy",
+        cancel_auto_snapshot_policy,
+        "The policy is no longer applied."
+    ),
     // Tags and tasks.
     ecs!("TagResources", tag_resources, "The tags are set."),
     ecs!("UntagResources", untag_resources, "The tags are removed."),
     ecs!("CancelTask", cancel_task, "The task is being cancelled."),
     // Users, keys, policies.
-    ram!("CreateUser", users::CreateUser::parse, create_user, "The user is made; it may do nothing yet."),
-    ram!("DeleteUser", users::OneUser::parse, delete_user, "The user is deleted."),
-    ram!("CreateLoginProfile", login::SetPassword::parse, create_login_profile, "The password is set."),
-    ram!("UpdateLoginProfile", login::SetPassword::parse, update_login_profile, "The password is changed."),
-    ram!("DeleteLoginProfile", users::OneUser::parse, delete_login_profile, "The password is taken away."),
-    ram!("CreateAccessKey", keys::KeysOf::parse, create_access_key, "The access key is made."),
-    ram!("UpdateAccessKey", keys::UpdateAccessKey::parse, update_access_key, "The access key is changed."),
-    ram!("DeleteAccessKey", keys::OneKey::parse, delete_access_key, "The access key is deleted."),
-    ram!("AttachPolicyToUser", policies::Attachment::of_user, attach_policy, "The policy is attached."),
-    ram!("DetachPolicyFromUser", policies::Attachment::of_user, detach_policy, "The policy is detached."),
+    ram!(
+        "CreateUser",
+        users::CreateUser::parse,
+        create_user,
+        "The user is made; it may do nothing yet."
+    ),
+    ram!(
+        "DeleteUser",
+        users::OneUser::parse,
+        delete_user,
+        "The user is deleted."
+    ),
+    ram!(
+        "CreateLoginProfile",
+        login::SetPassword::parse,
+        create_login_profile,
+        "The password is set."
+    ),
+    ram!(
+        "UpdateLoginProfile",
+        login::SetPassword::parse,
+        update_login_profile,
+        "The password is changed."
+    ),
+    ram!(
+        "DeleteLoginProfile",
+        users::OneUser::parse,
+        delete_login_profile,
+        "The password is taken away."
+    ),
+    ram!(
+        "CreateAccessKey",
+        keys::KeysOf::parse,
+        create_access_key,
+        "The access key is made."
+    ),
+    ram!(
+        "UpdateAccessKey",
+        keys::UpdateAccessKey::parse,
+        update_access_key,
+        "The access key is changed."
+    ),
+    ram!(
+        "DeleteAccessKey",
+        keys::OneKey::parse,
+        delete_access_key,
+        "The access key is deleted."
+    ),
+    ram!(
+        "AttachPolicyToUser",
+        policies::Attachment::of_user,
+        attach_policy,
+        "The policy is attached."
+    ),
+    ram!(
+        "DetachPolicyFromUser",
+        policies::Attachment::of_user,
+        detach_policy,
+        "The policy is detached."
+    ),
 ];
 
 /// The one of that name.
@@ -166,7 +276,12 @@ pub(crate) fn made(answer: &Value) -> Option<&str> {
 pub(crate) fn failures(answer: &Value) -> Vec<String> {
     let items = answer.pointer("/OperationProgressSet/OperationProgress");
     let items = items.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let text = |item: &Value, name: &str| item.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |item: &Value, name: &str| {
+        item.get(name)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     items
         .iter()
         .filter(|item| text(item, "OperationStatus") == "Failed")
@@ -193,7 +308,10 @@ mod tests {
     #[test]
     fn answers_name_what_was_made_and_what_failed() {
         assert_eq!(made(&json!({"SnapshotId": "s-1"})), Some("s-1"));
-        assert_eq!(made(&json!({"InstanceIdSets": {"InstanceIdSet": ["i-1"]}})), Some("i-1"));
+        assert_eq!(
+            made(&json!({"InstanceIdSets": {"InstanceIdSet": ["i-1"]}})),
+            Some("i-1")
+        );
         assert_eq!(made(&json!({})), None);
         let answer = json!({"OperationProgressSet": {"OperationProgress": [
             {"OperationStatus": "Success", "ErrorMsg": "", "ErrorCode": ""},

@@ -84,7 +84,11 @@ async fn states(control: &Control, caller: &Caller, pairs: &[(&str, &str)]) -> R
 async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(), ApiError> {
     let own = [("InstanceId", instance), ("PageSize", "100")];
     let began = Instant::now();
-    while states(control, caller, &own).await?.iter().any(|state| state == "ReIniting") {
+    while states(control, caller, &own)
+        .await?
+        .iter()
+        .any(|state| state == "ReIniting")
+    {
         wait(began).await?;
     }
     let request = start_instance::Request::parse(&params(caller, &own)?)?;
@@ -95,7 +99,11 @@ async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(),
 async fn attach(control: &Control, caller: &Caller, instance: &str, disk: &str) -> Result<(), ApiError> {
     let ids = serde_json::Value::from(vec![disk]).to_string();
     let began = Instant::now();
-    while states(control, caller, &[("DiskIds", &ids)]).await?.iter().any(|state| state == "Creating") {
+    while states(control, caller, &[("DiskIds", &ids)])
+        .await?
+        .iter()
+        .any(|state| state == "Creating")
+    {
         wait(began).await?;
     }
     let own = [("InstanceId", instance), ("DiskId", disk)];
@@ -130,6 +138,9 @@ mod tests {
         assert_eq!(of("ResetDisk", "_instance=i-1"), "nothing");
         assert_eq!(of("CreateDisk", "_attach=i-1"), "attach i-1");
         assert_eq!(of("CreateDisk", "_attach="), "nothing");
-        assert_eq!(of("DeleteDisk", "_attach=i-1&_start=true&_instance=i-1"), "nothing");
+        assert_eq!(
+            of("DeleteDisk", "_attach=i-1&_start=true&_instance=i-1"),
+            "nothing"
+        );
     }
 }

@@ -120,7 +120,10 @@ impl Ctx {
             return false;
         };
         let caller = self.everywhere();
-        self.control().authorize(&caller, "ram", action, &params).await.is_ok()
+        self.control()
+            .authorize(&caller, "ram", action, &params)
+            .await
+            .is_ok()
     }
 
     /// A place of ours in the page's region. `path`: below `/console`, `""` or with a slash in front.

@@ -85,14 +85,21 @@ mod tests {
     fn they_are_served_under_their_own_names_only() {
         let path = style().strip_prefix("/console/").expect("below the console");
         assert_eq!(serve(path).status(), StatusCode::OK);
-        assert_eq!(serve("assets/0000000000000000/console.css").status(), StatusCode::NOT_FOUND);
+        assert_eq!(
+            serve("assets/0000000000000000/console.css").status(),
+            StatusCode::NOT_FOUND
+        );
         assert_eq!(serve("assets/../secrets.key").status(), StatusCode::NOT_FOUND);
     }
 
     #[test]
     fn nothing_is_fetched_from_elsewhere() {
         for asset in [&STYLE, &SCRIPT] {
-            assert!(!asset.content.contains("http://") && !asset.content.contains("https://"), "{}", asset.name);
+            assert!(
+                !asset.content.contains("http://") && !asset.content.contains("https://"),
+                "{}",
+                asset.name
+            );
             assert!(!asset.content.contains("@import"), "{}", asset.name);
         }
     }

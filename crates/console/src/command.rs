@@ -30,7 +30,8 @@ mod tests {
 
     #[test]
     fn the_line_does_what_the_form_does() {
-        let form = Fields::parse("_csrf=x&DiskId=d-1&SnapshotName=before+the+change&Description=").expect("a form");
+        let form =
+            Fields::parse("_csrf=x&DiskId=d-1&SnapshotName=before+the+change&Description=").expect("a form");
         assert_eq!(
             line("CreateSnapshot", "cn-hangzhou", &form),
             "tidemark ecs CreateSnapshot --RegionId cn-hangzhou --DiskId d-1 --SnapshotName 'before the change'"

@@ -96,7 +96,9 @@ impl Fields {
         }
         // What is rolled back with a group is ticked disk by disk; a snapshot whose disk is not ticked is not meant.
         let is_ticked = |name: &str| {
-            let of = name.strip_prefix("Disk.").and_then(|rest| rest.strip_suffix(".SnapshotId"));
+            let of = name
+                .strip_prefix("Disk.")
+                .and_then(|rest| rest.strip_suffix(".SnapshotId"));
             of.is_none_or(|number| self.get(&format!("Disk.{number}.DiskId")).is_some())
         };
         parameters.retain(|(name, _)| is_ticked(name));
@@ -104,7 +106,12 @@ impl Fields {
         if let Some(copies) = self.get("_copies")
             && self.get("EnableCrossRegionCopy").is_none()
         {
-            parameters.retain(|(name, _)| !matches!(name.as_str(), "TargetCopyRegions" | "CopiedSnapshotsRetentionDays"));
+            parameters.retain(|(name, _)| {
+                !matches!(
+                    name.as_str(),
+                    "TargetCopyRegions" | "CopiedSnapshotsRetentionDays"
+                )
+            });
             if copies == "modify" {
                 parameters.push(("EnableCrossRegionCopy".to_owned(), "false".to_owned()));
             }
@@ -145,13 +152,19 @@ mod tests {
             parameters("_copies=modify&TargetCopyRegions%5B%5D=x&CopiedSnapshotsRetentionDays=3"),
             [pair("EnableCrossRegionCopy", "false")]
         );
-        assert_eq!(parameters("diskIds%5B%5D=%22x%22"), [pair("diskIds", "[\"\\\"x\\\"\"]")]);
+        assert_eq!(
+            parameters("diskIds%5B%5D=%22x%22"),
+            [pair("diskIds", "[\"\\\"x\\\"\"]")]
+        );
     }
 
     #[test]
     fn the_first_value_that_says_something_counts() {
         let fields = Fields::parse("a=&a=1&b=").expect("a form");
-        assert_eq!((fields.get("a"), fields.get("b"), fields.has("b")), (Some("1"), None, true));
+        assert_eq!(
+            (fields.get("a"), fields.get("b"), fields.has("b")),
+            (Some("1"), None, true)
+        );
         assert_eq!(fields.with("a", "x y").query(), "a=x%20y");
         assert_eq!(fields.without(&["a"]).query(), "");
     }

@@ -43,7 +43,12 @@ impl Incoming {
         let is_post = match parts.method {
             Method::POST => true,
             Method::GET | Method::HEAD => false,
-            _ => return Err((StatusCode::METHOD_NOT_ALLOWED, "Only GET and POST are served.".to_owned())),
+            _ => {
+                return Err((
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "Only GET and POST are served.".to_owned(),
+                ));
+            }
         };
         let refused = |error: ApiError| (StatusCode::BAD_REQUEST, error.message);
         let query = Fields::parse(parts.uri.query().unwrap_or_default()).map_err(refused)?;

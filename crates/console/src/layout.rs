@@ -10,6 +10,7 @@ use tidemark_control::Identity;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Section {
     Overview,
+    Tags,
     Instances,
     Images,
     Disks,
@@ -47,7 +48,13 @@ impl Page {
 type Group = (&'static str, &'static [(Section, &'static str, &'static str)]);
 
 const PANE: &[Group] = &[
-    ("", &[(Section::Overview, "Overview", "")]),
+    (
+        "",
+        &[
+            (Section::Overview, "Overview", ""),
+            (Section::Tags, "Tags", "/tags"),
+        ],
+    ),
     (
         "Instances & Images",
         &[

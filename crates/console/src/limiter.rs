@@ -101,7 +101,11 @@ mod tests {
         limiter.failed(HERE, "a", now);
         assert_eq!(limiter.wait(HERE, "a", now), Some(Duration::from_secs(2)));
         assert_eq!(limiter.wait(HERE, "a", now + Duration::from_secs(2)), None);
-        assert_eq!(limiter.wait(None, "a", now), None, "another address is not locked out");
+        assert_eq!(
+            limiter.wait(None, "a", now),
+            None,
+            "another address is not locked out"
+        );
         limiter.succeeded(HERE, "a");
         assert_eq!(limiter.wait(HERE, "a", now), None);
     }

@@ -42,7 +42,10 @@ struct Follower {
 /// Follows the page at `at`; `seen` is the version that the browser has.
 pub(crate) fn follow(mut ctx: Ctx) -> Response<Body> {
     let Ok(slot) = Arc::clone(&ctx.state.following).try_acquire_owned() else {
-        return http::plain(StatusCode::SERVICE_UNAVAILABLE, "Too many pages are followed already.");
+        return http::plain(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many pages are followed already.",
+        );
     };
     let seen = ctx.query.text("seen").to_owned();
     let at = ctx.query.text("at").to_owned();
@@ -125,7 +128,11 @@ impl Follower {
             () = tokio::time::sleep(pace) => {}
             () = closed => return false,
         }
-        let is_alive = self.ctx.state.sessions.is_alive(&self.ctx.session.id, Instant::now());
+        let is_alive = self
+            .ctx
+            .state
+            .sessions
+            .is_alive(&self.ctx.session.id, Instant::now());
         if !is_alive || self.began.elapsed() >= LONGEST {
             return false;
         }

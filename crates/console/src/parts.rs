@@ -26,7 +26,11 @@ impl Notice {
     }
 
     pub(crate) fn show(&self) -> Markup {
-        let class = if self.troubles.is_empty() { "notice good" } else { "notice bad" };
+        let class = if self.troubles.is_empty() {
+            "notice good"
+        } else {
+            "notice bad"
+        };
         html! {
             div class=(class) role="status" {
                 p {
@@ -219,7 +223,9 @@ fn advice(code: &str) -> Option<&'static str> {
         "QuotaExceed.Snapshot" => "Delete snapshots that nobody needs; each says what that would free.",
         "SnapshotCreatedDisk" => "Choose Force Delete: the disks that were made from it keep their data.",
         "SnapshotCreatedImage" => "Delete the image first.",
-        "InvalidOperation.SnapshotLocked" => "Wait until its lock ends, or unlock it while it can still be unlocked.",
+        "InvalidOperation.SnapshotLocked" => {
+            "Wait until its lock ends, or unlock it while it can still be unlocked."
+        }
         "Throttling" | "Throttling.User" => "Wait a little, then try again.",
         "ServiceUnavailable" => "Try again in a moment; the service's log says why.",
         "InternalError" => "The service's log has the cause.",

@@ -85,11 +85,7 @@ async fn answer(state: &ConsoleState, parts: Parts, body: Body) -> Response<Body
 }
 
 /// Who asks, where. `None`: whoever signed in may not any more.
-async fn context(
-    state: &ConsoleState,
-    request: &Incoming,
-    session: Found,
-) -> Result<Option<Ctx>, ApiError> {
+async fn context(state: &ConsoleState, request: &Incoming, session: Found) -> Result<Option<Ctx>, ApiError> {
     let Some(caller) = ask::caller_of(&state.control, &session.who).await? else {
         return Ok(None);
     };
@@ -99,7 +95,9 @@ async fn context(
         false => request.query.clone(),
     };
     let named = query.get("region").or_else(|| request.cookie(REGION_COOKIE));
-    let region = regions.iter().find(|region| named == Some(region.region_id.as_str()));
+    let region = regions
+        .iter()
+        .find(|region| named == Some(region.region_id.as_str()));
     // There is always one.
     let region = region.or(regions.first());
     let region = region.map(|region| region.region_id.clone()).unwrap_or_default();
@@ -125,7 +123,8 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
     if request.is_post {
         // Equal texts have equal hashes, and how long their comparison takes tells nothing of the texts.
         if token_hash(request.form.text("_csrf")) != token_hash(&ctx.session.csrf) {
-            let text = "This form is of another session, so nothing was done. Go back, reload the page, try again.";
+            let text =
+                "This form is of another session, so nothing was done. Go back, reload the page, try again.";
             return http::plain(StatusCode::FORBIDDEN, text);
         }
         return match request.path.as_str() {
@@ -305,7 +304,10 @@ mod tests {
     #[test]
     fn a_place_keeps_its_query_beside_the_region() {
         assert_eq!(with_region("/console", "a"), "/console?region=a");
-        assert_eq!(with_region("/console/disks?x=1", "a b"), "/console/disks?x=1&region=a%20b");
+        assert_eq!(
+            with_region("/console/disks?x=1", "a b"),
+            "/console/disks?x=1&region=a%20b"
+        );
     }
 
     #[test]

@@ -54,7 +54,8 @@ struct Session {
 
 impl Session {
     fn is_over(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.used) >= IDLE || now.saturating_duration_since(self.began) >= LONGEST
+        now.saturating_duration_since(self.used) >= IDLE
+            || now.saturating_duration_since(self.began) >= LONGEST
     }
 }
 
@@ -66,7 +67,9 @@ pub(crate) struct Sessions {
 
 impl std::fmt::Debug for Sessions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Sessions").field("count", &self.all().len()).finish()
+        f.debug_struct("Sessions")
+            .field("count", &self.all().len())
+            .finish()
     }
 }
 
@@ -194,8 +197,12 @@ mod tests {
         }
         assert_eq!(sessions.all().len(), SESSIONS_MOST);
         assert!(sessions.find(&first, "b", now, true).is_none());
-        let token = sessions.begin(key(), "b", now + Duration::from_secs(2)).expect("randomness");
-        let found = sessions.find(&token, "b", now + Duration::from_secs(2), true).expect("it began");
+        let token = sessions
+            .begin(key(), "b", now + Duration::from_secs(2))
+            .expect("randomness");
+        let found = sessions
+            .find(&token, "b", now + Duration::from_secs(2), true)
+            .expect("it began");
         sessions.end(&found.id);
         assert!(!sessions.is_alive(&found.id, now));
     }

@@ -81,7 +81,11 @@ async fn who(state: &ConsoleState, name: &str, secret: &str) -> Result<Option<Wh
     let key = key.filter(|key| key.active && key.session.is_none());
     let kept = token_hash(key.as_ref().map_or("", |key| key.secret.as_str()));
     let fits = !secret.is_empty() && kept == token_hash(secret);
-    let user = state.control.console_password(name, secret).await.map_err(unknown)?;
+    let user = state
+        .control
+        .console_password(name, secret)
+        .await
+        .map_err(unknown)?;
     Ok(match key {
         Some(key) if fits => Some(Who::Key(key.id)),
         _ => user.map(|(account, name)| Who::User { account, name }),

@@ -29,6 +29,38 @@ pub(crate) fn gib(number: u64) -> String {
     format!("{number} GiB")
 }
 
+/// Microseconds as people say them: `85 µs`, `1.25 ms`, `2.5 s`.
+pub(crate) fn micros(micros: u64) -> String {
+    let digits = |value: f64| {
+        let text = match value {
+            value if value >= 100.0 => format!("{value:.0}"),
+            value if value >= 10.0 => format!("{value:.1}"),
+            value => format!("{value:.2}"),
+        };
+        match text.contains('.') {
+            true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+            false => text,
+        }
+    };
+    match micros {
+        0..=999 => format!("{micros} µs"),
+        1000..=999_999 => format!("{} ms", digits(micros as f64 / 1e3)),
+        _ => format!("{} s", digits(micros as f64 / 1e6)),
+    }
+}
+
+/// A number of money or hours: digits that count.
+pub(crate) fn figure(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        value if value >= 100.0 => format!("{value:.0}"),
+        value if value >= 10.0 => format!("{value:.1}"),
+        value if value >= 0.1 => format!("{value:.2}"),
+        value if value >= 0.001 => format!("{value:.4}"),
+        value => format!("{value:.6}"),
+    }
+}
+
 /// Seconds as a rough time: `40 s`, `12 min`, `3 h`, `2 days`.
 pub(crate) fn seconds(seconds: u64) -> String {
     match seconds {
@@ -97,7 +129,10 @@ mod tests {
 
     #[test]
     fn times_of_the_api_are_read_and_written() {
-        assert_eq!(stamp(millis("2026-01-02T03:04:05Z").expect("a time")), "2026-01-02T03:04:05Z");
+        assert_eq!(
+            stamp(millis("2026-01-02T03:04:05Z").expect("a time")),
+            "2026-01-02T03:04:05Z"
+        );
         assert_eq!(millis("2026-01-02T03:04Z"), millis("2026-01-02T03:04:00Z"));
         assert_eq!(millis("soon"), None);
         assert_eq!(
@@ -111,6 +146,20 @@ mod tests {
     fn times_left_are_rough() {
         for (number, expected) in [(5, "5 s"), (130, "2 min"), (7200, "2 h"), (200_000, "2 days")] {
             assert_eq!(seconds(number), expected);
+        }
+    }
+
+    #[test]
+    fn times_are_short() {
+        for (number, shown) in [
+            (0, "0 µs"),
+            (85, "85 µs"),
+            (1000, "1 ms"),
+            (1250, "1.25 ms"),
+            (100_000, "100 ms"),
+            (2_500_000, "2.5 s"),
+        ] {
+            assert_eq!(micros(number), shown);
         }
     }
 }

@@ -11,6 +11,7 @@
   const here = () => location.pathname + location.search;
   let opener = null;
   let dialogAt = null;
+  let placing = false;
 
   // The page
 
@@ -41,7 +42,10 @@
       const other = [...fresh.querySelectorAll("input[type=checkbox]")].find((one) => one.value === box.value && one.name === box.name);
       if (other) other.checked = true;
     }
+    // A field that is taken away while somebody types in it says that it has changed: nobody has said so.
+    placing = true;
     old.replaceChildren(...fresh.childNodes);
+    setTimeout(() => { placing = false; });
     document.title = page.title;
     document.body.dataset.version = page.body.dataset.version;
     if (inside) {
@@ -101,10 +105,11 @@
     stream.addEventListener("error", () => {
       // A stream ends now and then, and begins again at once: that is no loss.
       lost = lost || setTimeout(() => { connection.hidden = false; }, 4000);
-      // The service ended it for good: signed out, or too many follow. Look now and then instead.
+      // The service ended it for good: signed out, which the page says at once, or too many follow. Look now and then instead.
       if (stream && stream.readyState === EventSource.CLOSED) {
         stop();
-        timer = setTimeout(() => { refresh(true); listen(); }, 5000);
+        refresh(true);
+        timer = setTimeout(listen, 5000);
       }
     });
   }
@@ -264,6 +269,7 @@
 
   document.addEventListener("change", (event) => {
     const item = event.target;
+    if (placing) return;
     if (item.matches("select[data-submit]")) item.form.requestSubmit();
     else if (item.form && item.form.matches("[data-filters]")) filter(item.form);
   });
@@ -305,9 +311,11 @@
     let text = `tidemark ecs ${form.dataset.action} --RegionId ${quoted(form.dataset.region)}`;
     const always = data.get("_keep") === "always";
     const copies = !data.has("_copies") || data.has("EnableCrossRegionCopy");
+    const copiesAlways = copies && data.get("_keep-copies") === "always";
     for (const [name, value] of data) {
       if (name.startsWith("_") || value === "" || name === "region" || name === "RegionId") continue;
       if (always && name === "retentionDays") continue;
+      if (copiesAlways && name === "CopiedSnapshotsRetentionDays") continue;
       if (!copies && (name === "TargetCopyRegions[]" || name === "CopiedSnapshotsRetentionDays")) continue;
       const pair = name.match(/^Disk\.(\d+)\.SnapshotId$/);
       if (pair && !data.has(`Disk.${pair[1]}.DiskId`)) continue;
@@ -320,6 +328,8 @@
     }
     for (const [name, items] of lists) text += ` --${name} ${quoted(JSON.stringify(items))}`;
     if (always) text += " --retentionDays -1";
+    if (!copies && data.get("_copies") === "modify") text += " --EnableCrossRegionCopy false";
+    if (copiesAlways) text += " --CopiedSnapshotsRetentionDays -1";
     line.textContent = text;
   }
 

@@ -22,7 +22,10 @@ pub(super) fn create_user(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Comments", "Comments", ""))
         (precautions(&["A user may do nothing at first: attach a policy, and make a key."]))
     };
-    let line = format!("tidemark user create {}", quoted(form.fields.get("UserName").unwrap_or("NAME")));
+    let line = format!(
+        "tidemark user create {}",
+        quoted(form.fields.get("UserName").unwrap_or("NAME"))
+    );
     let shape = Shape::new(Section::Users, "Create User", "CreateUser", "Create").command(line);
     Ok(form.page(&shape, &inner))
 }
@@ -32,7 +35,11 @@ pub(super) fn delete_user(form: &Form<'_>) -> Result<Page, ApiError> {
     let line = format!("tidemark user delete {}", quoted(name));
     let shape = Shape::new(Section::Users, "Delete User", "DeleteUser", "OK");
     let text = format!("Delete the user {name}? Keys have to be deleted and policies detached before.");
-    Ok(form.confirm(&shape.dangerous().then("/users").command(line), &["UserName"], &text))
+    Ok(form.confirm(
+        &shape.dangerous().then("/users").command(line),
+        &["UserName"],
+        &text,
+    ))
 }
 
 /// The first password of a user, or another one: the link says which.
@@ -55,7 +62,12 @@ pub(super) fn set_password(form: &Form<'_>) -> Result<Page, ApiError> {
 
 pub(super) fn delete_password(form: &Form<'_>) -> Result<Page, ApiError> {
     let name = form.needed("UserName")?;
-    let shape = Shape::new(Section::Users, "Take the password away", "DeleteLoginProfile", "OK");
+    let shape = Shape::new(
+        Section::Users,
+        "Take the password away",
+        "DeleteLoginProfile",
+        "OK",
+    );
     let text = format!("Take the password of {name} away? Whoever is signed in with it is signed out.");
     Ok(form.confirm(&shape.dangerous().command(String::new()), &["UserName"], &text))
 }
@@ -71,7 +83,10 @@ pub(super) fn change_key(form: &Form<'_>) -> Result<Page, ApiError> {
     let (key, status) = (form.needed("UserAccessKeyId")?, form.needed("Status")?);
     let (verb, text) = match status {
         "Active" => ("enable", format!("Let the key {key} be used again?")),
-        _ => ("disable", format!("Take the key {key} out of use? Whoever signs with it is refused from then on.")),
+        _ => (
+            "disable",
+            format!("Take the key {key} out of use? Whoever signs with it is refused from then on."),
+        ),
     };
     let line = format!("tidemark key {verb} {}{}", quoted(key), of_user(form));
     let shape = Shape::new(Section::Users, "Change access key", "UpdateAccessKey", "OK").command(line);
@@ -83,12 +98,23 @@ pub(super) fn delete_key(form: &Form<'_>) -> Result<Page, ApiError> {
     let line = format!("tidemark key delete {}{}", quoted(key), of_user(form));
     let shape = Shape::new(Section::Users, "Delete access key", "DeleteAccessKey", "OK");
     let text = format!("Delete the key {key}? Whoever signs with it is refused from then on.");
-    Ok(form.confirm(&shape.dangerous().command(line), &["UserName", "UserAccessKeyId"], &text))
+    Ok(form.confirm(
+        &shape.dangerous().command(line),
+        &["UserName", "UserAccessKeyId"],
+        &text,
+    ))
 }
 
 pub(super) async fn attach_policy(form: &Form<'_>) -> Result<Page, ApiError> {
     let name = form.needed("UserName")?;
-    let found = ask_ram!(form.ctx, "ListPolicies", ListPolicies::parse, list_policies, &[("MaxItems", "1000")]).policies;
+    let found = ask_ram!(
+        form.ctx,
+        "ListPolicies",
+        ListPolicies::parse,
+        list_policies,
+        &[("MaxItems", "1000")]
+    )
+    .policies;
     let chosen = form.fields.get("PolicyType").unwrap_or("System").to_owned();
     let names: Vec<_> = found
         .iter()
@@ -112,16 +138,31 @@ pub(super) async fn attach_policy(form: &Form<'_>) -> Result<Page, ApiError> {
         }
         @if names.is_empty() { p class="none" { "No such policy." } } @else { (form.select("Policy", "PolicyName", &names, "")) }
     };
-    let policy = form.fields.get("PolicyName").or(names.first().map(|(name, _)| name.as_str()));
-    let line = format!("tidemark permission attach {} --user {}", quoted(policy.unwrap_or("NAME")), quoted(name));
+    let policy = form
+        .fields
+        .get("PolicyName")
+        .or(names.first().map(|(name, _)| name.as_str()));
+    let line = format!(
+        "tidemark permission attach {} --user {}",
+        quoted(policy.unwrap_or("NAME")),
+        quoted(name)
+    );
     let shape = Shape::new(Section::Users, "Attach Policy", "AttachPolicyToUser", "OK").command(line);
     Ok(form.page_if(&shape, &inner, !names.is_empty()))
 }
 
 pub(super) fn detach_policy(form: &Form<'_>) -> Result<Page, ApiError> {
     let (user, policy) = (form.needed("UserName")?, form.needed("PolicyName")?);
-    let line = format!("tidemark permission detach {} --user {}", quoted(policy), quoted(user));
+    let line = format!(
+        "tidemark permission detach {} --user {}",
+        quoted(policy),
+        quoted(user)
+    );
     let shape = Shape::new(Section::Users, "Detach", "DetachPolicyFromUser", "OK");
     let text = format!("Detach the policy {policy} from {user}? What it allows ends with the next request.");
-    Ok(form.confirm(&shape.dangerous().command(line), &["UserName", "PolicyType", "PolicyName"], &text))
+    Ok(form.confirm(
+        &shape.dangerous().command(line),
+        &["UserName", "PolicyType", "PolicyName"],
+        &text,
+    ))
 }

@@ -24,7 +24,13 @@ pub(super) fn about(disk: &Disk) -> Markup {
 
 pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
-    let zones = ask!(ctx, "DescribeZones", describe_zones, &[("AcceptLanguage", "en-US")]).zones;
+    let zones = ask!(
+        ctx,
+        "DescribeZones",
+        describe_zones,
+        &[("AcceptLanguage", "en-US")]
+    )
+    .zones;
     let zones: Vec<_> = zones
         .into_iter()
         .map(|zone| choice(zone.zone_id.clone(), zone.zone_id))
@@ -36,13 +42,18 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let asked = [("Status", "accomplished"), ("PageSize", "100")];
     let snapshots = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
     let mut sources = vec![choice("", "None: an empty disk")];
-    let listed = snapshots.iter().chain(source.iter().filter(|one| {
-        snapshots.iter().all(|other| other.snapshot_id != one.snapshot_id)
-    }));
+    let listed = snapshots.iter().chain(
+        source
+            .iter()
+            .filter(|one| snapshots.iter().all(|other| other.snapshot_id != one.snapshot_id)),
+    );
     sources.extend(listed.map(|snapshot| {
         let name = text::or(&snapshot.snapshot_name, &snapshot.snapshot_id);
         let size = text::gib(snapshot.source_disk_size);
-        choice(snapshot.snapshot_id.clone(), format!("{name}, {size}, {}", snapshot.creation_time))
+        choice(
+            snapshot.snapshot_id.clone(),
+            format!("{name}, {size}, {}", snapshot.creation_time),
+        )
     }));
     let categories: Vec<_> = CATEGORIES
         .iter()
@@ -52,9 +63,17 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let least = source.as_ref().map(|source| source.source_disk_size.to_string());
     let encryption = [choice("", "No, or as its snapshot"), choice("true", "Yes")];
-    let found = ask!(ctx, "DescribeInstances", describe_instances, &[("MaxResults", "100")]).instances;
+    let found = ask!(
+        ctx,
+        "DescribeInstances",
+        describe_instances,
+        &[("MaxResults", "100")]
+    )
+    .instances;
     let mut instances = vec![choice("", "Not Attach")];
-    let fits = found.into_iter().filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
+    let fits = found
+        .into_iter()
+        .filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
     instances.extend(fits.map(|instance| {
         let shown = format!("{} {}", instance.instance_id, instance.instance_name);
         choice(instance.instance_id, shown)
@@ -91,15 +110,32 @@ pub(super) async fn attach(form: &Form<'_>) -> Result<Page, ApiError> {
             choice(disk.disk_id, shown)
         }));
     } else {
-        let found = ask!(ctx, "DescribeInstances", describe_instances, &[("MaxResults", "100")]).instances;
-        let fits = found.into_iter().filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
+        let found = ask!(
+            ctx,
+            "DescribeInstances",
+            describe_instances,
+            &[("MaxResults", "100")]
+        )
+        .instances;
+        let fits = found
+            .into_iter()
+            .filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
         instances.extend(fits.map(|instance| {
-            let shown = format!("{} {}, {}", instance.instance_id, instance.instance_name, instance.status);
+            let shown = format!(
+                "{} {}, {}",
+                instance.instance_id, instance.instance_name, instance.status
+            );
             choice(instance.instance_id, shown)
         }));
     }
-    let picks_disk = instances.is_empty() && form.fields.get("_pick") != Some("instance") && form.fields.get("InstanceId").is_some();
-    let nothing = if picks_disk { disks.is_empty() } else { instances.is_empty() };
+    let picks_disk = instances.is_empty()
+        && form.fields.get("_pick") != Some("instance")
+        && form.fields.get("InstanceId").is_some();
+    let nothing = if picks_disk {
+        disks.is_empty()
+    } else {
+        instances.is_empty()
+    };
     let inner = html! {
         @if picks_disk {
             (form.hidden("InstanceId"))
@@ -120,7 +156,8 @@ pub(super) async fn attach(form: &Form<'_>) -> Result<Page, ApiError> {
 pub(super) fn detach(form: &Form<'_>) -> Result<Page, ApiError> {
     let (disk, instance) = (form.needed("DiskId")?, form.needed("InstanceId")?);
     let shape = Shape::new(Section::Disks, "Detach", "DetachDisk", "OK").dangerous();
-    let text = format!("Detach the disk {disk} from {instance}? Unmount its file systems in the guest first.");
+    let text =
+        format!("Detach the disk {disk} from {instance}? Unmount its file systems in the guest first.");
     Ok(form.confirm(&shape, &["DiskId", "InstanceId"], &text))
 }
 
@@ -143,7 +180,10 @@ pub(super) async fn release(form: &Form<'_>) -> Result<Page, ApiError> {
 
 pub(super) async fn resize(form: &Form<'_>) -> Result<Page, ApiError> {
     let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
-    let ways = [choice("offline", "When the instance starts next"), choice("online", "At once")];
+    let ways = [
+        choice("offline", "When the instance starts next"),
+        choice("online", "At once"),
+    ];
     let inner = html! {
         (form.hidden("DiskId"))
         (about(&disk))
@@ -187,7 +227,12 @@ pub(super) async fn modify(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.select("Release Disk with Instance", "DeleteWithInstance", &either, word(disk.delete_with_instance)))
         (form.select("Delete Automatic Snapshots While Releasing Disk", "DeleteAutoSnapshot", &either, word(disk.delete_auto_snapshot)))
     };
-    let shape = Shape::new(Section::Disks, "Modify Disk Property", "ModifyDiskAttribute", "OK");
+    let shape = Shape::new(
+        Section::Disks,
+        "Modify Disk Property",
+        "ModifyDiskAttribute",
+        "OK",
+    );
     Ok(form.page(&shape, &inner))
 }
 

@@ -11,8 +11,20 @@ const EXTERNAL: &str = "tidemark.external";
 
 pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let types = ask!(form.ctx, "DescribeInstanceTypes", describe_instance_types, &[]).instance_types;
-    let zones = ask!(form.ctx, "DescribeZones", describe_zones, &[("AcceptLanguage", "en-US")]).zones;
-    let images = ask!(form.ctx, "DescribeImages", describe_images, &[("PageSize", "100")]).images;
+    let zones = ask!(
+        form.ctx,
+        "DescribeZones",
+        describe_zones,
+        &[("AcceptLanguage", "en-US")]
+    )
+    .zones;
+    let images = ask!(
+        form.ctx,
+        "DescribeImages",
+        describe_images,
+        &[("PageSize", "100")]
+    )
+    .images;
     let mut types: Vec<_> = types
         .into_iter()
         .map(|kind| {
@@ -24,7 +36,10 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         })
         .collect();
     if !types.iter().any(|(id, _)| id == EXTERNAL) {
-        types.push(choice(EXTERNAL, format!("{EXTERNAL}: a machine that runs elsewhere")));
+        types.push(choice(
+            EXTERNAL,
+            format!("{EXTERNAL}: a machine that runs elsewhere"),
+        ));
     }
     let zones: Vec<_> = zones
         .into_iter()
@@ -35,10 +50,12 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         let shown = format!("{} ({})", image.image_name, image.image_id);
         choice(image.image_id, shown)
     }));
+    let pairs = key_pairs(form).await.unwrap_or_default();
     let inner = html! {
         (form.text("Instance name", "InstanceName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.select("Instance type", "InstanceType", &types, EXTERNAL))
         (form.select("Image", "ImageId", &pictures, ""))
+        @if !pairs.is_empty() { (form.select("Key Pair", "KeyPairName", &pairs, "")) }
         (form.select("Zone", "ZoneId", &zones, ""))
         (form.number("System disk, GiB", "SystemDisk.Size", "Empty: as large as its image needs, 40 without one.", ""))
         (form.number("Data disk, GiB", "DataDisk.1.Size", "Empty: none. More can be attached later.", ""))
@@ -49,16 +66,41 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     Ok(form.page(&shape, &inner))
 }
 
+/// SSH keys that an image with cloud-init lets in; none where there are none or the caller may not list them.
+async fn key_pairs(form: &Form<'_>) -> Result<Vec<(String, String)>, ApiError> {
+    let found = ask!(
+        form.ctx,
+        "DescribeKeyPairs",
+        describe_key_pairs,
+        &[("PageSize", "50")]
+    )
+    .key_pairs;
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let names = found
+        .into_iter()
+        .map(|pair| choice(pair.key_pair_name.clone(), pair.key_pair_name));
+    Ok(std::iter::once(choice("", "None")).chain(names).collect())
+}
+
 pub(super) fn start(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("InstanceId")?;
     let shape = Shape::new(Section::Instances, "Start", "StartInstance", "OK");
-    Ok(form.confirm(&shape, &["InstanceId"], &format!("Start the instance {id}? Its disks are served to it then.")))
+    Ok(form.confirm(
+        &shape,
+        &["InstanceId"],
+        &format!("Start the instance {id}? Its disks are served to it then."),
+    ))
 }
 
 pub(super) fn stop(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("InstanceId")?;
     let modes = [
-        choice("KeepCharging", "Retain Instance and Continue Charging After Instance Is Stopped"),
+        choice(
+            "KeepCharging",
+            "Retain Instance and Continue Charging After Instance Is Stopped",
+        ),
         choice("StopCharging", "No Charges After Instance Is Stopped"),
     ];
     let inner = html! {
@@ -107,7 +149,13 @@ pub(super) fn rename(form: &Form<'_>) -> Result<Page, ApiError> {
 
 pub(super) async fn replace_system_disk(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("InstanceId")?;
-    let images = ask!(form.ctx, "DescribeImages", describe_images, &[("PageSize", "100")]).images;
+    let images = ask!(
+        form.ctx,
+        "DescribeImages",
+        describe_images,
+        &[("PageSize", "100")]
+    )
+    .images;
     let images: Vec<_> = images
         .into_iter()
         .map(|image| {
@@ -126,6 +174,12 @@ pub(super) async fn replace_system_disk(form: &Form<'_>) -> Result<Page, ApiErro
             "Snapshots that somebody took stay, but cannot be rolled back to: the new disk has another id.",
         ]))
     };
-    let shape = Shape::new(Section::Instances, "Replace System Disk", "ReplaceSystemDisk", "OK").dangerous();
+    let shape = Shape::new(
+        Section::Instances,
+        "Replace System Disk",
+        "ReplaceSystemDisk",
+        "OK",
+    )
+    .dangerous();
     Ok(form.page_if(&shape, &inner, !images.is_empty()))
 }

@@ -22,7 +22,12 @@ const TAG_ROWS: usize = 3;
 const TAG_ROWS_MOST: usize = 20;
 
 /// The dialog of that name. `fields`: what it is about, and what was typed already; `error`: why that was refused.
-pub(crate) async fn page(ctx: &Ctx, name: &str, fields: &Fields, error: Option<&ApiError>) -> Result<Page, ApiError> {
+pub(crate) async fn page(
+    ctx: &Ctx,
+    name: &str,
+    fields: &Fields,
+    error: Option<&ApiError>,
+) -> Result<Page, ApiError> {
     let form = Form {
         ctx,
         fields,
@@ -208,7 +213,10 @@ impl Form<'_> {
     fn closed(&self) -> String {
         let then = self.then();
         let sign = if then.contains('?') { '&' } else { '?' };
-        format!("{then}{sign}region={}", tidemark_ecs::sign::encode(&self.ctx.region))
+        format!(
+            "{then}{sign}region={}",
+            tidemark_ecs::sign::encode(&self.ctx.region)
+        )
     }
 
     /// A question that has no fields.
@@ -226,7 +234,8 @@ impl Form<'_> {
     }
 
     fn is_wrong(&self, name: &str) -> bool {
-        self.error.is_some_and(|error| error.message.contains(&format!("\"{name}\"")))
+        self.error
+            .is_some_and(|error| error.message.contains(&format!("\"{name}\"")))
     }
 
     /// A line of text. `more`: what is expected of it.
@@ -275,7 +284,13 @@ impl Form<'_> {
     }
 
     /// One of several.
-    pub(crate) fn select(&self, label: &str, name: &str, choices: &[(String, String)], default: &str) -> Markup {
+    pub(crate) fn select(
+        &self,
+        label: &str,
+        name: &str,
+        choices: &[(String, String)],
+        default: &str,
+    ) -> Markup {
         let chosen = text::or(self.fields.text(name), default);
         html! {
             div class="field" {

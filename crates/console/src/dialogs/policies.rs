@@ -25,7 +25,12 @@ const DISKS: &str = "100";
 
 async fn known(form: &Form<'_>, id: &str) -> Result<AutoSnapshotPolicy, ApiError> {
     let asked = [("AutoSnapshotPolicyId", id)];
-    let found = ask!(form.ctx, "DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex, &asked);
+    let found = ask!(
+        form.ctx,
+        "DescribeAutoSnapshotPolicyEx",
+        describe_auto_snapshot_policy_ex,
+        &asked
+    );
     let policy = found.auto_snapshot_policies.into_iter().next();
     policy.ok_or_else(|| tidemark_ecs::rules::policy::not_found(id))
 }
@@ -39,7 +44,11 @@ fn fields(form: &Form<'_>, now: &AutoSnapshotPolicy, is_new: bool) -> Markup {
         (true, Some(keep)) => keep == "always",
         _ => now.retention_days < 0,
     };
-    let kept = if now.retention_days > 0 { now.retention_days } else { DAYS };
+    let kept = if now.retention_days > 0 {
+        now.retention_days
+    } else {
+        DAYS
+    };
     let copies_kept = match now.copied_snapshots_retention_days {
         days if days > 0 => days,
         _ => DAYS,
@@ -50,7 +59,12 @@ fn fields(form: &Form<'_>, now: &AutoSnapshotPolicy, is_new: bool) -> Markup {
         .regions
         .iter()
         .filter(|region| region.region_id != own)
-        .map(|region| choice(region.region_id.clone(), text::or(&region.local_name, &region.region_id)))
+        .map(|region| {
+            choice(
+                region.region_id.clone(),
+                text::or(&region.local_name, &region.region_id),
+            )
+        })
         .collect();
     html! {
         (form.text("Policy Name", "autoSnapshotPolicyName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
@@ -95,7 +109,12 @@ pub(super) fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         ..AutoSnapshotPolicy::default()
     };
     let inner = fields(form, &fresh, true);
-    let shape = Shape::new(Section::Snapshots, "Create Policy", "CreateAutoSnapshotPolicy", "OK");
+    let shape = Shape::new(
+        Section::Snapshots,
+        "Create Policy",
+        "CreateAutoSnapshotPolicy",
+        "OK",
+    );
     Ok(form.page(&shape, &inner))
 }
 
@@ -106,13 +125,24 @@ pub(super) async fn modify(form: &Form<'_>) -> Result<Page, ApiError> {
         p { "The policy " code { (policy.auto_snapshot_policy_id) } " " (policy.auto_snapshot_policy_name) }
         (fields(form, &policy, false))
     };
-    let shape = Shape::new(Section::Snapshots, "Modify Policy", "ModifyAutoSnapshotPolicyEx", "OK");
+    let shape = Shape::new(
+        Section::Snapshots,
+        "Modify Policy",
+        "ModifyAutoSnapshotPolicyEx",
+        "OK",
+    );
     Ok(form.page(&shape, &inner))
 }
 
 pub(super) fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("autoSnapshotPolicyId")?;
-    let shape = Shape::new(Section::Snapshots, "Delete Policy", "DeleteAutoSnapshotPolicy", "OK").dangerous();
+    let shape = Shape::new(
+        Section::Snapshots,
+        "Delete Policy",
+        "DeleteAutoSnapshotPolicy",
+        "OK",
+    )
+    .dangerous();
     let text = format!("Delete the policy {id}? Disks lose it; the snapshots that it made stay.");
     Ok(form.confirm(&shape, &["autoSnapshotPolicyId"], &text))
 }
@@ -145,7 +175,11 @@ pub(super) async fn apply(form: &Form<'_>) -> Result<Page, ApiError> {
     let tab = |list: &str| {
         ctx.link_with(
             "/dialog/apply-policy",
-            &[("autoSnapshotPolicyId", id), ("_list", list), ("_then", form.fields.text("_then"))],
+            &[
+                ("autoSnapshotPolicyId", id),
+                ("_list", list),
+                ("_then", form.fields.text("_then")),
+            ],
         )
     };
     let inner = html! {
@@ -170,7 +204,11 @@ pub(super) async fn apply(form: &Form<'_>) -> Result<Page, ApiError> {
         ("ApplyAutoSnapshotPolicy", "Apply Policy")
     };
     let shape = Shape::new(Section::Snapshots, "Apply Policy", action, submit);
-    let is_ready = if takes_off { !with.is_empty() } else { !without.is_empty() };
+    let is_ready = if takes_off {
+        !with.is_empty()
+    } else {
+        !without.is_empty()
+    };
     Ok(form.page_if(&shape, &inner, is_ready))
 }
 
@@ -180,18 +218,27 @@ pub(super) async fn of_disk(form: &Form<'_>) -> Result<Page, ApiError> {
     let given = form.fields.get("DiskId").or_else(|| form.fields.get("diskIds[]"));
     let id = given.ok_or_else(|| ApiError::missing_parameter("DiskId"))?;
     let disk = one_disk(ctx, id).await?;
-    let policies = ask!(ctx, "DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex, &[("PageSize", "100")]);
+    let policies = ask!(
+        ctx,
+        "DescribeAutoSnapshotPolicyEx",
+        describe_auto_snapshot_policy_ex,
+        &[("PageSize", "100")]
+    );
     let choices: Vec<_> = policies
         .auto_snapshot_policies
         .into_iter()
         .map(|policy| {
-            let shown = format!("{} {}", policy.auto_snapshot_policy_id, policy.auto_snapshot_policy_name);
+            let shown = format!(
+                "{} {}",
+                policy.auto_snapshot_policy_id, policy.auto_snapshot_policy_name
+            );
             choice(policy.auto_snapshot_policy_id, shown)
         })
         .collect();
     let ids = json_ids(&[&disk.disk_id]);
     let off = [("diskIds", ids.as_str()), ("_then", form.fields.text("_then"))];
-    let may_cancel = !disk.auto_snapshot_policy_id.is_empty() && ctx.may("CancelAutoSnapshotPolicy", &[("diskIds", &ids)]).await;
+    let may_cancel = !disk.auto_snapshot_policy_id.is_empty()
+        && ctx.may("CancelAutoSnapshotPolicy", &[("diskIds", &ids)]).await;
     let inner = html! {
         input type="hidden" name="diskIds[]" value=(disk.disk_id);
         (super::disks::about(&disk))
@@ -205,12 +252,26 @@ pub(super) async fn of_disk(form: &Form<'_>) -> Result<Page, ApiError> {
         }
     };
     let title = "Configure Automatic Snapshot Policy";
-    let shape = Shape::new(Section::Disks, title, "ApplyAutoSnapshotPolicy", "Confirm Settings");
+    let shape = Shape::new(
+        Section::Disks,
+        title,
+        "ApplyAutoSnapshotPolicy",
+        "Confirm Settings",
+    );
     Ok(form.page_if(&shape, &inner, !choices.is_empty()))
 }
 
 pub(super) fn cancel(form: &Form<'_>) -> Result<Page, ApiError> {
     form.needed("diskIds")?;
-    let shape = Shape::new(Section::Disks, "Take the policy off", "CancelAutoSnapshotPolicy", "OK");
-    Ok(form.confirm(&shape, &["diskIds"], "No snapshots are taken of this disk automatically any more; those that there are stay."))
+    let shape = Shape::new(
+        Section::Disks,
+        "Take the policy off",
+        "CancelAutoSnapshotPolicy",
+        "OK",
+    );
+    Ok(form.confirm(
+        &shape,
+        &["diskIds"],
+        "No snapshots are taken of this disk automatically any more; those that there are stay.",
+    ))
 }

@@ -1,8 +1,8 @@
 //! Rolling back: one disk, or several that were snapshotted together (product.md 2.9, 3.7). What is in the way is said before, and
 //! a snapshot of how the disk is now is offered first.
 
-use super::{Form, Shape, precautions};
 use super::snapshots::of;
+use super::{Form, Shape, precautions};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pages::{one_disk, one_instance, one_snapshot, snapshots_of};
@@ -24,7 +24,10 @@ async fn in_the_way(ctx: &Ctx, disk: &Disk) -> Result<Vec<String>, ApiError> {
     if disk.status == "ReIniting" {
         reasons.push("The disk is being rolled back already.".to_owned());
     } else if !matches!(disk.status.as_str(), "In_use" | "Available") {
-        reasons.push(format!("The disk is {}; it has to be In Use or Unattached.", disk.status));
+        reasons.push(format!(
+            "The disk is {}; it has to be In Use or Unattached.",
+            disk.status
+        ));
     }
     if !disk.instance_id.is_empty() {
         let instance = one_instance(ctx, &disk.instance_id).await?;
@@ -75,8 +78,10 @@ pub(super) async fn disk(form: &Form<'_>) -> Result<Page, ApiError> {
     let reasons = in_the_way(ctx, &disk).await?;
     let own = [("DiskId", disk.disk_id.as_str())];
     let stops = [("InstanceId", disk.instance_id.as_str())];
-    let can_snapshot = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
-    let can_stop = !disk.instance_id.is_empty() && !reasons.is_empty() && ctx.may("StopInstance", &stops).await;
+    let can_snapshot =
+        matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let can_stop =
+        !disk.instance_id.is_empty() && !reasons.is_empty() && ctx.may("StopInstance", &stops).await;
     let can_start = !disk.instance_id.is_empty() && ctx.may("StartInstance", &stops).await;
     // Both come back here: what is in the way goes, and the button comes.
     let again = format!(
@@ -114,10 +119,19 @@ pub(super) async fn disk(form: &Form<'_>) -> Result<Page, ApiError> {
 pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
     let id = form.needed("_group")?;
-    let found = ask!(ctx, "DescribeSnapshotGroups", describe_snapshot_groups, &[("SnapshotGroupId.1", id)]);
+    let found = ask!(
+        ctx,
+        "DescribeSnapshotGroups",
+        describe_snapshot_groups,
+        &[("SnapshotGroupId.1", id)]
+    );
     let group = found.snapshot_groups.into_iter().next();
     let group = group.ok_or_else(|| {
-        ApiError::new(404, "InvalidSnapshotGroup.NotFound", format!("There is no instance snapshot {id:?}."))
+        ApiError::new(
+            404,
+            "InvalidSnapshotGroup.NotFound",
+            format!("There is no instance snapshot {id:?}."),
+        )
     })?;
     let mut reasons = Vec::new();
     let mut members = Vec::new();
@@ -138,7 +152,10 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
     if members.is_empty() {
         reasons.push("None of its disks is there any more. Make new ones from the snapshots.".to_owned());
     }
-    let can_start = !group.instance_id.is_empty() && ctx.may("StartInstance", &[("InstanceId", &group.instance_id)]).await;
+    let can_start = !group.instance_id.is_empty()
+        && ctx
+            .may("StartInstance", &[("InstanceId", &group.instance_id)])
+            .await;
     let inner = html! {
         (form.hidden("_group"))
         (precautions(WARNINGS))
@@ -160,6 +177,12 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
             }
         }
     };
-    let shape = Shape::new(Section::Snapshots, "Rollback instance", "ResetDisks", "OK Rollback").dangerous();
+    let shape = Shape::new(
+        Section::Snapshots,
+        "Rollback instance",
+        "ResetDisks",
+        "OK Rollback",
+    )
+    .dangerous();
     Ok(form.page_if(&shape, &inner, reasons.is_empty()))
 }

@@ -85,7 +85,11 @@ pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
     };
     let submit = if feeds_disk { "Force Delete" } else { "Delete" };
     let shape = Shape::new(Section::Snapshots, "Delete Snapshot", "DeleteSnapshot", submit);
-    Ok(form.page_if(&shape.dangerous().then("/snapshots"), &inner, lock.is_none() && !feeds_image))
+    Ok(form.page_if(
+        &shape.dangerous().then("/snapshots"),
+        &inner,
+        lock.is_none() && !feeds_image,
+    ))
 }
 
 /// Several at once, ticked in a list.
@@ -93,7 +97,10 @@ pub(super) fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
     let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
     let line = |id: &&str| {
         let region = quoted(&form.ctx.region);
-        format!("tidemark ecs DeleteSnapshot --RegionId {region} --SnapshotId {}", quoted(id))
+        format!(
+            "tidemark ecs DeleteSnapshot --RegionId {region} --SnapshotId {}",
+            quoted(id)
+        )
     };
     let lines: Vec<String> = ids.iter().map(line).collect();
     let inner = html! {
@@ -112,14 +119,23 @@ pub(super) fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
 /// What deleting the snapshot would free.
 async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
     async fn alone(form: &Form<'_>, id: &str) -> Result<(u64, u64), ApiError> {
-        let changes = ask!(form.ctx, "DescribeSnapshotChanges", describe_snapshot_changes, &[("SnapshotId", id)]);
+        let changes = ask!(
+            form.ctx,
+            "DescribeSnapshotChanges",
+            describe_snapshot_changes,
+            &[("SnapshotId", id)]
+        );
         Ok((changes.alone_size, changes.added_size))
     }
     if snapshot.status != "accomplished" {
         return html! {};
     }
     let id = snapshot.snapshot_id.as_str();
-    let stored = metered(form.ctx, &[("SnapshotId", id)]).await.into_iter().next().map(|item| item.size);
+    let stored = metered(form.ctx, &[("SnapshotId", id)])
+        .await
+        .into_iter()
+        .next()
+        .map(|item| item.size);
     let (Ok((alone, added)), Some(stored)) = (alone(form, id).await, stored) else {
         return html! {};
     };
@@ -139,7 +155,12 @@ pub(super) async fn copy(form: &Form<'_>) -> Result<Page, ApiError> {
     let mut regions: Vec<_> = ctx
         .regions
         .iter()
-        .map(|region| choice(region.region_id.clone(), text::or(&region.local_name, &region.region_id)))
+        .map(|region| {
+            choice(
+                region.region_id.clone(),
+                text::or(&region.local_name, &region.region_id),
+            )
+        })
         .collect();
     // Another region first: that is what copies are for.
     regions.sort_by_key(|(id, _)| *id == ctx.region);
@@ -167,7 +188,12 @@ pub(super) async fn modify(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Description", "Description", "Empty: as it is."))
         (form.number("Keep for, days", "RetentionDays", "Counted from its making. Empty: as it is.", ""))
     };
-    let shape = Shape::new(Section::Snapshots, "Rename or keep for", "ModifySnapshotAttribute", "OK");
+    let shape = Shape::new(
+        Section::Snapshots,
+        "Rename or keep for",
+        "ModifySnapshotAttribute",
+        "OK",
+    );
     Ok(form.page(&shape, &inner))
 }
 
@@ -188,7 +214,11 @@ pub(super) async fn lock(form: &Form<'_>) -> Result<Page, ApiError> {
 pub(super) fn unlock(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("SnapshotId")?;
     let shape = Shape::new(Section::Snapshots, "Unlock", "UnlockSnapshot", "OK");
-    Ok(form.confirm(&shape, &["SnapshotId"], &format!("Take the lock off the snapshot {id}? It can be deleted then.")))
+    Ok(form.confirm(
+        &shape,
+        &["SnapshotId"],
+        &format!("Take the lock off the snapshot {id}? It can be deleted then."),
+    ))
 }
 
 pub(super) fn undelete(form: &Form<'_>) -> Result<Page, ApiError> {
@@ -209,8 +239,14 @@ pub(super) fn verify(form: &Form<'_>) -> Result<Page, ApiError> {
 
 pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
-    let instance = one_instance(ctx, form.needed("InstanceId")?).await?;
-    let asked = [("InstanceId", instance.instance_id.as_str()), ("MaxResults", "100")];
+    let Some(id) = form.fields.get("InstanceId") else {
+        return group_of_which(form).await;
+    };
+    let instance = one_instance(ctx, id).await?;
+    let asked = [
+        ("InstanceId", instance.instance_id.as_str()),
+        ("MaxResults", "100"),
+    ];
     let disks = ask!(ctx, "DescribeDisks", describe_disks, &asked).disks;
     let inner = html! {
         (form.hidden("InstanceId"))
@@ -239,6 +275,34 @@ pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
     let title = "Create Instance Snapshot";
     let shape = Shape::new(Section::Instances, title, "CreateSnapshotGroup", "OK");
     Ok(form.page_if(&shape, &inner, !disks.is_empty()))
+}
+
+/// Which instance's disks it is to be of.
+async fn group_of_which(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
+    let found = ask!(
+        ctx,
+        "DescribeInstances",
+        describe_instances,
+        &[("MaxResults", "100")]
+    )
+    .instances;
+    let of = |id: &str| {
+        let pairs = [("InstanceId", id), ("_then", form.fields.text("_then"))];
+        ctx.link_with("/dialog/create-instance-snapshot", &pairs)
+    };
+    let inner = html! {
+        p { "Of which instance?" }
+        ul class="plain" {
+            @for instance in &found {
+                li { a data-dialog href=(of(&instance.instance_id)) { (instance.instance_id) " " (instance.instance_name) } }
+            }
+        }
+        @if found.is_empty() { p class="hint bad" { "There is no instance in this region. Create one first." } }
+    };
+    let title = "Create Instance Snapshot";
+    let shape = Shape::new(Section::Snapshots, title, "CreateSnapshotGroup", "OK").command(String::new());
+    Ok(form.page_if(&shape, &inner, false))
 }
 
 pub(super) fn delete_group(form: &Form<'_>) -> Result<Page, ApiError> {

@@ -15,10 +15,17 @@ pub(super) async fn create_image(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
     // Of an instance: all its disks; of a system disk's snapshot: that, with snapshots of data disks if wanted.
     let instance = form.fields.get("InstanceId");
-    let system = form.fields.get("SnapshotId").or_else(|| form.fields.get("DiskDeviceMapping.1.SnapshotId"));
+    let system = form
+        .fields
+        .get("SnapshotId")
+        .or_else(|| form.fields.get("DiskDeviceMapping.1.SnapshotId"));
     let mut data = vec![choice("", "None")];
     if instance.is_none() {
-        let asked = [("SourceDiskType", "data"), ("Status", "accomplished"), ("PageSize", "100")];
+        let asked = [
+            ("SourceDiskType", "data"),
+            ("Status", "accomplished"),
+            ("PageSize", "100"),
+        ];
         let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
         data.extend(found.into_iter().map(|snapshot| {
             let shown = format!("{} {}", snapshot.snapshot_id, snapshot.snapshot_name);
@@ -73,7 +80,11 @@ pub(super) fn delete_image(form: &Form<'_>) -> Result<Page, ApiError> {
 pub(super) async fn tags(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
     let (kind, id) = (form.needed("ResourceType")?, form.needed("ResourceId.1")?);
-    let own = [("ResourceType", kind), ("ResourceId.1", id), ("MaxResults", "100")];
+    let own = [
+        ("ResourceType", kind),
+        ("ResourceId.1", id),
+        ("MaxResults", "100"),
+    ];
     let now = ask!(ctx, "ListTagResources", list_tag_resources, &own).tag_resources;
     let may_remove = ctx.may("UntagResources", &[own[0], own[1]]).await;
     let then = form.fields.text("_then");
@@ -119,7 +130,12 @@ fn section(kind: &str) -> Section {
 
 pub(super) async fn cancel_task(form: &Form<'_>) -> Result<Page, ApiError> {
     let id = form.needed("TaskId")?;
-    let task = ask!(form.ctx, "DescribeTaskAttribute", describe_task_attribute, &[("TaskId", id)]);
+    let task = ask!(
+        form.ctx,
+        "DescribeTaskAttribute",
+        describe_task_attribute,
+        &[("TaskId", id)]
+    );
     let done = text::or(&task.task_process, "0%");
     let shape = Shape::new(Section::Tasks, "Cancel", "CancelTask", "OK").dangerous();
     let text = format!("Cancel the task {id}, which is at {done}?");

@@ -1,9 +1,10 @@
 //! One disk: what it is, its snapshots along the time, how it is being filled, what can be done with it.
 
-use super::{disks, metered, one_disk, snapshots, snapshots_of};
+use super::{disks, metered, monitoring, one_disk, snapshots, snapshots_of};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::timeline::{self, Mark};
+use crate::pictures::{filling, grid};
 use crate::{parts, text};
 use maud::{Markup, html};
 use std::collections::HashMap;
@@ -26,12 +27,19 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let filling = hydration(ctx, id).await;
     let own = [("DiskId", id)];
     let may_change = ctx.may("ModifyDiskHydration", &own).await;
-    let can_snapshot = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let can_snapshot =
+        matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
     let more = disks::more(ctx, &disk).await;
     let listed = snapshots.get(..LISTED.min(snapshots.len())).unwrap_or_default();
     let table = snapshots::table(ctx, listed, false).await;
     let facts = facts(ctx, &disk).await;
-    let create = parts::opens(can_snapshot, &ctx.dialog("create-snapshot", &own), "Create Snapshot", id);
+    let latency = monitoring::of_disk(ctx, id).await;
+    let create = parts::opens(
+        can_snapshot,
+        &ctx.dialog("create-snapshot", &own),
+        "Create Snapshot",
+        id,
+    );
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link("/disks")) { "Disks" } }
         div class="title" {
@@ -40,7 +48,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
             div class="actions" { (create) @for item in &more { (item) } }
         }
         (facts)
-        @if let Some(filling) = &filling { (filled(ctx, filling, may_change)) }
+        @if let Some(filling) = &filling { (filled(ctx, filling, disk.size, may_change)) }
         section aria-labelledby="timeline" {
             h2 id="timeline" { "Timeline" }
             @if snapshots.is_empty() {
@@ -59,13 +67,16 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
                 (table)
             }
         }
+        (latency)
     };
     Ok(Page::new(Section::Disks, format!("Disk {id}"), body))
 }
 
 async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
     let id = disk.disk_id.as_str();
-    let edits = ctx.may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)])
+        .await;
     html! {
         dl class="facts" {
             (parts::fact("Disk ID", &html! { code { (id) } }))
@@ -90,31 +101,39 @@ async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
 /// How the disk is being filled from its snapshot; `None`: it is whole, or nobody may know.
 async fn hydration(ctx: &Ctx, id: &str) -> Option<describe_disk_hydration::Response> {
     async fn asked(ctx: &Ctx, id: &str) -> Result<describe_disk_hydration::Response, ApiError> {
-        Ok(ask!(ctx, "DescribeDiskHydration", describe_disk_hydration, &[("DiskId", id)]))
+        let parts = grid::CELLS.to_string();
+        let asked = [("DiskId", id), ("Parts", parts.as_str())];
+        Ok(ask!(
+            ctx,
+            "DescribeDiskHydration",
+            describe_disk_hydration,
+            &asked
+        ))
     }
     let answer = asked(ctx, id).await.ok()?;
     (answer.absent_bytes > 0).then_some(answer)
 }
 
-fn filled(ctx: &Ctx, filling: &describe_disk_hydration::Response, may_change: bool) -> Markup {
-    let id = filling.disk_id.as_str();
-    let whole = filling.fetched_bytes.saturating_add(filling.data_bytes).max(1);
-    let percent = (u128::from(filling.fetched_bytes) * 100 / u128::from(whole)).to_string();
+fn filled(ctx: &Ctx, now: &describe_disk_hydration::Response, size_gib: u64, may_change: bool) -> Markup {
+    let id = now.disk_id.as_str();
+    let whole = now.fetched_bytes.saturating_add(now.data_bytes).max(1);
+    let percent = (u128::from(now.fetched_bytes) * 100 / u128::from(whole)).to_string();
     html! {
         section aria-labelledby="filling" {
             h2 id="filling" { "Filling" }
             p {
                 "This disk can be used. It is being filled from "
-                (parts::id_link(&ctx.link(&format!("/snapshots/{}", filling.snapshot_id)), &filling.snapshot_id))
+                (parts::id_link(&ctx.link(&format!("/snapshots/{}", now.snapshot_id)), &now.snapshot_id))
                 "; what a guest reads comes first."
             }
-            p { (parts::status(&filling.status)) " " (parts::progress(&percent)) }
+            p { (parts::status(&now.status)) " " (parts::progress(&percent)) }
+            (filling::draw(&now.parts, size_gib << 30))
             dl class="facts" {
-                (parts::fact("Still to come, at most", &text::size(filling.data_bytes)))
-                (parts::fact("Fetched", &text::size(filling.fetched_bytes)))
-                (parts::fact_text("Rate", &format!("{} in a second", text::bytes(filling.rate_bytes))))
-                (parts::fact_text("Time left", &filling.remain_time.map_or_else(String::new, text::seconds)))
-                (parts::fact_text("Trouble", &filling.trouble))
+                (parts::fact("Still to come, at most", &text::size(now.data_bytes)))
+                (parts::fact("Fetched", &text::size(now.fetched_bytes)))
+                (parts::fact_text("Rate", &format!("{} in a second", text::bytes(now.rate_bytes))))
+                (parts::fact_text("Time left", &now.remain_time.map_or_else(String::new, text::seconds)))
+                (parts::fact_text("Trouble", &now.trouble))
             }
             @if may_change {
                 p { a data-dialog class="button" href=(ctx.dialog("hydration", &[("DiskId", id)])) { "Pause, resume or limit" } }

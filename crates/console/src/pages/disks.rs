@@ -21,7 +21,15 @@ const STATUSES: &[(&str, &str)] = &[
 const TYPES: &[(&str, &str)] = &[("system", "System Disk"), ("data", "Data Disk")];
 
 pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
-    let names = ["DiskName", "Category", "Status", "DiskType", "AutoSnapshotPolicyId", "Tag.1.Key", "Tag.1.Value"];
+    let names = [
+        "DiskName",
+        "Category",
+        "Status",
+        "DiskType",
+        "AutoSnapshotPolicyId",
+        "Tag.1.Key",
+        "Tag.1.Value",
+    ];
     let asked = listing(ctx, &names);
     let found = ask!(ctx, "DescribeDisks", describe_disks, &asked);
     let may_make = ctx.may("CreateDisk", &[]).await;
@@ -83,8 +91,12 @@ async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool) -> Markup {
     let id = disk.disk_id.as_str();
     let own = [("DiskId", id)];
     let here = ctx.link(&format!("/disks/{id}"));
-    let edits = everywhere && ctx.may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)]).await;
-    let can_snapshot = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let edits = everywhere
+        && ctx
+            .may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)])
+            .await;
+    let can_snapshot =
+        matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
     let more = more(ctx, disk).await;
     html! {
         tr {
@@ -130,16 +142,41 @@ pub(super) async fn more(ctx: &Ctx, disk: &Disk) -> Vec<Markup> {
             "Configure Automatic Snapshot Policy",
             &own,
         ),
-        open(free && ctx.may("AttachDisk", &own).await, "attach-disk", "Attach", &own),
+        open(
+            free && ctx.may("AttachDisk", &own).await,
+            "attach-disk",
+            "Attach",
+            &own,
+        ),
         open(
             in_use && disk.disk_type == "data" && ctx.may("DetachDisk", &with_instance).await,
             "detach-disk",
             "Detach",
             &with_instance,
         ),
-        open((in_use || free) && ctx.may("ReInitDisk", &own).await, "reinitialize-disk", "Reinitialize Disk", &own),
-        open((in_use || free) && ctx.may("ResizeDisk", &own).await, "resize-disk", "Resize Disk", &own),
-        open(ctx.may("ModifyDiskAttribute", &own).await, "modify-disk", "Modify Disk Property", &own),
-        open(free && ctx.may("DeleteDisk", &own).await, "release-disk", "Release", &own),
+        open(
+            (in_use || free) && ctx.may("ReInitDisk", &own).await,
+            "reinitialize-disk",
+            "Reinitialize Disk",
+            &own,
+        ),
+        open(
+            (in_use || free) && ctx.may("ResizeDisk", &own).await,
+            "resize-disk",
+            "Resize Disk",
+            &own,
+        ),
+        open(
+            ctx.may("ModifyDiskAttribute", &own).await,
+            "modify-disk",
+            "Modify Disk Property",
+            &own,
+        ),
+        open(
+            free && ctx.may("DeleteDisk", &own).await,
+            "release-disk",
+            "Release",
+            &own,
+        ),
     ]
 }

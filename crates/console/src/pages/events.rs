@@ -56,7 +56,7 @@ fn row(ctx: &Ctx, event: &Event) -> Markup {
             td data-label="Details" {
                 @if let Some(members) = members {
                     details class="content" {
-                        summary aria-label=(format!("Details of {} at {}", event.event_name, event.event_time)) { (brief(event)) }
+                        summary aria-label=(format!("{}: details of {} at {}", brief(event), event.event_name, event.event_time)) { (brief(event)) }
                         dl class="facts" {
                             @for (name, value) in members {
                                 (parts::fact_text(name, &plain(value)))
@@ -72,7 +72,9 @@ fn row(ctx: &Ctx, event: &Event) -> Markup {
 fn level(word: &str) -> Markup {
     match word {
         "INFO" => html! { span class="badge rest" { span class="sign" aria-hidden="true" { "ℹ" } "Info" } },
-        "WARN" => html! { span class="badge busy" { span class="sign" aria-hidden="true" { "▲" } "Warning" } },
+        "WARN" => {
+            html! { span class="badge busy" { span class="sign" aria-hidden="true" { "▲" } "Warning" } }
+        }
         _ => html! { span class="badge bad" { span class="sign" aria-hidden="true" { "✕" } "Critical" } },
     }
 }
@@ -86,7 +88,11 @@ fn brief(event: &Event) -> String {
     let names = ["result", "reason", "operation", "state", "action", "by"];
     let said = names.iter().filter_map(|name| event.content.get(*name)?.as_str());
     let said: Vec<&str> = said.filter(|text| !text.is_empty()).take(2).collect();
-    if said.is_empty() { "Details".to_owned() } else { said.join(", ") }
+    if said.is_empty() {
+        "Details".to_owned()
+    } else {
+        said.join(", ")
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +111,12 @@ mod tests {
             resource_id: "s-1".to_owned(),
             content,
         };
-        assert_eq!(brief(&event(serde_json::json!({"result": "failed", "snapshotId": "s-1"}))), "failed");
+        assert_eq!(
+            brief(&event(
+                serde_json::json!({"result": "failed", "snapshotId": "s-1"})
+            )),
+            "failed"
+        );
         assert_eq!(brief(&event(serde_json::json!({}))), "Details");
     }
 }

@@ -56,7 +56,9 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
 
 async fn row(ctx: &Ctx, image: &Image) -> Markup {
     let id = image.image_id.as_str();
-    let edits = ctx.may("TagResources", &[("ResourceType", "image"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may("TagResources", &[("ResourceType", "image"), ("ResourceId.1", id)])
+        .await;
     let deletes = ctx.may("DeleteImage", &[("ImageId", id)]).await;
     html! {
         tr {

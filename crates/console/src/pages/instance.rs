@@ -1,6 +1,6 @@
 //! One instance: Instance Details, Cloud Disk, Snapshot, and the groups of its snapshots (product.md 3.3).
 
-use super::{disks, instances, listing, one_instance, snapshots};
+use super::{disks, instances, listing, monitoring, one_instance, snapshots};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::{parts, text};
@@ -11,11 +11,12 @@ use tidemark_ecs::model::Instance;
 pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let instance = one_instance(ctx, id).await?;
     let tab = match ctx.query.text("tab") {
-        tab @ ("disks" | "snapshots" | "groups") => tab,
+        tab @ ("monitoring" | "disks" | "snapshots" | "groups") => tab,
         _ => "details",
     };
     let here = |tab: &str| ctx.link_with(&format!("/instances/{id}"), &[("tab", tab)]);
     let shown = match tab {
+        "monitoring" => monitored(ctx, &instance).await?,
         "disks" => cloud_disk(ctx, &instance).await?,
         "snapshots" => snapshots_tab(ctx, &instance).await?,
         "groups" => snapshots::groups(ctx, Some(id)).await?,
@@ -34,6 +35,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
             ("disks", "Cloud Disk", here("disks")),
             ("snapshots", "Snapshot", here("snapshots")),
             ("groups", "Instance Snapshots", here("groups")),
+            ("monitoring", "Monitoring", here("monitoring")),
         ]))
         (shown)
     };
@@ -42,7 +44,12 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
 
 async fn details(ctx: &Ctx, instance: &Instance) -> Markup {
     let id = instance.instance_id.as_str();
-    let edits = ctx.may("TagResources", &[("ResourceType", "instance"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may(
+            "TagResources",
+            &[("ResourceType", "instance"), ("ResourceId.1", id)],
+        )
+        .await;
     let renames = ctx.may("ModifyInstanceAttribute", &[("InstanceId", id)]).await;
     let private = instance.vpc_attributes.private_ip_address.join(", ");
     html! {
@@ -79,6 +86,33 @@ async fn details(ctx: &Ctx, instance: &Instance) -> Markup {
     }
 }
 
+/// How long the instance waits for each of its disks.
+async fn monitored(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiError> {
+    let id = instance.instance_id.as_str();
+    let found = ask!(
+        ctx,
+        "DescribeDisks",
+        describe_disks,
+        &[("InstanceId", id), ("MaxResults", "20")]
+    );
+    let mut shown = Vec::new();
+    for disk in &found.disks {
+        shown.push((disk, monitoring::of_disk(ctx, &disk.disk_id).await));
+    }
+    Ok(html! {
+        @for (disk, latency) in &shown {
+            p {
+                (parts::id_and_name(&ctx.link(&format!("/disks/{}", disk.disk_id)), &disk.disk_id, &disk.disk_name))
+                (parts::disk_type(&disk.disk_type))
+            }
+            (latency)
+        }
+        @if shown.is_empty() {
+            (parts::empty("No disk is attached", "What is read from disks and written to them stands here, with how long that takes.", &html! {}))
+        }
+    })
+}
+
 async fn cloud_disk(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiError> {
     let id = instance.instance_id.as_str();
     let mut asked = listing(ctx, &["DiskName", "Category", "Status", "DiskType"]);
@@ -103,7 +137,16 @@ async fn cloud_disk(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiError> 
 }
 
 async fn snapshots_tab(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiError> {
-    let mut asked = listing(ctx, &["SnapshotName", "SourceDiskType", "Status", "Tag.1.Key", "Tag.1.Value"]);
+    let mut asked = listing(
+        ctx,
+        &[
+            "SnapshotName",
+            "SourceDiskType",
+            "Status",
+            "Tag.1.Key",
+            "Tag.1.Value",
+        ],
+    );
     let is_filtered = asked.len() > 1;
     asked.push(("InstanceId", instance.instance_id.as_str()));
     let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);

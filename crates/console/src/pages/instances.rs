@@ -19,7 +19,9 @@ const STATUSES: &[(&str, &str)] = &[
 pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let asked = listing(ctx, &["InstanceName", "Status", "Tag.1.Key", "Tag.1.Value"]);
     let found = ask!(ctx, "DescribeInstances", describe_instances, &asked);
-    let may_make = ctx.may("RunInstances", &[("InstanceType", "tidemark.external")]).await;
+    let may_make = ctx
+        .may("RunInstances", &[("InstanceType", "tidemark.external")])
+        .await;
     let mut rows = Vec::new();
     for instance in &found.instances {
         rows.push(row(ctx, instance).await);
@@ -58,7 +60,12 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
 async fn row(ctx: &Ctx, instance: &Instance) -> Markup {
     let id = instance.instance_id.as_str();
     let here = ctx.link(&format!("/instances/{id}"));
-    let edits = ctx.may("TagResources", &[("ResourceType", "instance"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may(
+            "TagResources",
+            &[("ResourceType", "instance"), ("ResourceId.1", id)],
+        )
+        .await;
     let more = more(ctx, instance).await;
     let addresses: Vec<&String> = instance
         .public_ip_address
@@ -93,10 +100,26 @@ pub(super) async fn more(ctx: &Ctx, instance: &Instance) -> Vec<Markup> {
     let is = |status: &str| instance.status == status;
     let open = |may: bool, dialog: &str, label: &str| parts::opens(may, &ctx.dialog(dialog, &own), label, id);
     vec![
-        open(is("Stopped") && ctx.may("StartInstance", &own).await, "start-instance", "Start"),
-        open(is("Running") && ctx.may("StopInstance", &own).await, "stop-instance", "Stop"),
-        open(is("Running") && ctx.may("RebootInstance", &own).await, "restart-instance", "Restart"),
-        open(is("Stopped") && ctx.may("DeleteInstance", &own).await, "release-instance", "Release"),
+        open(
+            is("Stopped") && ctx.may("StartInstance", &own).await,
+            "start-instance",
+            "Start",
+        ),
+        open(
+            is("Running") && ctx.may("StopInstance", &own).await,
+            "stop-instance",
+            "Stop",
+        ),
+        open(
+            is("Running") && ctx.may("RebootInstance", &own).await,
+            "restart-instance",
+            "Restart",
+        ),
+        open(
+            is("Stopped") && ctx.may("DeleteInstance", &own).await,
+            "release-instance",
+            "Release",
+        ),
         open(
             is("Stopped") && ctx.may("ReplaceSystemDisk", &own).await,
             "replace-system-disk",

@@ -2,15 +2,18 @@
 //! whether it has changed (`live`).
 
 mod chain;
+mod costs;
 mod disk;
 mod disks;
 mod events;
 mod images;
 mod instance;
 mod instances;
+mod monitoring;
 mod overview;
 mod snapshot;
 mod snapshots;
+mod tags;
 mod tasks;
 pub(crate) mod users;
 
@@ -45,6 +48,7 @@ async fn find(ctx: &Ctx) -> Result<Page, ApiError> {
         ["snapshots"] => snapshots::page(ctx).await,
         ["snapshots", id] => snapshot::page(ctx, id).await,
         ["chains", disk] => chain::page(ctx, disk).await,
+        ["tags"] => tags::page(ctx).await,
         ["tasks"] => tasks::page(ctx).await,
         ["events"] => events::page(ctx).await,
         ["users"] => users::page(ctx).await,
@@ -89,7 +93,12 @@ pub(crate) async fn one_disk(ctx: &Ctx, id: &str) -> Result<Disk, ApiError> {
 /// One snapshot of the region.
 pub(crate) async fn one_snapshot(ctx: &Ctx, id: &str) -> Result<Snapshot, ApiError> {
     let ids = json_ids(&[id]);
-    let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &[("SnapshotIds", &ids)]);
+    let found = ask!(
+        ctx,
+        "DescribeSnapshots",
+        describe_snapshots,
+        &[("SnapshotIds", &ids)]
+    );
     let snapshot = found.snapshots.into_iter().next();
     snapshot.ok_or_else(|| ApiError::snapshot_not_found(id))
 }
@@ -97,7 +106,12 @@ pub(crate) async fn one_snapshot(ctx: &Ctx, id: &str) -> Result<Snapshot, ApiErr
 /// One instance of the region.
 pub(crate) async fn one_instance(ctx: &Ctx, id: &str) -> Result<Instance, ApiError> {
     let ids = json_ids(&[id]);
-    let found = ask!(ctx, "DescribeInstances", describe_instances, &[("InstanceIds", &ids)]);
+    let found = ask!(
+        ctx,
+        "DescribeInstances",
+        describe_instances,
+        &[("InstanceIds", &ids)]
+    );
     let instance = found.instances.into_iter().next();
     instance.ok_or_else(|| ApiError::instance_not_found(id))
 }
@@ -109,7 +123,10 @@ pub(crate) async fn snapshots_of(ctx: &Ctx, disk: &str) -> Result<Vec<Snapshot>,
 }
 
 /// The figures of a region's snapshots that the caller may see; none otherwise.
-pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Vec<tidemark_ecs::actions::describe_snapshot_metering::MeterItem> {
+pub(crate) async fn metered(
+    ctx: &Ctx,
+    pairs: &[(&str, &str)],
+) -> Vec<tidemark_ecs::actions::describe_snapshot_metering::MeterItem> {
     async fn get(
         ctx: &Ctx,
         pairs: &[(&str, &str)],

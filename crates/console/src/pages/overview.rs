@@ -25,7 +25,10 @@ struct Protection {
 
 impl Protection {
     fn is_recent(&self, now: i64) -> bool {
-        let made = self.newest.as_ref().and_then(|newest| text::millis(&newest.creation_time));
+        let made = self
+            .newest
+            .as_ref()
+            .and_then(|newest| text::millis(&newest.creation_time));
         made.is_some_and(|made| now - made < RECENT_MS)
     }
 }
@@ -38,9 +41,14 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     for disk in disks.disks.into_iter().take(LOOKED_AT_MOST) {
         let asked = [("DiskId", disk.disk_id.as_str()), ("PageSize", "10")];
         let snapshots = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
-        let (whole, others): (Vec<_>, Vec<_>) =
-            snapshots.into_iter().partition(|snapshot| snapshot.status == "accomplished");
-        under_way.extend(others.into_iter().filter(|snapshot| snapshot.status == "progressing"));
+        let (whole, others): (Vec<_>, Vec<_>) = snapshots
+            .into_iter()
+            .partition(|snapshot| snapshot.status == "accomplished");
+        under_way.extend(
+            others
+                .into_iter()
+                .filter(|snapshot| snapshot.status == "progressing"),
+        );
         let own = [("DiskId", disk.disk_id.as_str())];
         let fits = matches!(disk.status.as_str(), "In_use" | "Available");
         protections.push(Protection {
@@ -50,7 +58,9 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         });
     }
     let makes_disks = ctx.may("CreateDisk", &[]).await;
-    let makes_instances = ctx.may("RunInstances", &[("InstanceType", "tidemark.external")]).await;
+    let makes_instances = ctx
+        .may("RunInstances", &[("InstanceType", "tidemark.external")])
+        .await;
     // Rounded, so that the page is another one only when something has changed.
     let now = text::now_ms() / 60_000 * 60_000;
     let bare: Vec<&Protection> = protections.iter().filter(|one| !one.is_recent(now)).collect();
@@ -65,7 +75,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
             (figure("Snapshots being created", &under_way.len().to_string(), "#now"))
             (figure("Stored by snapshots", &text::bytes(stored), &ctx.link_with("/snapshots", &[("tab", "size")])))
             @if let Some(cost) = &cost {
-                (figure("Cost this month", cost, &ctx.link_with("/snapshots", &[("tab", "size")])))
+                (figure("Cost this month", &cost.parse().map_or_else(|_| cost.clone(), text::figure), &ctx.link_with("/snapshots", &[("tab", "size")])))
             }
         }
         section aria-labelledby="now" {

@@ -3,7 +3,7 @@
 use super::{metered, one_snapshot, snapshots, snapshots_of};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
-use crate::pictures::heat;
+use crate::pictures::{grid, heat};
 use crate::{command, parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
@@ -44,8 +44,8 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
             p { (parts::progress(&snapshot.progress)) " " (parts::remaining(snapshot.remain_time)) }
         }
         (facts)
-        (verdict)
         @if let Some(changes) = &changes { (changes) }
+        (verdict)
     };
     Ok(Page::new(Section::Snapshots, format!("Snapshot {id}"), body))
 }
@@ -53,7 +53,12 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
 /// The lock of a snapshot, if it has one and the caller may know.
 pub(crate) async fn lock(ctx: &Ctx, id: &str) -> Option<LockedSnapshot> {
     async fn asked(ctx: &Ctx, id: &str) -> Result<Option<LockedSnapshot>, ApiError> {
-        let found = ask!(ctx, "DescribeLockedSnapshots", describe_locked_snapshots, &[("SnapshotIds.1", id)]);
+        let found = ask!(
+            ctx,
+            "DescribeLockedSnapshots",
+            describe_locked_snapshots,
+            &[("SnapshotIds.1", id)]
+        );
         Ok(found.locked_snapshots_info.into_iter().next())
     }
     let lock = asked(ctx, id).await.ok()??;
@@ -76,7 +81,10 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
         return html! {};
     };
     let is_about = |event: &&Event| {
-        let ids = event.content.get("snapshotIds").and_then(serde_json::Value::as_array);
+        let ids = event
+            .content
+            .get("snapshotIds")
+            .and_then(serde_json::Value::as_array);
         ids.is_some_and(|ids| ids.iter().any(|one| one.as_str() == Some(id)))
     };
     let found: Vec<&Event> = events.iter().filter(is_about).take(5).collect();
@@ -103,7 +111,12 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
 
 async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Markup {
     let id = snapshot.snapshot_id.as_str();
-    let edits = ctx.may("TagResources", &[("ResourceType", "snapshot"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may(
+            "TagResources",
+            &[("ResourceType", "snapshot"), ("ResourceId.1", id)],
+        )
+        .await;
     let unlocks = ctx.may("UnlockSnapshot", &[("SnapshotId", id)]).await;
     let item = metered(ctx, &[("SnapshotId", id)]).await.into_iter().next();
     html! {
@@ -138,23 +151,30 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
     }
 }
 
-async fn changes(
-    ctx: &Ctx,
-    id: &str,
-    base: &str,
-) -> Result<describe_snapshot_changes::Response, ApiError> {
-    let parts = heat::CELLS.to_string();
-    let mut asked = vec![("SnapshotId", id), ("Parts", parts.as_str()), ("MaxResults", RANGES)];
+async fn changes(ctx: &Ctx, id: &str, base: &str) -> Result<describe_snapshot_changes::Response, ApiError> {
+    let parts = grid::CELLS.to_string();
+    let mut asked = vec![
+        ("SnapshotId", id),
+        ("Parts", parts.as_str()),
+        ("MaxRanges", RANGES),
+    ];
     if !base.is_empty() {
         asked.push(("BaseSnapshotId", base));
     }
-    Ok(ask!(ctx, "DescribeSnapshotChanges", describe_snapshot_changes, &asked))
+    Ok(ask!(
+        ctx,
+        "DescribeSnapshotChanges",
+        describe_snapshot_changes,
+        &asked
+    ))
 }
 
 async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     let id = snapshot.snapshot_id.as_str();
     let base = ctx.query.text("base");
-    let others = snapshots_of(ctx, &snapshot.source_disk_id).await.unwrap_or_default();
+    let others = snapshots_of(ctx, &snapshot.source_disk_id)
+        .await
+        .unwrap_or_default();
     let found = changes(ctx, id, base).await;
     html! {
         section aria-labelledby="changes" {

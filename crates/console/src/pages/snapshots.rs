@@ -92,7 +92,9 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
     let mut rows = Vec::new();
     let mut any = false;
     for snapshot in snapshots {
-        let deletes = ctx.may("DeleteSnapshot", &[("SnapshotId", &snapshot.snapshot_id)]).await;
+        let deletes = ctx
+            .may("DeleteSnapshot", &[("SnapshotId", &snapshot.snapshot_id)])
+            .await;
         any |= deletes;
         rows.push(row(ctx, snapshot, deletes).await);
     }
@@ -126,7 +128,12 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
 async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool) -> Markup {
     let id = snapshot.snapshot_id.as_str();
     let here = ctx.link(&format!("/snapshots/{id}"));
-    let edits = ctx.may("TagResources", &[("ResourceType", "snapshot"), ("ResourceId.1", id)]).await;
+    let edits = ctx
+        .may(
+            "TagResources",
+            &[("ResourceType", "snapshot"), ("ResourceId.1", id)],
+        )
+        .await;
     let is_done = snapshot.status == "accomplished";
     let own = [("DiskId", snapshot.source_disk_id.as_str()), ("SnapshotId", id)];
     let rolls_back = is_done && snapshot.source_snapshot_id.is_empty() && ctx.may("ResetDisk", &own).await;
@@ -182,22 +189,48 @@ pub(super) async fn more(ctx: &Ctx, snapshot: &Snapshot) -> Vec<Markup> {
     let open = |may: bool, dialog: &str, label: &str| parts::opens(may, &ctx.dialog(dialog, &own), label, id);
     let verify = [("SnapshotId.1", id)];
     vec![
-        open(is_done && ctx.may("CreateDisk", &own).await, "create-disk", "Create Disk"),
-        open(is_done && is_system && ctx.may("CreateImage", &own).await, "create-image", "Create Custom Image"),
         open(
-            is_done && ctx.may("CopySnapshot", &[("SnapshotId", id), ("DestinationRegionId", &ctx.region)]).await,
+            is_done && ctx.may("CreateDisk", &own).await,
+            "create-disk",
+            "Create Disk",
+        ),
+        open(
+            is_done && is_system && ctx.may("CreateImage", &own).await,
+            "create-image",
+            "Create Custom Image",
+        ),
+        open(
+            is_done
+                && ctx
+                    .may(
+                        "CopySnapshot",
+                        &[("SnapshotId", id), ("DestinationRegionId", &ctx.region)],
+                    )
+                    .await,
             "copy-snapshot",
             "Copy Snapshot",
         ),
-        open(ctx.may("ModifySnapshotAttribute", &own).await, "modify-snapshot", "Rename or keep for"),
-        open(is_done && ctx.may("LockSnapshot", &own).await, "lock-snapshot", "Lock"),
+        open(
+            ctx.may("ModifySnapshotAttribute", &own).await,
+            "modify-snapshot",
+            "Rename or keep for",
+        ),
+        open(
+            is_done && ctx.may("LockSnapshot", &own).await,
+            "lock-snapshot",
+            "Lock",
+        ),
         parts::opens(
             is_done && ctx.may("StartVaultScrub", &verify).await,
             &ctx.dialog("verify", &verify),
             "Verify now",
             id,
         ),
-        open(ctx.may("DeleteSnapshot", &own).await, "delete-snapshot", "Delete Snapshot"),
+        open(
+            ctx.may("DeleteSnapshot", &own).await,
+            "delete-snapshot",
+            "Delete Snapshot",
+        ),
     ]
 }
 
@@ -210,25 +243,21 @@ pub(super) async fn groups(ctx: &Ctx, instance: Option<&str>) -> Result<Markup, 
     for group in &found.snapshot_groups {
         rows.push(group_row(ctx, group).await);
     }
-    let own = [("InstanceId", instance.unwrap_or_default())];
-    let may_make = instance.is_some() && ctx.may("CreateSnapshotGroup", &own).await;
+    let own: Vec<(&str, &str)> = instance.map(|id| ("InstanceId", id)).into_iter().collect();
+    let may_make = ctx.may("CreateSnapshotGroup", &own).await;
     let create = html! {
-        @if let Some(id) = instance {
-            @if may_make {
-                a class="button" data-dialog href=(ctx.dialog("create-instance-snapshot", &[("InstanceId", id)])) { "Create Instance Snapshot" }
-            }
-        }
+        @if may_make { a class="button" data-dialog href=(ctx.dialog("create-instance-snapshot", &own)) { "Create Instance Snapshot" } }
     };
     Ok(html! {
-        div class="title" { (create) }
         @if rows.is_empty() {
             (parts::empty(
                 "No instance snapshot yet",
                 "An instance snapshot takes several disks at one instant: what spans disks, a RAID array or a database with its log, fits together \
-                 afterwards. Choose Create Instance Snapshot on an instance.",
-                &html! { a class="button" href=(ctx.link("/instances")) { "Instances" } },
+                 afterwards.",
+                &create,
             ))
         } @else {
+            div class="title" { (create) }
             div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
@@ -247,9 +276,17 @@ async fn group_row(ctx: &Ctx, group: &SnapshotGroup) -> Markup {
     let id = group.snapshot_group_id.as_str();
     let own = [("SnapshotGroupId", id)];
     let deletes = ctx.may("DeleteSnapshotGroup", &own).await;
-    let first = group.snapshots.first().map_or("", |member| member.source_disk_id.as_str());
+    let first = group
+        .snapshots
+        .first()
+        .map_or("", |member| member.source_disk_id.as_str());
     let rolls_back = group.status == "accomplished"
-        && ctx.may("ResetDisks", &[("Disk.1.DiskId", first), ("Disk.1.SnapshotId", "s")]).await;
+        && ctx
+            .may(
+                "ResetDisks",
+                &[("Disk.1.DiskId", first), ("Disk.1.SnapshotId", "s")],
+            )
+            .await;
     html! {
         tr {
             td data-label="Instance Snapshot ID/Name" { span class="id" { (id) } @if !group.name.is_empty() { span class="name" { (group.name) } } }
@@ -316,9 +353,20 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         "7" => 7,
         _ => DAYS,
     };
+    let costs = super::costs::section(ctx, days, end + HOUR_MS).await;
     let (start, end) = (text::stamp(end - days * 24 * HOUR_MS), text::stamp(end));
-    let asked = [("StartTime", start.as_str()), ("EndTime", end.as_str()), ("Period", "3600")];
-    let curve = ask!(ctx, "DescribeSnapshotMonitorData", describe_snapshot_monitor_data, &asked).monitor_data;
+    let asked = [
+        ("StartTime", start.as_str()),
+        ("EndTime", end.as_str()),
+        ("Period", "3600"),
+    ];
+    let curve = ask!(
+        ctx,
+        "DescribeSnapshotMonitorData",
+        describe_snapshot_monitor_data,
+        &asked
+    )
+    .monitor_data;
     let points: Vec<(i64, u64)> = curve
         .iter()
         .filter_map(|point| Some((text::millis(&point.time_stamp)?, point.size)))
@@ -349,6 +397,7 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
                 }
             }
         }
+        (costs)
         h2 { "By disk, this month" }
         @if disks.is_empty() { p class="none" { "Nothing is metered yet." } } @else {
             div class="scroll" tabindex="0" {
@@ -373,10 +422,17 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
 
 async fn policies(ctx: &Ctx) -> Result<Markup, ApiError> {
     let asked = listing(ctx, &["AutoSnapshotPolicyName"]);
-    let found = ask!(ctx, "DescribeAutoSnapshotPolicyEx", describe_auto_snapshot_policy_ex, &asked);
+    let found = ask!(
+        ctx,
+        "DescribeAutoSnapshotPolicyEx",
+        describe_auto_snapshot_policy_ex,
+        &asked
+    );
     let may_make = ctx.may("CreateAutoSnapshotPolicy", &[]).await;
     let may_change = ctx.may("ModifyAutoSnapshotPolicyEx", &[]).await;
-    let may_apply = ctx.may("ApplyAutoSnapshotPolicy", &[("diskIds", "[\"*\"]")]).await;
+    let may_apply = ctx
+        .may("ApplyAutoSnapshotPolicy", &[("diskIds", "[\"*\"]")])
+        .await;
     let may_delete = ctx.may("DeleteAutoSnapshotPolicy", &[]).await;
     let create = html! {
         @if may_make { a class="primary" data-dialog href=(ctx.dialog("create-policy", &[])) { "Create Policy" } }
@@ -404,7 +460,13 @@ async fn policies(ctx: &Ctx) -> Result<Markup, ApiError> {
     })
 }
 
-fn policy_row(ctx: &Ctx, policy: &AutoSnapshotPolicy, may_change: bool, may_apply: bool, may_delete: bool) -> Markup {
+fn policy_row(
+    ctx: &Ctx,
+    policy: &AutoSnapshotPolicy,
+    may_change: bool,
+    may_apply: bool,
+    may_delete: bool,
+) -> Markup {
     let id = policy.auto_snapshot_policy_id.as_str();
     let own = [("autoSnapshotPolicyId", id)];
     let disks = ctx.link_with("/disks", &[("AutoSnapshotPolicyId", id)]);
@@ -493,8 +555,17 @@ mod tests {
     fn schedules_are_read_as_people_say_them() {
         assert_eq!(hours("[\"1\",\"13\"]"), "01:00, 13:00");
         assert_eq!(weekdays("[\"1\",\"7\"]"), "Mon, Sun");
-        assert_eq!(weekdays("[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\"]"), "every day");
-        assert_eq!((hours("nonsense"), weekdays("[\"0\",\"9\"]")), (String::new(), String::new()));
-        assert_eq!((kept(Some(1)), kept(Some(30)), kept(None)), ("1 day".into(), "30 days".into(), "ever".into()));
+        assert_eq!(
+            weekdays("[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\"]"),
+            "every day"
+        );
+        assert_eq!(
+            (hours("nonsense"), weekdays("[\"0\",\"9\"]")),
+            (String::new(), String::new())
+        );
+        assert_eq!(
+            (kept(Some(1)), kept(Some(30)), kept(None)),
+            ("1 day".into(), "30 days".into(), "ever".into())
+        );
     }
 }

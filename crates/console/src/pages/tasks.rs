@@ -63,7 +63,13 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
 /// How far a task is; `""` when nobody may know.
 async fn detail(ctx: &Ctx, id: &str) -> String {
     async fn asked(ctx: &Ctx, id: &str) -> Result<String, ApiError> {
-        Ok(ask!(ctx, "DescribeTaskAttribute", describe_task_attribute, &[("TaskId", id)]).task_process)
+        Ok(ask!(
+            ctx,
+            "DescribeTaskAttribute",
+            describe_task_attribute,
+            &[("TaskId", id)]
+        )
+        .task_process)
     }
     asked(ctx, id).await.unwrap_or_default()
 }

@@ -59,7 +59,14 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
 }
 
 async fn list(ctx: &Ctx) -> Result<Vec<tidemark_ecs::ram::users::User>, ApiError> {
-    Ok(ask_ram!(ctx, "ListUsers", ListUsers::parse, list_users, &[("MaxItems", "200")]).users)
+    Ok(ask_ram!(
+        ctx,
+        "ListUsers",
+        ListUsers::parse,
+        list_users,
+        &[("MaxItems", "200")]
+    )
+    .users)
 }
 
 async fn keys_of(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Vec<AccessKeyItem>, ApiError> {
@@ -117,15 +124,30 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
     let own = [("UserName", name)];
     let user = ask_ram!(ctx, "GetUser", OneUser::parse, get_user, &own).user;
     let keys = keys_of(ctx, &own).await?;
-    let policies = ask_ram!(ctx, "ListPoliciesForUser", OneUser::parse, list_policies_for_user, &own).policies;
+    let policies = ask_ram!(
+        ctx,
+        "ListPoliciesForUser",
+        OneUser::parse,
+        list_policies_for_user,
+        &own
+    )
+    .policies;
     let password = password(ctx, name).await;
-    let sets = if password.is_some() { "UpdateLoginProfile" } else { "CreateLoginProfile" };
+    let sets = if password.is_some() {
+        "UpdateLoginProfile"
+    } else {
+        "CreateLoginProfile"
+    };
     let may_set = ctx.may_ram(sets, &own).await;
     let may_take = ctx.may_ram("DeleteLoginProfile", &own).await;
     let may_make = ctx.may_ram("CreateAccessKey", &own).await;
     let may_change = ctx.may_ram("UpdateAccessKey", &own).await;
     let may_drop = ctx.may_ram("DeleteAccessKey", &own).await;
-    let any = [("UserName", name), ("PolicyType", "System"), ("PolicyName", "AliyunECSReadOnlyAccess")];
+    let any = [
+        ("UserName", name),
+        ("PolicyType", "System"),
+        ("PolicyName", "AliyunECSReadOnlyAccess"),
+    ];
     let may_attach = ctx.may_ram("AttachPolicyToUser", &any).await;
     let may_detach = ctx.may_ram("DetachPolicyFromUser", &any).await;
     let may_delete = ctx.may_ram("DeleteUser", &own).await;
@@ -201,7 +223,12 @@ async fn password(ctx: &Ctx, name: &str) -> Option<String> {
 
 /// A new key, with its secret, which is shown here and nowhere else.
 pub(crate) fn new_key(ctx: &Ctx, form: &Fields, answer: &Value) -> Page {
-    let text_of = |name: &str| answer.pointer(&format!("/AccessKey/{name}")).and_then(Value::as_str).unwrap_or_default();
+    let text_of = |name: &str| {
+        answer
+            .pointer(&format!("/AccessKey/{name}"))
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+    };
     let back = match form.get("UserName") {
         Some(name) => ctx.link(&format!("/users/{name}")),
         None => ctx.link("/users"),

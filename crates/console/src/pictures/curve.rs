@@ -26,7 +26,13 @@ pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
         .collect();
     let line = line.join("L");
     let area = format!("M{line}L{} {GROUND}L{} {GROUND}z", at(x(*last)), at(x(*first)));
-    let day = |ms: i64| text::stamp(ms).chars().take(16).collect::<String>().replace('T', " ");
+    let day = |ms: i64| {
+        text::stamp(ms)
+            .chars()
+            .take(16)
+            .collect::<String>()
+            .replace('T', " ")
+    };
     let said = format!("{label}: {} at the end.", text::bytes(*newest));
     html! {
         svg class="picture curve" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
@@ -52,7 +58,11 @@ mod tests {
     fn the_curve_has_all_points_and_stays_small() {
         let points: Vec<_> = (0..400).map(|at| (at * 3_600_000, (at as u64) << 30)).collect();
         let picture = draw(&points, "Stored").into_string();
-        assert!(picture.contains("class=\"line\"") && picture.len() < 16 * 1024, "{} bytes", picture.len());
+        assert!(
+            picture.contains("class=\"line\"") && picture.len() < 16 * 1024,
+            "{} bytes",
+            picture.len()
+        );
         assert_eq!(draw(&[], "Stored").into_string(), "");
         assert!(!draw(&[(0, 0)], "Stored").into_string().contains("NaN"));
     }

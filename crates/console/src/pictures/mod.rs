@@ -3,9 +3,13 @@
 //! What must stay true: nothing is said by colour alone (shape, size, hatching or a label say it too); every picture has a title and
 //! a description for who does not see it, and the page has the same figures as text; its size is bounded whatever it shows.
 
+pub(crate) mod bars;
 pub(crate) mod chain;
 pub(crate) mod curve;
+pub(crate) mod filling;
+pub(crate) mod grid;
 pub(crate) mod heat;
+pub(crate) mod latency;
 pub(crate) mod timeline;
 
 /// A coordinate: one digit after the point is finer than any screen.
@@ -40,6 +44,9 @@ mod tests {
 
     #[test]
     fn coordinates_are_short() {
-        assert_eq!((at(1.0), at(1.25), at(0.04)), ("1".into(), "1.2".into(), "0".into()));
+        assert_eq!(
+            (at(1.0), at(1.25), at(0.04)),
+            ("1".into(), "1.2".into(), "0".into())
+        );
     }
 }

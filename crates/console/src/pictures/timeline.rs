@@ -113,7 +113,9 @@ mod tests {
 
     #[test]
     fn every_mark_is_in_the_picture() {
-        let marks = (0..60).map(|at| mark(1_700_000_000_000 + at, 1 << at.min(40))).collect();
+        let marks = (0..60)
+            .map(|at| mark(1_700_000_000_000 + at, 1 << at.min(40)))
+            .collect();
         let picture = draw(marks).into_string();
         assert_eq!(picture.matches("<g>").count(), 60);
         assert!(!picture.contains("<b>"), "names are escaped");
