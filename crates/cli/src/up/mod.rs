@@ -393,7 +393,8 @@ async fn answer(
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
     let console = tidemark_console::router(ConsoleState::new(control.clone(), closed.clone()));
-    let router = tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone())).merge(console);
+    let router =
+        tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone())).merge(console);
     let metadata = Metadata::start(settings, listeners.metadata.ok(), control, closed.clone())?;
     let mut server = tokio::spawn(async move {
         let until = async move {
