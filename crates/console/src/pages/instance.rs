@@ -103,7 +103,7 @@ async fn monitored(ctx: &Ctx, instance: &Instance) -> Result<Markup, ApiError> {
         @for (disk, latency) in &shown {
             p {
                 (parts::id_and_name(&ctx.link(&format!("/disks/{}", disk.disk_id)), &disk.disk_id, &disk.disk_name))
-                (parts::disk_type(&disk.disk_type))
+                " " (parts::disk_type(&disk.disk_type))
             }
             (latency)
         }

@@ -12,6 +12,7 @@ use tidemark_ecs::actions::describe_disk_monitor_data::Point;
 const MINUTE_MS: i64 = 60_000;
 /// Name in the address, name for people, minutes, seconds of a period.
 const SPANS: &[(&str, &str, i64, &str)] = &[
+    ("10", "10 minutes", 10, "10"),
     ("30", "30 minutes", 30, "10"),
     ("360", "6 hours", 360, "60"),
     ("1440", "1 day", 1440, "600"),
@@ -28,7 +29,7 @@ async fn section(ctx: &Ctx, id: &str) -> Result<Markup, ApiError> {
         .iter()
         .find(|(value, ..)| *value == chosen)
         .or(SPANS.first());
-    let (value, _, minutes, period) = *span.unwrap_or(&("30", "", 30, "10"));
+    let (value, _, minutes, period) = *span.unwrap_or(&("10", "", 10, "10"));
     // The action's times are full minutes, and the present one belongs to it.
     let until = text::now_ms() / MINUTE_MS * MINUTE_MS + MINUTE_MS;
     let from = until - minutes * MINUTE_MS;
