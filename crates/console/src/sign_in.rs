@@ -32,7 +32,9 @@ pub(crate) async fn answer(state: &ConsoleState, request: &Incoming) -> Response
     let began = Instant::now();
     let name = request.form.text("name").trim();
     let then = request.form.text("then");
-    if let Some(wait) = state.limiter.wait(request.source, name, began) {
+    // A slot first: of tries that come all at once, no more than have one are not yet counted. Nobody closes the semaphore.
+    let _slot = Arc::clone(&state.signing_in).acquire_owned().await.ok();
+    if let Some(wait) = state.limiter.wait(request.source, name, Instant::now()) {
         let seconds = wait.as_secs() + 1;
         let told = format!("Too many tries. Try again in {}.", text::seconds(seconds));
         let page = form(then, name, Some(("notice bad", told)));
@@ -40,8 +42,6 @@ pub(crate) async fn answer(state: &ConsoleState, request: &Incoming) -> Response
         http::set(&mut response, header::RETRY_AFTER, &seconds.to_string());
         return response;
     }
-    // Nobody closes the semaphore.
-    let _slot = Arc::clone(&state.signing_in).acquire_owned().await.ok();
     let found = who(state, name, request.form.text("secret")).await;
     tokio::time::sleep(LEAST.saturating_sub(began.elapsed())).await;
     let browser = request.header(header::USER_AGENT.as_str());
