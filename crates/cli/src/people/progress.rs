@@ -175,7 +175,7 @@ impl Activity {
             });
             bar.set_message(line);
         } else {
-            tell(&format!("{line}"));
+            tell(&line);
         }
     }
 
