@@ -266,6 +266,10 @@ def test_a_password_lets_a_user_in_until_it_is_taken_away(browser, service):
     assert carol.sign_in("carol", "hush hush").status == 401
     assert carol.sign_in("carol", "hush hush hush").root.one("h1").text == "Overview"
     assert carol.get("/console/disks").status == 200
+    page = browser.get("/console/dialog/set-password?UserName=carol&_has=1&_then=/console/users/carol")
+    browser.submit(page, page.form("UpdateLoginProfile"), Password="hush hush hush")
+    assert carol.get("/console/disks").root.one("h1").text == "Sign in", "whoever has the old one is out"
+    assert carol.sign_in("carol", "hush hush hush").root.one("h1").text == "Overview"
     page = browser.get("/console/dialog/delete-password?UserName=carol&_then=/console/users/carol")
     browser.submit(page, page.form("DeleteLoginProfile"))
     assert carol.get("/console/disks").root.one("h1").text == "Sign in"

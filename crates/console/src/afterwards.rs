@@ -91,7 +91,9 @@ async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(),
     {
         wait(began).await?;
     }
-    let request = start_instance::Request::parse(&params(caller, &own)?)?;
+    let params = params(caller, &own)?;
+    control.authorize(caller, "ecs", "StartInstance", &params).await?;
+    let request = start_instance::Request::parse(&params)?;
     control.start_instance(caller, request).await?;
     Ok(())
 }
@@ -107,7 +109,10 @@ async fn attach(control: &Control, caller: &Caller, instance: &str, disk: &str) 
         wait(began).await?;
     }
     let own = [("InstanceId", instance), ("DiskId", disk)];
-    let request = attach_disk::Request::parse(&params(caller, &own)?)?;
+    let params = params(caller, &own)?;
+    // About the disk, too, which nobody could be asked about before it was there.
+    control.authorize(caller, "ecs", "AttachDisk", &params).await?;
+    let request = attach_disk::Request::parse(&params)?;
     control.attach_disk(caller, request).await?;
     Ok(())
 }

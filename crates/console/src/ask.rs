@@ -82,7 +82,7 @@ pub(crate) async fn caller_of(control: &Control, who: &Who) -> Result<Option<Cal
             let key = key.filter(|key| key.active && key.session.is_none());
             Ok(key.map(|key| control.caller(&key)))
         }
-        Who::User { account, name } => control.console_user(account, name).await.map_err(unknown),
+        Who::User(login) => control.console_user(login).await.map_err(unknown),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::parts::Notice;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tidemark_control::token_hash;
+use tidemark_control::{Login, token_hash};
 
 /// How long a session lives without use.
 pub(crate) const IDLE: Duration = Duration::from_secs(30 * 60);
@@ -25,12 +25,7 @@ pub(crate) enum Who {
     /// With an access key of this id.
     Key(String),
     /// As a user with a password.
-    User {
-        /// The user's account.
-        account: String,
-        /// The user's name.
-        name: String,
-    },
+    User(Login),
 }
 
 /// A session, as a request needs it.

@@ -88,7 +88,7 @@ async fn who(state: &ConsoleState, name: &str, secret: &str) -> Result<Option<Wh
         .map_err(unknown)?;
     Ok(match key {
         Some(key) if fits => Some(Who::Key(key.id)),
-        _ => user.map(|(account, name)| Who::User { account, name }),
+        _ => user.map(Who::User),
     })
 }
 

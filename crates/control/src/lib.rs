@@ -55,6 +55,7 @@ pub use keys::{AccessKey, Session, token_hash};
 pub use metadata::{InstanceMetadata, MetadataDisk, MetadataOptions, PublicKey, RoleKeys};
 pub use metering::Price;
 pub use permissions::is_listed as has_permission_row;
+pub use ram::Login;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 
 /// The catalogue's file in a data directory.

@@ -5,6 +5,7 @@ use super::{date, exists, missing, note};
 use crate::catalogue::events::EventKind;
 use crate::catalogue::ram::{HolderKind, LoginProfileRow, UserRow};
 use crate::identity::{Identity, policies_of};
+use crate::keys::token_hash;
 use crate::store::{StoreError, Transaction};
 use crate::{Caller, Control, ControlError, passwords};
 use serde_json::json;
@@ -12,6 +13,15 @@ use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::Empty;
 use tidemark_ecs::ram::login::{LoginProfile, LoginProfileAnswer, SetPassword};
 use tidemark_ecs::ram::users::OneUser;
+
+/// Who came in with which password: as long as the user has that one, and no other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    account: String,
+    name: String,
+    /// Of the password as it is kept, so of its salt, too: another one that is set has another, even if it is the same word.
+    password: String,
+}
 
 fn show(user: &UserRow, row: &LoginProfileRow) -> LoginProfileAnswer {
     LoginProfileAnswer {
@@ -69,12 +79,12 @@ impl Control {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| {
             let user = user(t, &caller, &user_name)?;
+            let there = LoginProfileRow::get(t, user.id.as_str())?;
             let row = LoginProfileRow {
                 user_id: user.id.clone(),
                 hash,
-                created_ms: control.now_ms(),
+                created_ms: there.as_ref().map_or(control.now_ms(), |there| there.created_ms),
             };
-            let there = LoginProfileRow::get(t, user.id.as_str())?;
             match (there, is_new) {
                 (None, true) => row.insert(t)?,
                 (Some(_), false) => row.save(t)?,
@@ -105,7 +115,7 @@ impl Control {
         self.store().read::<_, ApiError, _>(read).await
     }
 
-    /// From the next request on, nobody is in the console with it.
+    /// From the next request on, nobody is in the console with it; so it is with one that is changed.
     pub async fn delete_login_profile(&self, caller: &Caller, request: OneUser) -> Result<Empty, ApiError> {
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| {
@@ -120,12 +130,8 @@ impl Control {
         Ok(answer)
     }
 
-    /// Account and name of the user whose name and password these are; `None`: nobody's. It takes as long either way.
-    pub async fn console_password(
-        &self,
-        name: &str,
-        password: &str,
-    ) -> Result<Option<(String, String)>, ControlError> {
+    /// The user whose name and password these are; `None`: nobody's. It takes as long either way.
+    pub async fn console_password(&self, name: &str, password: &str) -> Result<Option<Login>, ControlError> {
         let (account, wanted) = (self.config().account.clone(), name.to_owned());
         let read = move |t: &mut dyn Transaction| -> Result<Option<(UserRow, LoginProfileRow)>, StoreError> {
             let Some(user) = UserRow::named(t, &account, &wanted)? else {
@@ -141,17 +147,24 @@ impl Control {
         );
         let checked = tokio::task::spawn_blocking(move || passwords::check(&given, hash.as_deref())).await;
         let fits = checked.map_err(|error| ControlError::Config(format!("checking a password: {error}")))?;
-        Ok(found.filter(|_| fits).map(|(user, _)| (user.account, user.name)))
+        Ok(found.filter(|_| fits).map(|(user, row)| Login {
+            account: user.account,
+            name: user.name,
+            password: token_hash(&row.hash),
+        }))
     }
 
-    /// A user who is in the console with a password, with what they may do as of now; `None`: they may not be any more.
-    pub async fn console_user(&self, account: &str, name: &str) -> Result<Option<Caller>, ControlError> {
-        let (account, wanted) = (account.to_owned(), name.to_owned());
+    /// A user who is in the console with a password, with what they may do as of now; `None`: they may not be any more, since the user
+    /// is gone (one of the same name is another), or has another password or none.
+    pub async fn console_user(&self, login: &Login) -> Result<Option<Caller>, ControlError> {
+        let login = login.clone();
         let read = move |t: &mut dyn Transaction| -> Result<Option<Caller>, StoreError> {
-            let Some(user) = UserRow::named(t, &account, &wanted)? else {
+            let account = login.account;
+            let Some(user) = UserRow::named(t, &account, &login.name)? else {
                 return Ok(None);
             };
-            if LoginProfileRow::get(t, user.id.as_str())?.is_none() {
+            let now = LoginProfileRow::get(t, user.id.as_str())?;
+            if now.is_none_or(|now| token_hash(&now.hash) != login.password) {
                 return Ok(None);
             }
             let policies = policies_of(t, &account, HolderKind::User, &user.name)?;

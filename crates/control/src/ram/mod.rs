@@ -11,6 +11,8 @@ mod roles;
 pub(crate) mod sts;
 mod users;
 
+pub use login_profiles::Login;
+
 use crate::Caller;
 use crate::catalogue::events::{self, EventKind, Happening, Level};
 use crate::control::Control;

@@ -2,8 +2,9 @@
 
 use crate::world::{World, code};
 use tidemark_control::Identity;
+use tidemark_ecs::Params;
 use tidemark_ecs::ram::login::SetPassword;
-use tidemark_ecs::ram::users::OneUser;
+use tidemark_ecs::ram::users::{CreateUser, OneUser};
 
 fn password(name: &str, password: &str) -> SetPassword {
     SetPassword {
@@ -18,29 +19,23 @@ fn user(name: &str) -> OneUser {
     }
 }
 
+fn new(name: &str) -> CreateUser {
+    let params = Params::from_pairs([("UserName", name)]).expect("parameters");
+    CreateUser::parse(&params).expect("a name")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_password_lets_its_user_in_and_nobody_else() {
     let world = World::new().await;
     let alice = world.user("alice", "").await;
     let (control, root) = (&world.control, &world.caller);
-    let account = root.account.as_str();
     let enter = async |name: &str, secret: &str| control.console_password(name, secret).await.expect("asked");
     assert_eq!(enter("alice", "").await, None, "she has none yet");
-    assert!(
-        control
-            .console_user(account, "alice")
-            .await
-            .expect("asked")
-            .is_none()
-    );
     control
         .create_login_profile(root, password("alice", "correct horse"))
         .await
         .expect("set");
-    assert_eq!(
-        enter("alice", "correct horse").await,
-        Some((account.to_owned(), "alice".to_owned()))
-    );
+    let first = enter("alice", "correct horse").await.expect("it is hers");
     for (name, secret) in [
         ("alice", "correct horsf"),
         ("alice", ""),
@@ -50,7 +45,7 @@ async fn a_password_lets_its_user_in_and_nobody_else() {
         assert_eq!(enter(name, secret).await, None, "{name}");
     }
     let inside = control
-        .console_user(account, "alice")
+        .console_user(&first)
         .await
         .expect("asked")
         .expect("she may");
@@ -71,7 +66,12 @@ async fn a_password_lets_its_user_in_and_nobody_else() {
         .await
         .expect("changed");
     assert_eq!(enter("alice", "correct horse").await, None);
-    assert!(enter("alice", "another one").await.is_some());
+    assert!(
+        control.console_user(&first).await.expect("asked").is_none(),
+        "whoever came in with the first one is out"
+    );
+    let second = enter("alice", "another one").await.expect("it is hers");
+    assert!(control.console_user(&second).await.expect("asked").is_some());
     control
         .get_login_profile(root, user("alice"))
         .await
@@ -82,17 +82,26 @@ async fn a_password_lets_its_user_in_and_nobody_else() {
         .await
         .expect("taken away");
     assert_eq!(enter("alice", "another one").await, None);
-    assert!(
-        control
-            .console_user(account, "alice")
-            .await
-            .expect("asked")
-            .is_none()
-    );
+    assert!(control.console_user(&second).await.expect("asked").is_none());
     let none = control.delete_login_profile(root, user("alice")).await;
     assert_eq!(code(none), (404, "EntityNotExist.User.LoginProfile".into()));
     let nobody = control
         .create_login_profile(root, password("bob", "correct horse"))
         .await;
     assert_eq!(code(nobody), (404, "EntityNotExist.User".into()));
+
+    // One of the same name is another.
+    control.create_user(root, new("carol")).await.expect("made");
+    control
+        .create_login_profile(root, password("carol", "a third one"))
+        .await
+        .expect("set");
+    let third = enter("carol", "a third one").await.expect("it is hers");
+    control.delete_user(root, user("carol")).await.expect("deleted");
+    control.create_user(root, new("carol")).await.expect("made");
+    control
+        .create_login_profile(root, password("carol", "a third one"))
+        .await
+        .expect("set");
+    assert!(control.console_user(&third).await.expect("asked").is_none());
 }
