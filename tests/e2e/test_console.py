@@ -1,6 +1,7 @@
 """The console over plain HTTP, as without a script: signing in, permissions, hostile names, headers, the walk of S30 to S42."""
 
 import datetime
+import http.client
 import json
 import os
 import re
@@ -273,6 +274,49 @@ def test_a_password_lets_a_user_in_until_it_is_taken_away(browser, service):
     page = browser.get("/console/dialog/delete-password?UserName=carol&_then=/console/users/carol")
     browser.submit(page, page.form("DeleteLoginProfile"))
     assert carol.get("/console/disks").root.one("h1").text == "Sign in"
+
+
+def test_a_form_that_is_sent_twice_does_it_once(browser, v3):
+    _, disk = v3.attached_disk(1)
+    page = browser.get(f"/console/dialog/create-snapshot?DiskId={disk}&_then=/console/disks/{disk}")
+    form = page.form("CreateSnapshot")
+    for _ in range(2):
+        assert browser.submit(page, form, SnapshotName="once").status == 200
+    assert [row["SnapshotName"] for row in v3.snapshots(disk)] == ["once"]
+
+
+def test_no_disk_that_is_ticked_is_no_snapshot_of_all(browser, v3):
+    instance, _ = v3.attached_disk(1)
+    page = browser.get(f"/console/dialog/create-instance-snapshot?InstanceId={instance}&_then=/console/instances/{instance}")
+    form = page.form("CreateSnapshotGroup")
+    ticked = [name for name, _ in fields(form) if name.startswith("DiskId.")]
+    assert ticked
+    refused = browser.submit(page, form, **dict.fromkeys(ticked))
+    assert refused.status == 400 and "MissingParameter" in refused.text
+    groups = v3.call("DescribeSnapshotGroups", RegionId=REGION, InstanceId=instance)
+    assert groups["SnapshotGroups"]["SnapshotGroup"] == []
+
+
+def test_the_service_says_when_a_page_would_look_different(browser, v3):
+    """The stream itself: without it a page would still look now and then."""
+    _, disk = v3.attached_disk(1)
+    page = browser.get("/console/disks")
+    body = page.root.one("body")
+    query = urllib.parse.urlencode({"at": "/console/disks", "seen": body["data-version"], "region": body["data-region"]})
+    connection = http.client.HTTPConnection(browser.service.endpoint, timeout=20)
+    try:
+        cookies = "; ".join(f"{name}={value}" for name, value in browser.cookies.items())
+        connection.request("GET", f"/console/live?{query}", headers={"Cookie": cookies, "User-Agent": browser.agent})
+        answer = connection.getresponse()
+        assert answer.headers["content-type"] == "text/event-stream"
+        v3.call("ModifyDiskAttribute", DiskId=disk, DiskName="renamed-for-the-stream")
+        said = []
+        while b"event: changed\n" not in said:
+            line = answer.readline()
+            assert line, f"the stream has ended: {said}"
+            said.append(line)
+    finally:
+        connection.close()
 
 
 def test_a_new_keys_secret_is_shown_once(browser, service):

@@ -145,6 +145,27 @@ def test_a_page_follows_what_others_do(page, v3):
     expect(page.get_by_label("Name", exact=True)).to_have_value("half a wor")
 
 
+@pytest.mark.parametrize("as_page", [False, True], ids=["dialog", "page"])
+def test_a_new_keys_secret_stays_until_it_is_left(page, service, as_page):
+    name = f"holder-{'page' if as_page else 'dialog'}"
+    service.cli("user", "create", name)
+    if as_page:
+        page.goto(f"/console/dialog/create-key?UserName={name}&_then=/console/users/{name}")
+        form = page.locator("[data-dialog-page]")
+    else:
+        page.goto(f"/console/users/{name}")
+        page.get_by_role("link", name=re.compile("^Create Access Key")).click()
+        form = page.get_by_role("dialog")
+    form.get_by_role("button").and_(page.locator("[type=submit]")).click()
+    secret = page.locator("[data-secret]")
+    expect(secret).to_have_count(1)
+    shown = secret.text_content()
+    # To a password manager and back.
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(3000)
+    expect(secret).to_have_text(shown)
+
+
 def test_two_tabs_do_not_disturb_each_other(page, v3):
     _, disk = v3.attached_disk(1)
     other = page.context.new_page()

@@ -39,6 +39,21 @@ pub(crate) struct Act {
 }
 
 impl Act {
+    /// Whether asked twice with one token it is done once (`ClientToken` of the contract).
+    pub(crate) fn takes_token(&self) -> bool {
+        const TAKE: &[&str] = &[
+            "CopySnapshot",
+            "CreateDisk",
+            "CreateImage",
+            "CreateSnapshot",
+            "CreateSnapshotGroup",
+            "ReplaceSystemDisk",
+            "ResizeDisk",
+            "RunInstances",
+        ];
+        TAKE.contains(&self.name)
+    }
+
     /// Does it. The answer is the API's.
     pub(crate) async fn perform(&self, call: Call<'_>) -> Result<Value, ApiError> {
         (self.run)(call).await

@@ -3,13 +3,20 @@
 //! page shows it undone.
 //!
 //! What must stay true: permission for the second step is asked for before the first one, so that nobody loses a disk's content and is then told
-//! that it cannot be started.
+//! that it cannot be started, and once more when its time has come; an instance does not start with a disk that was not rolled back; what
+//! did not work is told on the next page.
 
-use crate::ask::Ctx;
+use crate::ask::{self, Ctx};
 use crate::fields::Fields;
+use crate::pages::json_ids;
+use crate::parts::Notice;
+use crate::session::Found;
+use crate::state::ConsoleState;
+use crate::text;
 use std::time::{Duration, Instant};
-use tidemark_control::{Caller, Control};
-use tidemark_ecs::actions::{attach_disk, describe_disks, start_instance};
+use tidemark_control::Caller;
+use tidemark_ecs::actions::{attach_disk, describe_disks, describe_events, start_instance};
+use tidemark_ecs::model::Disk;
 use tidemark_ecs::{ApiError, Params};
 
 /// How often is looked, and how long at most.
@@ -47,82 +54,145 @@ impl Then {
         ctx.control().authorize(caller, "ecs", action, &params).await
     }
 
-    /// Waits for the first step's end, and takes the second. `made`: what the first one made.
-    pub(crate) fn begin(self, control: &Control, caller: Caller, made: Option<&str>) {
-        let control = control.clone();
+    /// Waits for the first step's end, and takes the second. `made`: what the first one made. `asked_ms`: when it was asked for.
+    pub(crate) fn begin(self, ctx: &Ctx, caller: Caller, made: Option<&str>, asked_ms: i64) {
+        let after = After {
+            state: ctx.state.clone(),
+            session: ctx.session.clone(),
+            caller,
+            began: Instant::now(),
+        };
         let made = made.map(str::to_owned);
-        match (self, made) {
-            (Then::Start(instance), _) => drop(tokio::spawn(async move {
-                if let Err(error) = start(&control, &caller, &instance).await {
-                    tracing::warn!(%instance, %error, "the instance was not started after the rollback");
+        drop(tokio::spawn(async move {
+            let (done, undone) = match (&self, &made) {
+                (Then::Start(instance), _) => (
+                    after.start(instance, asked_ms).await,
+                    format!("The instance {instance} was not started after the rollback."),
+                ),
+                (Then::Attach(instance), Some(disk)) => (
+                    after.attach(instance, disk).await,
+                    format!("The new disk {disk} was not attached to {instance}."),
+                ),
+                (Then::Nothing | Then::Attach(_), _) => return,
+            };
+            if let Err(error) = done {
+                tracing::warn!(%error, "{undone}");
+                after.tell(&undone, &error);
+            }
+        }));
+    }
+}
+
+/// A second step that waits.
+struct After {
+    state: ConsoleState,
+    session: Found,
+    /// Who asked, in the region of the page.
+    caller: Caller,
+    began: Instant,
+}
+
+impl After {
+    fn tell(&self, undone: &str, error: &ApiError) {
+        let notice = Notice {
+            troubles: vec![error.message.clone()],
+            ..Notice::new(undone)
+        };
+        self.state.sessions.notify(&self.session.id, notice);
+    }
+
+    fn params(&self, pairs: &[(&str, &str)]) -> Result<Params, ApiError> {
+        let region = self.caller.region.as_deref().unwrap_or_default();
+        let own = [("RegionId", region)];
+        Params::from_pairs(own.iter().chain(pairs).map(|(name, value)| (*name, *value)))
+    }
+
+    /// Who asked, if they still may.
+    async fn permitted(&self, action: &str, params: &Params) -> Result<Caller, ApiError> {
+        let control = &self.state.control;
+        let now = ask::caller_of(control, &self.session.who).await?;
+        let now = now.ok_or_else(|| {
+            ApiError::new(403, "Forbidden", "Whoever asked for it may not sign in any more.")
+        })?;
+        let caller = Caller {
+            region: self.caller.region.clone(),
+            source: self.caller.source,
+            request_id: self.caller.request_id.clone(),
+            ..now
+        };
+        control.authorize(&caller, "ecs", action, params).await?;
+        Ok(caller)
+    }
+
+    /// Waits until none of the disks is in this state, and answers them.
+    async fn settled(&self, pairs: &[(&str, &str)], state: &str) -> Result<Vec<Disk>, ApiError> {
+        loop {
+            let request = describe_disks::Request::parse(&self.params(pairs)?)?;
+            match self.state.control.describe_disks(&self.caller, request).await {
+                Ok(answer) if answer.disks.iter().all(|disk| disk.status != state) => {
+                    return Ok(answer.disks);
                 }
-            })),
-            (Then::Attach(instance), Some(disk)) => drop(tokio::spawn(async move {
-                if let Err(error) = attach(&control, &caller, &instance, &disk).await {
-                    tracing::warn!(%instance, %disk, %error, "the new disk was not attached");
-                }
-            })),
-            (Then::Nothing | Then::Attach(_), _) => {}
+                Err(error) if error.status < 500 => return Err(error),
+                // It goes on, or cannot be seen just now.
+                Ok(_) | Err(_) => {}
+            }
+            if self.began.elapsed() >= PATIENCE {
+                return Err(ApiError::service_unavailable("the first step takes too long"));
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
-}
 
-/// Parameters in the caller's region.
-fn params(caller: &Caller, pairs: &[(&str, &str)]) -> Result<Params, ApiError> {
-    let region = caller.region.as_deref().unwrap_or_default();
-    let own = [("RegionId", region)];
-    Params::from_pairs(own.iter().chain(pairs).map(|(name, value)| (*name, *value)))
-}
-
-/// The states of some disks.
-async fn states(control: &Control, caller: &Caller, pairs: &[(&str, &str)]) -> Result<Vec<String>, ApiError> {
-    let request = describe_disks::Request::parse(&params(caller, pairs)?)?;
-    let disks = control.describe_disks(caller, request).await?.disks;
-    Ok(disks.into_iter().map(|disk| disk.status).collect())
-}
-
-async fn start(control: &Control, caller: &Caller, instance: &str) -> Result<(), ApiError> {
-    let own = [("InstanceId", instance), ("PageSize", "100")];
-    let began = Instant::now();
-    while states(control, caller, &own)
-        .await?
-        .iter()
-        .any(|state| state == "ReIniting")
-    {
-        wait(began).await?;
+    async fn start(&self, instance: &str, asked_ms: i64) -> Result<(), ApiError> {
+        let own = [("InstanceId", instance), ("PageSize", "100")];
+        for disk in self.settled(&own, "ReIniting").await? {
+            if let Some(reason) = self.failed_reset(&disk.disk_id, asked_ms).await? {
+                let message = format!("The disk {} was not rolled back: {reason}", disk.disk_id);
+                return Err(ApiError::new(403, "IncorrectDiskStatus", message));
+            }
+        }
+        let params = self.params(&[("InstanceId", instance)])?;
+        let caller = self.permitted("StartInstance", &params).await?;
+        let request = start_instance::Request::parse(&params)?;
+        self.state.control.start_instance(&caller, request).await?;
+        Ok(())
     }
-    let params = params(caller, &own)?;
-    control.authorize(caller, "ecs", "StartInstance", &params).await?;
-    let request = start_instance::Request::parse(&params)?;
-    control.start_instance(caller, request).await?;
-    Ok(())
-}
 
-async fn attach(control: &Control, caller: &Caller, instance: &str, disk: &str) -> Result<(), ApiError> {
-    let ids = serde_json::Value::from(vec![disk]).to_string();
-    let began = Instant::now();
-    while states(control, caller, &[("DiskIds", &ids)])
-        .await?
-        .iter()
-        .any(|state| state == "Creating")
-    {
-        wait(began).await?;
+    /// Why the disk's rollback failed that was asked for then.
+    async fn failed_reset(&self, disk: &str, asked_ms: i64) -> Result<Option<String>, ApiError> {
+        let since = text::stamp(asked_ms);
+        let params = self.params(&[
+            ("ResourceId", disk),
+            ("EventName.1", "Disk:ResetDiskCompleted"),
+            ("StartTime", &since),
+        ])?;
+        let request = describe_events::Request::parse(&params)?;
+        let events = self
+            .state
+            .control
+            .describe_events(&self.caller, request)
+            .await?
+            .events;
+        let text_of = |event: &describe_events::Event, name: &str| {
+            let value = event.content.get(name).and_then(|value| value.as_str());
+            value.unwrap_or_default().to_owned()
+        };
+        let newest = events.into_iter().next();
+        Ok(newest
+            .filter(|event| text_of(event, "result") == "failed")
+            .map(|event| text_of(&event, "reason")))
     }
-    let own = [("InstanceId", instance), ("DiskId", disk)];
-    let params = params(caller, &own)?;
-    // About the disk, too, which nobody could be asked about before it was there.
-    control.authorize(caller, "ecs", "AttachDisk", &params).await?;
-    let request = attach_disk::Request::parse(&params)?;
-    control.attach_disk(caller, request).await?;
-    Ok(())
-}
 
-async fn wait(began: Instant) -> Result<(), ApiError> {
-    if began.elapsed() >= PATIENCE {
-        return Err(ApiError::service_unavailable("the first step takes too long"));
+    async fn attach(&self, instance: &str, disk: &str) -> Result<(), ApiError> {
+        self.settled(&[("DiskIds", &json_ids(&[disk]))], "Creating")
+            .await?;
+        let params = self.params(&[("InstanceId", instance), ("DiskId", disk)])?;
+        // About the disk, too, which nobody could be asked about before it was there.
+        let caller = self.permitted("AttachDisk", &params).await?;
+        let request = attach_disk::Request::parse(&params)?;
+        self.state.control.attach_disk(&caller, request).await?;
+        Ok(())
     }
-    tokio::time::sleep(LOOK).await;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ pub(crate) struct Ctx {
     /// Where the page is, to come back to it; without the region.
     pub(crate) address: String,
     /// What is to be told about what was done before.
-    pub(crate) notice: Option<Notice>,
+    pub(crate) notices: Vec<Notice>,
 }
 
 /// Reads the parameters, asks for permission, calls: the answer, or `?`.

@@ -28,6 +28,8 @@ pub(crate) struct Page {
     pub(crate) body: Markup,
     /// Whether the body is a dialog's: a script shows it over the page that opened it.
     pub(crate) is_dialog: bool,
+    /// Whether it stays as it is: the answer to a form, which nobody can ask for again.
+    pub(crate) is_still: bool,
     /// Answered as this status.
     pub(crate) status: u16,
 }
@@ -39,6 +41,7 @@ impl Page {
             section,
             body,
             is_dialog: false,
+            is_still: false,
             status: 200,
         }
     }
@@ -125,9 +128,11 @@ pub(crate) fn whole(ctx: &Ctx, page: &Page, version: &str) -> Markup {
                     (pane(ctx, page.section))
                     main id="main" tabindex="-1" {
                         p id="connection" role="status" hidden { "The service does not answer. This page tries again by itself." }
-                        @if let Some(notice) = &ctx.notice { (notice.show()) }
+                        @for notice in &ctx.notices { (notice.show()) }
                         @if page.is_dialog {
                             section class="dialog" data-dialog-page aria-labelledby="dialog-title" { (page.body) }
+                        } @else if page.is_still {
+                            div { (page.body) }
                         } @else {
                             div id="live" { (page.body) }
                         }

@@ -1,7 +1,7 @@
 //! How often somebody may try to sign in.
 //!
 //! Failures are counted for a name from one address, and for an address alone with more patience: who tries names from one
-//! place is slowed down, and nobody can lock another out from elsewhere. After the free tries each further failure doubles the
+//! place is slowed down, and nobody can lock another out from elsewhere. Behind a proxy on this machine all come from one place, and only names are counted. After the free tries each further failure doubles the
 //! wait, up to a quarter of an hour; a success forgets the name's failures. Memory is bounded: the oldest are forgotten.
 
 use std::collections::HashMap;
@@ -39,8 +39,21 @@ impl Failures {
     }
 }
 
+/// One place: of IPv6, the network that one host has as a rule (RFC 6177).
 fn of_address(source: Option<IpAddr>) -> String {
-    source.map_or_else(|| "-".to_owned(), |address| address.to_string())
+    match source.map(|address| address.to_canonical()) {
+        None => "-".to_owned(),
+        Some(IpAddr::V4(address)) => address.to_string(),
+        Some(IpAddr::V6(address)) => {
+            let [a, b, c, d, ..] = address.segments();
+            format!("{a:x}:{b:x}:{c:x}:{d:x}::/64")
+        }
+    }
+}
+
+/// Whether an address stands for one place: behind a proxy on this machine everybody has the same, and one would lock all others out.
+fn is_one_place(source: Option<IpAddr>) -> bool {
+    source.is_some_and(|address| !address.to_canonical().is_loopback())
 }
 
 fn of_name(source: Option<IpAddr>, name: &str) -> String {
@@ -55,7 +68,10 @@ impl Limiter {
         let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let of = |key: String, free: u32| failures.get(&key).and_then(|failures| failures.wait(free, now));
         let own = of(of_name(source, name), FREE);
-        own.max(of(of_address(source), FREE_OF_ADDRESS))
+        match is_one_place(source) {
+            true => own.max(of(of_address(source), FREE_OF_ADDRESS)),
+            false => own,
+        }
     }
 
     /// Counts a failure.
@@ -88,7 +104,7 @@ impl Limiter {
 mod tests {
     use super::*;
 
-    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+    const HERE: Option<IpAddr> = Some(IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1)));
 
     #[test]
     fn each_failure_after_the_free_ones_doubles_the_wait() {
@@ -117,6 +133,18 @@ mod tests {
             limiter.failed(HERE, &format!("name-{at}"), now);
         }
         assert!(limiter.wait(HERE, "fresh", now).is_some());
+        // A proxy on this machine stands for everybody.
+        let proxy = Some(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        for at in 0..=FREE_OF_ADDRESS {
+            limiter.failed(proxy, &format!("name-{at}"), now);
+        }
+        assert_eq!(limiter.wait(proxy, "fresh", now), None);
+        // Addresses of one host's network are one place.
+        let of = |last: u16| Some(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, last]));
+        for at in 0..=FREE_OF_ADDRESS as u16 {
+            limiter.failed(of(at), "a", now);
+        }
+        assert!(limiter.wait(of(999), "a", now).is_some());
         for at in 0..3 * KEPT_MOST {
             limiter.failed(HERE, &format!("name-{at}"), now);
         }

@@ -12,7 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::request::Parts;
-use axum::http::{Request, Response, StatusCode, header};
+use axum::http::{Method, Request, Response, StatusCode, header};
 use axum::routing::any;
 use maud::html;
 use serde_json::Value;
@@ -35,9 +35,15 @@ pub fn router(state: ConsoleState) -> Router {
         .with_state(state)
 }
 
-/// A task of its own: what a form began runs to its end even when the browser goes away, and a panic ends nothing else.
+/// What a form began runs to its end even when the browser goes away, as a task of its own; what is only looked at ends with whoever
+/// looks, so that work is bounded as connections are.
 async fn handle(State(state): State<ConsoleState>, request: Request<Body>) -> Response<Body> {
     let (parts, body) = request.into_parts();
+    if parts.method != Method::POST {
+        let mut response = answer(&state, parts, body).await;
+        http::guard(&mut response);
+        return response;
+    }
     let answered = tokio::spawn(async move { answer(&state, parts, body).await }).await;
     let mut response = answered.unwrap_or_else(|died| {
         tracing::error!(%died, "a request of the console ended early");
@@ -90,6 +96,13 @@ async fn context(state: &ConsoleState, request: &Incoming, session: Found) -> Re
         return Ok(None);
     };
     let regions = ask::regions(&state.control, &caller).await?;
+    if request.is_post
+        && let Some(named) = request.form.get("region")
+        && !regions.iter().any(|region| region.region_id == named)
+    {
+        let message = format!("The region {named:?} is not served here, so nothing was done.");
+        return Err(ApiError::new(404, "InvalidRegionId.NotFound", message));
+    }
     let query = match request.is_post {
         true => request.form.without(&["_csrf"]),
         false => request.query.clone(),
@@ -114,7 +127,7 @@ async fn context(state: &ConsoleState, request: &Incoming, session: Found) -> Re
         region,
         regions,
         query,
-        notice: None,
+        notices: Vec::new(),
     }))
 }
 
@@ -145,7 +158,7 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
         return live::follow(ctx);
     }
     if !request.is_following() {
-        ctx.notice = ctx.state.sessions.take_notice(&ctx.session.id);
+        ctx.notices = ctx.state.sessions.take_notices(&ctx.session.id);
     }
     let page = pages::page(&ctx).await;
     let mut response = shown(&ctx, &page);
@@ -224,6 +237,7 @@ async fn act_on(ctx: &Ctx, act: &'static Act, form: &Fields) -> Response<Body> {
             let page = again.unwrap_or_else(|_| pages::failed(&error));
             let page = layout::Page {
                 status: error.status,
+                is_still: true,
                 ..page
             };
             shown(ctx, &page)
@@ -236,14 +250,15 @@ async fn act_on_each(ctx: &Ctx, action: &str, parameter: &str, form: &Fields) ->
     let Some(act) = acts::find(action) else {
         return http::plain(StatusCode::NOT_FOUND, "There is no such form.");
     };
-    let (mut done, mut troubles) = (0, Vec::new());
+    let (mut all, mut done, mut troubles) = (0, 0, Vec::new());
     for id in form.all("_each").filter(|id| !id.is_empty()) {
+        all += 1;
         match perform(ctx, act, &form.with(parameter, id)).await {
             Ok(_) => done += 1,
             Err(error) => troubles.push(format!("{id}: {} ({})", error.message, error.code)),
         }
     }
-    let text = format!("{}: {}", crate::text::count(done, "snapshot"), act.done);
+    let text = format!("{done} of {} deleted.", crate::text::count(all, "snapshot"));
     let notice = Notice {
         troubles,
         ..Notice::new(&text)
@@ -255,6 +270,14 @@ async fn act_on_each(ctx: &Ctx, action: &str, parameter: &str, form: &Fields) ->
 
 async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, ApiError> {
     let mut pairs = form.parameters();
+    if let Some(some) = form.get("_some")
+        && !pairs.iter().any(|(name, _)| name.starts_with(some))
+    {
+        return Err(ApiError::missing_parameter(some.trim_end_matches('.')));
+    }
+    if let (true, Some(token)) = (act.takes_token(), form.get("_token")) {
+        pairs.push(("ClientToken".to_owned(), token.to_owned()));
+    }
     if !act.is_ram {
         pairs.retain(|(name, _)| name != "RegionId");
         pairs.push(("RegionId".to_owned(), ctx.region.clone()));
@@ -271,6 +294,7 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
     };
     let then = afterwards::Then::of(act.name, form);
     then.check(ctx, &caller).await?;
+    let asked_ms = crate::text::now_ms();
     let call = Call {
         control: ctx.control(),
         caller: &caller,
@@ -281,7 +305,7 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
     match outcome {
         Ok(answer) => {
             tracing::info!(action = act.name, %request_id, %by, "done from the console");
-            then.begin(ctx.control(), caller, acts::made(&answer));
+            then.begin(ctx, caller, acts::made(&answer), asked_ms);
             Ok(answer)
         }
         Err(error) => {

@@ -16,6 +16,8 @@ pub(crate) const IDLE: Duration = Duration::from_secs(30 * 60);
 pub(crate) const LONGEST: Duration = Duration::from_secs(12 * 3600);
 /// Most sessions at once; beyond, the one that was not used longest ends.
 const SESSIONS_MOST: usize = 1024;
+/// Most that is kept to be told to one.
+const NOTICES_MOST: usize = 8;
 /// Bytes of randomness in a token.
 const TOKEN_BYTES: usize = 32;
 
@@ -44,7 +46,7 @@ struct Session {
     browser: String,
     began: Instant,
     used: Instant,
-    notice: Option<Notice>,
+    notices: Vec<Notice>,
 }
 
 impl Session {
@@ -102,7 +104,7 @@ impl Sessions {
             browser: token_hash(browser),
             began: now,
             used: now,
-            notice: None,
+            notices: Vec::new(),
         };
         all.insert(token_hash(&token), session);
         Some(token)
@@ -140,13 +142,20 @@ impl Sessions {
     /// Keeps something to be told on the next page.
     pub(crate) fn notify(&self, id: &str, notice: Notice) {
         if let Some(session) = self.all().get_mut(id) {
-            session.notice = Some(notice);
+            // Of somebody who never looks, the last ones are enough.
+            let over = (session.notices.len() + 1).saturating_sub(NOTICES_MOST);
+            session.notices.drain(..over);
+            session.notices.push(notice);
         }
     }
 
     /// What is to be told, once.
-    pub(crate) fn take_notice(&self, id: &str) -> Option<Notice> {
-        self.all().get_mut(id)?.notice.take()
+    pub(crate) fn take_notices(&self, id: &str) -> Vec<Notice> {
+        let mut all = self.all();
+        let session = all.get_mut(id);
+        session
+            .map(|session| std::mem::take(&mut session.notices))
+            .unwrap_or_default()
     }
 }
 

@@ -31,12 +31,12 @@
     const old = document.getElementById("live");
     if (!fresh || !old) return false;
     const active = document.activeElement;
-    const inside = old.contains(active) ? path(active, old) : null;
+    const find = old.contains(active) ? finder(active, old) : null;
     const value = active && "value" in active ? active.value : null;
-    const open = [...old.querySelectorAll("details[open]")].map((item) => path(item, old));
-    for (const place of open) {
-      const item = follow(place, fresh);
-      if (item && item.localName === "details") item.open = true;
+    for (const menu of old.querySelectorAll("details[open]")) {
+      const summary = finder(menu.querySelector("summary") || menu, old)(fresh);
+      const item = summary && summary.closest("details");
+      if (item) item.open = true;
     }
     for (const box of old.querySelectorAll("input[type=checkbox]:checked")) {
       const other = [...fresh.querySelectorAll("input[type=checkbox]")].find((one) => one.value === box.value && one.name === box.name);
@@ -48,14 +48,24 @@
     setTimeout(() => { placing = false; });
     document.title = page.title;
     document.body.dataset.version = page.body.dataset.version;
-    if (inside) {
-      const item = follow(inside, old);
+    if (find) {
+      const item = find(old);
       if (item && item.localName === active.localName) {
         if (value !== null && item.type !== "hidden") item.value = value;
         item.focus({ preventScroll: true });
       }
     }
     return true;
+  }
+
+  // How to find again what stands for the same thing: rows come and go, so in a table a place says nothing.
+  function finder(item, root) {
+    for (const name of ["id", "aria-label", "href", "name"]) {
+      const value = item.getAttribute(name);
+      if (value) return (other) => [...other.querySelectorAll(item.localName)].find((one) => one.getAttribute(name) === value);
+    }
+    const place = item.closest("tbody") ? null : path(item, root);
+    return (other) => place && follow(place, other);
   }
 
   function path(item, root) {
@@ -73,9 +83,11 @@
   }
 
   async function refresh(following) {
+    const at = here();
     try {
-      const { page } = await fetchPage(here(), following);
-      if (!show(page)) return;
+      const { page } = await fetchPage(at, following);
+      // Somebody has gone on meanwhile: to another filter, for example.
+      if (at !== here() || !show(page)) return;
       connection.hidden = true;
     } catch (error) {
       connection.hidden = error.message === "signed out";
@@ -146,19 +158,30 @@
   // What is in the way of a dialog changes: its button comes by itself. What was typed stays.
   async function refreshDialog() {
     if (!dialog.open || !dialogAt || !dialog.querySelector("[data-live-part]")) return;
-    const { page } = await fetchPage(dialogAt, true);
+    const at = dialogAt;
+    const { page } = await fetchPage(at, true);
     const fresh = page.querySelector("[data-dialog-page]");
-    if (!fresh) return;
-    for (const part of dialog.querySelectorAll("[data-live-part]")) {
-      const other = fresh.querySelector("#" + part.id);
-      if (other) part.replaceChildren(...other.childNodes);
-    }
-    const buttons = [dialog.querySelector("footer"), fresh.querySelector("footer")];
-    if (buttons[0] && buttons[1]) buttons[0].replaceChildren(...buttons[1].childNodes);
+    // Another dialog is there by now, or this one is being sent.
+    if (!fresh || at !== dialogAt || dialog.querySelector("footer button:disabled")) return;
+    // What is the same stays, with the focus that is in it.
+    const place = (old, other) => {
+      if (old && other && old.innerHTML !== other.innerHTML) old.replaceChildren(...other.childNodes);
+    };
+    for (const part of dialog.querySelectorAll("[data-live-part]")) place(part, fresh.querySelector("#" + part.id));
+    place(dialog.querySelector("footer"), fresh.querySelector("footer"));
   }
 
   // What a dialog waits for may be on no page that is followed.
   setInterval(() => { refreshDialog().catch(() => {}); }, 2000);
+
+  function alarm(text) {
+    const told = document.createElement("p");
+    told.className = "notice bad";
+    told.setAttribute("role", "alert");
+    told.textContent = text;
+    dialog.querySelectorAll(":scope > [role=alert]").forEach((old) => old.remove());
+    dialog.prepend(told);
+  }
 
   async function submit(form) {
     const button = form.querySelector("footer button[type=submit]");
@@ -185,32 +208,26 @@
         const target = new URL(answer.url);
         const same = target.pathname === location.pathname;
         dialog.close();
-        const notice = page.querySelector("main > .notice");
+        const notices = [...page.querySelectorAll("main > .notice")];
         if (same && show(page)) {
           history.replaceState(null, "", target);
           document.querySelectorAll("main > .notice").forEach((old) => old.remove());
-          if (notice) document.getElementById("live").before(notice);
+          document.getElementById("live").before(...notices);
           stop();
           listen();
         } else {
-          // The notice was told to this answer; it is told again there.
-          if (notice) sessionStorage.setItem("notice", notice.outerHTML);
+          // They were told to this answer; they are told again there.
+          if (notices.length) sessionStorage.setItem("notice", notices.map((notice) => notice.outerHTML).join(""));
           location.href = target;
         }
         return;
       }
       // A page of its own, like a new key's secret: it is shown where it is, and kept nowhere.
       const main = page.getElementById("main");
-      if (!main) {
-        const told = document.createElement("p");
-        told.className = "notice bad";
-        told.setAttribute("role", "alert");
-        told.textContent = page.body.textContent;
-        dialog.prepend(told);
-      } else { dialog.close(); document.getElementById("main").replaceChildren(...main.childNodes); stop(); }
+      if (!main) { alarm(page.body.textContent); } else { dialog.close(); document.getElementById("main").replaceChildren(...main.childNodes); stop(); }
     } catch {
-      connection.hidden = false;
-      dialog.close();
+      // What was typed stays. Sent once more, it is not done twice: the form has a token.
+      alarm("The service did not answer. It may have done this all the same: try again when it is back.");
     } finally {
       if (button) button.disabled = false;
     }
@@ -348,9 +365,8 @@
   const kept = sessionStorage.getItem("notice");
   if (kept) {
     sessionStorage.removeItem("notice");
-    const notice = parse(kept).querySelector(".notice");
     const live = document.getElementById("live");
-    if (notice && live && !document.querySelector("main > .notice")) live.before(notice);
+    if (live && !document.querySelector("main > .notice")) live.before(...parse(kept).querySelectorAll(".notice"));
   }
   listen();
 })();

@@ -81,7 +81,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let inner = html! {
         (form.select("Attach to ECS Instance", "_attach", &instances, ""))
         (form.select("Create from Snapshot", "SnapshotId", &sources, ""))
-        (form.number("Capacity, GiB", "Size", "At least what the snapshot's disk had, if there is one.", least.as_deref().unwrap_or("40")))
+        (form.number("Capacity, GiB", "Size", "At least what the snapshot's disk had, if there is one; empty is as much as that.", least.as_deref().unwrap_or("40")))
         (form.select("Storage", "DiskCategory", &categories, "cloud_essd"))
         (form.select("Performance Level", "PerformanceLevel", &levels, ""))
         (form.select("Zone", "ZoneId", &zones, ""))

@@ -195,6 +195,8 @@ impl Form<'_> {
                 input type="hidden" name="_dialog" value=(self.name);
                 input type="hidden" name="_then" value=(then);
                 input type="hidden" name="region" value=(self.ctx.region);
+                // Sent twice, it is done once. Without randomness it is as it would be without it.
+                input type="hidden" name="_token" value=(crate::session::token().unwrap_or_default());
                 @if let Some(error) = self.error { (parts::refusal(error)) }
                 (inner)
                 @if !line.is_empty() { (parts::command(&line)) }

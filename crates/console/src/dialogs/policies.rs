@@ -92,13 +92,19 @@ fn fields(form: &Form<'_>, now: &AutoSnapshotPolicy, is_new: bool) -> Markup {
             fieldset {
                 legend { "Cross-Region Replication for Snapshots" }
                 (form.tick("Enabled", "EnableCrossRegionCopy", "true", now.enable_cross_region_copy))
-                (form.select("Destination Region", "TargetCopyRegions[]", &regions, ""))
+                (form.select("Destination Region", "TargetCopyRegions[]", &regions, &copied_to(now)))
                 (form.number("Retention Time of Snapshot Copies: Keep For, days", "CopiedSnapshotsRetentionDays", "1 to 65535.", &copies_kept.to_string()))
                 (form.tick("Always Keep Snapshots Regardless of the Limit of Snapshots", "_keep-copies", "always", now.copied_snapshots_retention_days < 0))
             }
         }
         @if is_new { (form.tags()) }
     }
+}
+
+/// The region that the policy copies to; `""`: none.
+fn copied_to(policy: &AutoSnapshotPolicy) -> String {
+    let regions = serde_json::from_str::<Vec<String>>(&policy.target_copy_regions);
+    regions.unwrap_or_default().into_iter().next().unwrap_or_default()
 }
 
 pub(super) fn create(form: &Form<'_>) -> Result<Page, ApiError> {
@@ -274,4 +280,20 @@ pub(super) fn cancel(form: &Form<'_>) -> Result<Page, ApiError> {
         &["diskIds"],
         "No snapshots are taken of this disk automatically any more; those that there are stay.",
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_that_is_modified_copies_to_where_it_did() {
+        let policy = |regions: &str| AutoSnapshotPolicy {
+            target_copy_regions: regions.to_owned(),
+            ..AutoSnapshotPolicy::default()
+        };
+        assert_eq!(copied_to(&policy("[\"cn-beijing\"]")), "cn-beijing");
+        assert_eq!(copied_to(&policy("[]")), "");
+        assert_eq!(copied_to(&policy("")), "");
+    }
 }

@@ -131,10 +131,10 @@ async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
         return html! {};
     }
     let id = snapshot.snapshot_id.as_str();
-    let stored = metered(form.ctx, &[("SnapshotId", id)])
-        .await
-        .into_iter()
-        .next()
+    // What it would free is a help to decide, and no reason to keep anybody from deleting.
+    let items = metered(form.ctx, &[("SnapshotId", id)]).await.ok().flatten();
+    let stored = items
+        .and_then(|items| items.into_iter().next())
         .map(|item| item.size);
     let (Ok((alone, added)), Some(stored)) = (alone(form, id).await, stored) else {
         return html! {};
@@ -144,7 +144,7 @@ async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
     let freed = u64::try_from(share).unwrap_or(u64::MAX).min(stored);
     html! {
         p class="freed" {
-            "Deleting it would free about " strong { (text::bytes(freed)) } " of the " (text::bytes(stored)) " that are stored for it; the rest is shared with other snapshots."
+            "Deleting it would free at most about " strong { (text::bytes(freed)) } " of the " (text::bytes(stored)) " that are stored for it; the rest is shared with the snapshots beside it."
         }
     }
 }
@@ -250,6 +250,8 @@ pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
     let disks = ask!(ctx, "DescribeDisks", describe_disks, &asked).disks;
     let inner = html! {
         (form.hidden("InstanceId"))
+        // Without any disk the action would take all of them.
+        input type="hidden" name="_some" value="DiskId.";
         fieldset {
             legend { "Disks" }
             @for (number, disk) in disks.iter().enumerate() {

@@ -5,6 +5,7 @@ use crate::ask::Ctx;
 use crate::pictures::bars::{self, Bar};
 use crate::text;
 use maud::{Markup, html};
+use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_snapshot_metering::MeterItem;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -29,7 +30,7 @@ fn times(days: i64, end: i64) -> Vec<(i64, i64)> {
 }
 
 /// The section. `days`: 1 is drawn in hours.
-pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Markup {
+pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Result<Markup, ApiError> {
     let mut bars = Vec::new();
     let mut priced = false;
     for (from, until) in times(days, end) {
@@ -40,18 +41,21 @@ pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Markup {
             ("StartTime", start.as_str()),
             ("EndTime", stop.as_str()),
         ];
-        let item = metered(ctx, &asked).await.into_iter().next();
+        let Some(items) = metered(ctx, &asked).await? else {
+            return Ok(html! {});
+        };
+        let item = items.into_iter().next();
         priced |= item.as_ref().is_some_and(|item| item.cost.is_some());
         bars.push(bar(&start, days == 1, item));
     }
     if bars.iter().all(|bar| bar.value == 0.0) {
-        return html! {};
+        return Ok(html! {});
     }
     let what = if priced { "Cost" } else { "GiB-hours" };
     let each = if days == 1 { "an hour" } else { "a day" };
     let newest = bars.last().map(|bar| bar.shown.clone()).unwrap_or_default();
     let said = format!("{what} in {each}: {newest} in the newest.");
-    html! {
+    Ok(html! {
         h2 { (what) " in " (each) }
         (bars::draw(&bars, &said))
         p class="legend" {
@@ -67,16 +71,20 @@ pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Markup {
                 }
             }
         }
-    }
+    })
+}
+
+/// The number of a cost, `12.345678 CNY`, or of a plain figure.
+pub(super) fn number(figure: &str) -> f64 {
+    let number = figure.split(' ').next().unwrap_or_default();
+    number.parse().unwrap_or(0.0)
 }
 
 fn bar(start: &str, is_hour: bool, item: Option<MeterItem>) -> Bar {
     let figure = item
         .map(|item| item.cost.unwrap_or(item.gib_hours))
         .unwrap_or_default();
-    // `12.345678 CNY`: the number comes first.
-    let number = figure.split(' ').next().unwrap_or_default();
-    let value = number.parse::<f64>().unwrap_or(0.0);
+    let value = number(&figure);
     let name = match is_hour {
         true => start.get(11..16),
         false => start.get(5..10),

@@ -1,6 +1,6 @@
 //! One disk: what it is, its snapshots along the time, how it is being filled, what can be done with it.
 
-use super::{disks, metered, monitoring, one_disk, snapshots, snapshots_of};
+use super::{disks, monitoring, one_disk, snapshots, snapshots_of, stored_of};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::timeline::{self, Mark};
@@ -19,11 +19,7 @@ const LISTED: usize = 10;
 pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let disk = one_disk(ctx, id).await?;
     let snapshots = snapshots_of(ctx, id).await?;
-    let sizes: HashMap<String, u64> = metered(ctx, &[("DiskId", id), ("PageSize", "100")])
-        .await
-        .into_iter()
-        .map(|item| (item.snapshot_id, item.size))
-        .collect();
+    let sizes = stored_of(ctx, id).await?;
     let filling = hydration(ctx, id).await;
     let own = [("DiskId", id)];
     let may_change = ctx.may("ModifyDiskHydration", &own).await;
@@ -58,7 +54,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
                     &create,
                 ))
             } @else {
-                (timeline::draw(marks(&snapshots, &sizes)))
+                @if let Some(sizes) = &sizes { (timeline::draw(marks(&snapshots, sizes))) }
                 p {
                     a href=(ctx.link(&format!("/chains/{id}"))) { "The chain: what is shared and owned" }
                     " · "

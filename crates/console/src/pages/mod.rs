@@ -25,7 +25,9 @@ use crate::dialogs;
 use crate::layout::{Page, Section};
 use crate::parts;
 use maud::html;
+use std::collections::HashMap;
 use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::describe_snapshot_metering::MeterItem;
 use tidemark_ecs::model::{Disk, Instance, Snapshot};
 
 /// The page at the request's place, or what is wrong.
@@ -122,20 +124,24 @@ pub(crate) async fn snapshots_of(ctx: &Ctx, disk: &str) -> Result<Vec<Snapshot>,
     Ok(ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots)
 }
 
-/// The figures of a region's snapshots that the caller may see; none otherwise.
-pub(crate) async fn metered(
-    ctx: &Ctx,
-    pairs: &[(&str, &str)],
-) -> Vec<tidemark_ecs::actions::describe_snapshot_metering::MeterItem> {
-    async fn get(
-        ctx: &Ctx,
-        pairs: &[(&str, &str)],
-    ) -> Result<Vec<tidemark_ecs::actions::describe_snapshot_metering::MeterItem>, ApiError> {
-        let answer = ask!(ctx, "DescribeSnapshotMetering", describe_snapshot_metering, pairs);
-        Ok(answer.meter_items)
+/// The figures of a region's snapshots; `None`: the caller may not see what it costs, and still sees what there is.
+pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Option<Vec<MeterItem>>, ApiError> {
+    if !ctx.may("DescribeSnapshotMetering", pairs).await {
+        return Ok(None);
     }
-    // Whoever may not see what it costs still sees what there is.
-    get(ctx, pairs).await.unwrap_or_default()
+    let answer = ask!(ctx, "DescribeSnapshotMetering", describe_snapshot_metering, pairs);
+    Ok(Some(answer.meter_items))
+}
+
+/// What is stored for each of a disk's snapshots, in bytes, by its id; `None`: as of [`metered`].
+pub(crate) async fn stored_of(ctx: &Ctx, disk: &str) -> Result<Option<HashMap<String, u64>>, ApiError> {
+    let items = metered(ctx, &[("DiskId", disk), ("PageSize", "100")]).await?;
+    Ok(items.map(|items| {
+        items
+            .into_iter()
+            .map(|item| (item.snapshot_id, item.size))
+            .collect()
+    }))
 }
 
 /// Rows of a list: as many as keep a page below 100 KiB with all that can be done with each.

@@ -37,24 +37,21 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let disks = ask!(ctx, "DescribeDisks", describe_disks, &[("MaxResults", "100")]);
     let all_disks = disks.page.total_count;
     let mut protections = Vec::new();
-    let mut under_way = Vec::new();
+    let asked = [("Status", "progressing"), ("PageSize", "100")];
+    let under_way = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
     for disk in disks.disks.into_iter().take(LOOKED_AT_MOST) {
-        let asked = [("DiskId", disk.disk_id.as_str()), ("PageSize", "10")];
-        let snapshots = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
-        let (whole, others): (Vec<_>, Vec<_>) = snapshots
-            .into_iter()
-            .partition(|snapshot| snapshot.status == "accomplished");
-        under_way.extend(
-            others
-                .into_iter()
-                .filter(|snapshot| snapshot.status == "progressing"),
-        );
+        let asked = [
+            ("DiskId", disk.disk_id.as_str()),
+            ("Status", "accomplished"),
+            ("PageSize", "1"),
+        ];
+        let newest = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
         let own = [("DiskId", disk.disk_id.as_str())];
         let fits = matches!(disk.status.as_str(), "In_use" | "Available");
         protections.push(Protection {
             may: fits && ctx.may("CreateSnapshot", &own).await,
             disk,
-            newest: whole.into_iter().next(),
+            newest: newest.into_iter().next(),
         });
     }
     let makes_disks = ctx.may("CreateDisk", &[]).await;
@@ -64,18 +61,29 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     // Rounded, so that the page is another one only when something has changed.
     let now = text::now_ms() / 60_000 * 60_000;
     let bare: Vec<&Protection> = protections.iter().filter(|one| !one.is_recent(now)).collect();
-    let region = metered(ctx, &[("GroupBy", "Region")]).await.into_iter().next();
-    let stored = region.as_ref().map_or(0, |region| region.size);
+    // Not all of them: then nothing is said of all of them.
+    let of_first = (all_disks > protections.len()).then_some(protections.len());
+    let counted = match of_first {
+        Some(first) => format!("{} of the first {first}", bare.len()),
+        None => bare.len().to_string(),
+    };
+    let metered = metered(ctx, &[("GroupBy", "Region")]).await?;
+    let stored = metered
+        .as_ref()
+        .map(|items| items.iter().map(|region| region.size).sum());
+    let region = metered.and_then(|items| items.into_iter().next());
     let cost = region.as_ref().and_then(|region| region.cost.clone());
     let body = html! {
         h1 { "Overview" }
         ul class="figures" {
             (figure("Disks", &all_disks.to_string(), &ctx.link("/disks")))
-            (figure("Without a recent snapshot", &bare.len().to_string(), "#bare"))
+            (figure("Without a recent snapshot", &counted, "#bare"))
             (figure("Snapshots being created", &under_way.len().to_string(), "#now"))
-            (figure("Stored by snapshots", &text::bytes(stored), &ctx.link_with("/snapshots", &[("tab", "size")])))
+            @if let Some(stored) = stored {
+                (figure("Stored by snapshots", &text::bytes(stored), &ctx.link_with("/snapshots", &[("tab", "size")])))
+            }
             @if let Some(cost) = &cost {
-                (figure("Cost this month", &cost.parse().map_or_else(|_| cost.clone(), text::figure), &ctx.link_with("/snapshots", &[("tab", "size")])))
+                (figure("Cost this month", &text::figure(super::costs::number(cost)), &ctx.link_with("/snapshots", &[("tab", "size")])))
             }
         }
         section aria-labelledby="now" {
@@ -91,7 +99,12 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
             @if all_disks == 0 {
                 (first_steps(ctx, makes_disks, makes_instances))
             } @else if bare.is_empty() {
-                p { "Every disk has a snapshot of the last seven days." }
+                p {
+                    @match of_first {
+                        Some(first) => { "Each of the first " (first) " disks has a snapshot of the last seven days; the others were not looked at." }
+                        None => "Every disk has a snapshot of the last seven days."
+                    }
+                }
             } @else {
                 (unprotected(ctx, &bare))
             }

@@ -26,7 +26,7 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     };
     let verdict = verdict(ctx, &snapshot).await;
     let lock = lock(ctx, id).await;
-    let facts = facts(ctx, &snapshot, lock.as_ref()).await;
+    let facts = facts(ctx, &snapshot, lock.as_ref()).await?;
     let body = html! {
         nav class="trail" aria-label="Trail" {
             a href=(ctx.link("/snapshots")) { "Snapshots" }
@@ -109,7 +109,7 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     }
 }
 
-async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Markup {
+async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Result<Markup, ApiError> {
     let id = snapshot.snapshot_id.as_str();
     let edits = ctx
         .may(
@@ -118,8 +118,9 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
         )
         .await;
     let unlocks = ctx.may("UnlockSnapshot", &[("SnapshotId", id)]).await;
-    let item = metered(ctx, &[("SnapshotId", id)]).await.into_iter().next();
-    html! {
+    let items = metered(ctx, &[("SnapshotId", id)]).await?;
+    let item = items.and_then(|items| items.into_iter().next());
+    Ok(html! {
         dl class="facts" {
             (parts::fact("Snapshot ID", &html! { code { (id) } }))
             (parts::fact_text("Description", &snapshot.description))
@@ -148,7 +149,7 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
             }
             (parts::fact("Tag", &parts::tags(ctx, &snapshot.tags, edits.then_some(("snapshot", id)))))
         }
-    }
+    })
 }
 
 async fn changes(ctx: &Ctx, id: &str, base: &str) -> Result<describe_snapshot_changes::Response, ApiError> {

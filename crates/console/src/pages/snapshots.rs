@@ -353,7 +353,7 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         "7" => 7,
         _ => DAYS,
     };
-    let costs = super::costs::section(ctx, days, end + HOUR_MS).await;
+    let costs = super::costs::section(ctx, days, end + HOUR_MS).await?;
     let (start, end) = (text::stamp(end - days * 24 * HOUR_MS), text::stamp(end));
     let asked = [
         ("StartTime", start.as_str()),
@@ -371,7 +371,8 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         .iter()
         .filter_map(|point| Some((text::millis(&point.time_stamp)?, point.size)))
         .collect();
-    let disks = metered(ctx, &[("GroupBy", "Link"), ("PageSize", "100")]).await;
+    let disks = metered(ctx, &[("GroupBy", "Link"), ("PageSize", "100")]).await?;
+    let disks = disks.unwrap_or_default();
     let priced = disks.iter().any(|disk| disk.cost.is_some());
     Ok(html! {
         ul class="figures" {

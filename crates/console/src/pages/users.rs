@@ -132,8 +132,8 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
         &own
     )
     .policies;
-    let password = password(ctx, name).await;
-    let sets = if password.is_some() {
+    let password = password(ctx, name).await?;
+    let sets = if password.as_ref().is_some_and(Option::is_some) {
         "UpdateLoginProfile"
     } else {
         "CreateLoginProfile"
@@ -166,14 +166,15 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
         section aria-labelledby="password" {
             h2 id="password" { "Password for the console" }
             @match &password {
-                Some(since) => {
+                None => { p class="none" { "You may not see whether there is one." } }
+                Some(Some(since)) => {
                     p { "Set at " (text::time(since)) " "
                         (parts::opens(may_set, &ctx.dialog("set-password", &[("UserName", name), ("_has", "1")]), "Change", &format!("the password of {name}")))
                         " "
                         (parts::opens(may_take, &ctx.dialog("delete-password", &own), "Take away", &format!("the password of {name}")))
                     }
                 }
-                None => {
+                Some(None) => {
                     p { "None: " (name) " signs in with an access key. "
                         (parts::opens(may_set, &ctx.dialog("set-password", &own), "Set", &format!("a password for {name}")))
                     }
@@ -211,14 +212,19 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
     Ok(Page::new(Section::Users, format!("User {name}"), body))
 }
 
-/// Since when the user has a password; `None`: never, or nobody may know.
-async fn password(ctx: &Ctx, name: &str) -> Option<String> {
+/// Since when the user has a password; `None` in it: the user has none. `None`: the caller may not know.
+async fn password(ctx: &Ctx, name: &str) -> Result<Option<Option<String>>, ApiError> {
     async fn asked(ctx: &Ctx, name: &str) -> Result<String, ApiError> {
         let pairs = [("UserName", name)];
         let answer = ask_ram!(ctx, "GetLoginProfile", OneUser::parse, get_login_profile, &pairs);
         Ok(answer.login_profile.create_date)
     }
-    asked(ctx, name).await.ok()
+    match asked(ctx, name).await {
+        Ok(since) => Ok(Some(Some(since))),
+        Err(error) if error.status == 404 => Ok(Some(None)),
+        Err(error) if error.status == 403 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// A new key, with its secret, which is shown here and nowhere else.
@@ -244,5 +250,8 @@ pub(crate) fn new_key(ctx: &Ctx, form: &Fields, answer: &Value) -> Page {
         }
         p { a class="button" href=(back) { "Done" } }
     };
-    Page::new(Section::Users, "The access key is made", body)
+    Page {
+        is_still: true,
+        ..Page::new(Section::Users, "The access key is made", body)
+    }
 }
