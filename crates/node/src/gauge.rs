@@ -16,6 +16,8 @@ const SLOTS: u64 = 360;
 const MINUTE: u64 = 6;
 /// Minutes that are kept: a day.
 const MINUTES: u64 = 1440;
+/// All that is kept together.
+const KEPT: Duration = Duration::from_secs(SLOT.as_secs() * MINUTE * MINUTES);
 
 /// Which way the bytes went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Slot {
 pub struct Activity {
     /// How long ago it began.
     pub ago: Duration,
-    /// How long it was.
+    /// How long it was; what goes on is as long as it was until now.
     pub length: Duration,
     /// Reads.
     pub read: Served,
@@ -131,9 +133,10 @@ impl Gauge {
         kept.turn(number);
         let show = |slot: &Slot, length: Duration| {
             let from = length * u32::try_from(slot.number).unwrap_or(u32::MAX);
+            let ago = now.saturating_sub(from);
             Activity {
-                ago: now.saturating_sub(from),
-                length,
+                ago,
+                length: length.min(ago),
                 read: slot.read,
                 write: slot.write,
             }
@@ -145,7 +148,7 @@ impl Gauge {
         let slots = kept.slots.iter().filter(|slot| slot.number / MINUTE >= first);
         let slots = slots.map(|slot| show(slot, SLOT));
         History {
-            since: now.saturating_sub(self.began),
+            since: now.saturating_sub(self.began).min(KEPT),
             activities: minutes.chain(slots).collect(),
         }
     }
@@ -210,6 +213,12 @@ mod tests {
         gauge.served(Way::Read, 4096, at(1001), at(1001) + MS);
         gauge.served(Way::Read, 4096, at(1002), at(1002) + MS * 3);
         gauge.served(Way::Write, 512, at(1031), at(1031) + MS);
+        // Of the slot that goes on only what has passed counts.
+        let running = gauge.history(at(1034)).activities;
+        assert_eq!(
+            running.last().map(|one| (one.ago, one.length)),
+            Some((at(4), at(4)))
+        );
         for _ in 0..2 {
             // Looking changes nothing.
             let history = gauge.history(at(1040));
@@ -255,6 +264,8 @@ mod tests {
             assert!(end.is_none_or(|end| one.ago == end), "{one:?}");
             end = Some(one.ago - one.length);
         }
-        assert!(gauge.history(at(4 * day)).activities.is_empty());
+        let silent = gauge.history(at(4 * day));
+        assert!(silent.activities.is_empty());
+        assert_eq!(silent.since, at(day), "what was before that is forgotten");
     }
 }

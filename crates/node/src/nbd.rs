@@ -185,9 +185,15 @@ async fn accept_one(listener: UnixListener, only: OnlyDisk, remote: Remote<DiskH
                 tokio::spawn(async move {
                     let negotiated = negotiate(&mut stream, &only, &NegotiateLimits::default()).await;
                     match (negotiated, stream.into_std()) {
-                        (Ok(_), _) if !only.open.load(Ordering::Acquire) => {}
                         (Ok(negotiated), Ok(socket)) => {
-                            remote.cast(move |host| host.serve(OwnedFd::from(socket), negotiated));
+                            let open = Arc::clone(&only.open);
+                            // Asked where clients are counted: closed before that, it lets nobody in; closed later, the client is one
+                            // of those that are sent away.
+                            remote.cast(move |host| async move {
+                                if open.load(Ordering::Acquire) {
+                                    host.serve(OwnedFd::from(socket), negotiated).await;
+                                }
+                            });
                         }
                         (Err(e), _) => {
                             tracing::debug!(disk = %only.disk, error = %e, "a guest's NBD client left during the handshake")

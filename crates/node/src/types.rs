@@ -215,8 +215,8 @@ pub struct SnapshotChanges {
     pub changed_bytes: u64,
     /// Bytes of its chunks with data that the snapshot before it has not.
     pub added_bytes: u64,
-    /// Bytes of its chunks with data that neither the snapshot before it nor the one after it has: nobody has them
-    /// when it goes.
+    /// Bytes of its chunks with data that neither the snapshot before it nor the one after it has there: no more than that is
+    /// gone with it. Others may have it all the same: one that was made after a rollback, another disk's.
     pub alone_bytes: u64,
     /// Of each part of the disk, the bytes that differ.
     pub parts: Vec<u64>,

@@ -14,7 +14,10 @@ use std::sync::Arc;
 use tidemark_env::{DirBucket, DirLock, Env};
 use tidemark_units::{DiskId, GroupId, SnapshotId};
 use tidemark_vault::{BootTrace, Reader, Root, SnapshotRecord, Vault, VaultOptions};
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::{Mutex, Semaphore, broadcast};
+
+/// Snapshots that are compared at a time: each takes memory and turns on this thread, which captures and reads need, too.
+const COMPARED_MAX: usize = 2;
 
 /// Readers kept open: each holds only its place in a tree, the caches are the vault's.
 const READERS_MAX: usize = 64;
@@ -48,6 +51,8 @@ pub struct VaultHost {
     pub holding: Mutex<()>,
     /// Groups that failed and are being undone.
     pub voiding: RefCell<BTreeSet<GroupId>>,
+    /// Places for comparing snapshots, for people who ask.
+    pub comparing: Semaphore,
     /// Who wants the vault verified and repaired now.
     pub scrub_requests: ScrubRequests,
     /// How this node is called where it claims disks and says what it needs; the same after a restart.
@@ -130,6 +135,7 @@ impl VaultHost {
             grouping: Mutex::new(()),
             holding: Mutex::new(()),
             voiding: RefCell::default(),
+            comparing: Semaphore::new(COMPARED_MAX),
             name,
             scrub_requests: ScrubRequests::default(),
             readers: RefCell::new(HashMap::new()),

@@ -167,6 +167,13 @@ impl Volume {
         self.inner.core.state.borrow().states.absent().clone()
     }
 
+    /// How many chunks of each range are not all local.
+    pub fn absent_in(&self, ranges: impl Iterator<Item = Range<u32>>) -> Vec<u64> {
+        let state = self.inner.core.state.borrow();
+        let absent = state.states.absent();
+        ranges.map(|range| absent.range_cardinality(range)).collect()
+    }
+
     /// The first chunk from `from` on that is not all local.
     pub fn first_absent(&self, from: u32) -> Option<u32> {
         self.inner

@@ -215,8 +215,8 @@ fn shown(changes: &describe_snapshot_changes::Response) -> Markup {
         }
         (heat::draw(&changes.parts, changes.size))
         p {
-            "Data that no other snapshot of the disk has: " (text::size(changes.alone_size))
-            ". Deleting this snapshot frees what that takes in the vault."
+            "Data that neither the snapshot before it nor the one after it has: " (text::size(changes.alone_size))
+            ". Deleting this snapshot frees at most what that takes in the vault."
         }
         @if !changes.changed_ranges.is_empty() {
             details {

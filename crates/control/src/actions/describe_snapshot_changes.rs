@@ -6,24 +6,25 @@ use crate::rules;
 use crate::states::SnapshotStatus;
 use crate::store::Transaction;
 use crate::{Caller, Control};
-use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_snapshot_changes::{ChangedRange, Request, Response};
-use tidemark_node::{ChangesQuestion, NodeErrorKind};
+use tidemark_ecs::{ApiError, Params};
+use tidemark_node::{ChangesQuestion, NodeError, NodeErrorKind};
 use tidemark_units::SnapshotId;
 
 impl Control {
-    /// Both snapshots must be complete, and of the same disk and region.
+    /// Both snapshots must be complete, and of the same disk and region. The caller must be allowed to ask about the base also when the
+    /// request names none: which one that is only the vault knows.
     pub async fn describe_snapshot_changes(
         &self,
         caller: &Caller,
         request: Request,
     ) -> Result<Response, ApiError> {
-        let (control, caller, asked) = (self.clone(), caller.clone(), request.clone());
+        let (control, asker, asked) = (self.clone(), caller.clone(), request.clone());
         let find = move |t: &mut dyn Transaction| -> Result<_, ApiError> {
             control.check_region(asked.region_id.as_deref())?;
-            let own = complete(t, &caller, &asked.snapshot_id)?;
+            let own = complete(t, &asker, &asked.snapshot_id)?;
             let base = match &asked.base_snapshot_id {
-                Some(id) => Some(complete(t, &caller, id)?),
+                Some(id) => Some(complete(t, &asker, id)?),
                 None => None,
             };
             Ok((own, base))
@@ -32,11 +33,7 @@ impl Control {
         if let Some(base) = &base
             && (base.source_disk_id != own.source_disk_id || base.region != own.region)
         {
-            let message = format!(
-                "The snapshots {} and {} are not of the same disk.",
-                own.id, base.id
-            );
-            return Err(ApiError::new(403, "InvalidParameter.Mismatch", message));
+            return Err(mismatch(&own.id, &base.id));
         }
         let id = |row: &SnapshotRow| SnapshotId::new(&row.id).map_err(|_| ApiError::internal());
         let question = ChangesQuestion {
@@ -46,11 +43,12 @@ impl Control {
             ranges_max: request.max_ranges,
         };
         let changes = self.node_of(&own.region)?.changes(&id(&own)?, question).await;
-        let changes = changes.map_err(|error| match error.kind {
-            // Deleted in between.
-            NodeErrorKind::Missing => ApiError::snapshot_not_found(&own.id),
-            _ => vault_error(error),
-        })?;
+        let changes = changes.map_err(|error| refusal(&own, base.as_ref(), error))?;
+        if base.is_none()
+            && let Some(found) = &changes.base
+        {
+            self.may_compare(caller, &own.id, found.as_str()).await?;
+        }
         let range = |range: std::ops::Range<u64>| ChangedRange {
             offset: range.start,
             length: range.end - range.start,
@@ -67,6 +65,44 @@ impl Control {
             changed_ranges: changes.ranges.into_iter().map(range).collect(),
             next_offset: changes.next_bytes,
         })
+    }
+
+    /// As if the request had named the base. Who may not is not told which one it is.
+    async fn may_compare(&self, caller: &Caller, own: &str, base: &str) -> Result<(), ApiError> {
+        let params = Params::from_pairs([("SnapshotId", own), ("BaseSnapshotId", base)])?;
+        let asked = self.authorize(caller, "ecs", "DescribeSnapshotChanges", &params);
+        asked.await.map_err(|error| match &*error.code {
+            "Forbidden.RAM" => {
+                let message = format!(
+                    "User not authorized to operate on the specified resource: no policy of the caller allows \
+                     ecs:DescribeSnapshotChanges on the snapshot before {own}, or one denies it."
+                );
+                ApiError::new(403, "Forbidden.RAM", message)
+            }
+            _ => error,
+        })
+    }
+}
+
+fn mismatch(own: &str, base: &str) -> ApiError {
+    let message = format!("The snapshots {own} and {base} are not of the same disk.");
+    ApiError::new(403, "InvalidParameter.Mismatch", message)
+}
+
+/// What the node says of two snapshots that the catalogue has.
+fn refusal(own: &SnapshotRow, base: Option<&SnapshotRow>, error: NodeError) -> ApiError {
+    match (error.kind, base) {
+        // Deleted in between; the node says which.
+        (NodeErrorKind::Missing, _) => {
+            let message = format!(
+                "The specified snapshot does not exist any more: {}.",
+                error.message
+            );
+            ApiError::new(404, "InvalidSnapshotId.NotFound", message)
+        }
+        // The vault knows better than the catalogue.
+        (NodeErrorKind::Invalid, Some(base)) => mismatch(&own.id, &base.id),
+        _ => vault_error(error),
     }
 }
 

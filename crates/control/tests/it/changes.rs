@@ -2,7 +2,8 @@
 
 use crate::data::fill;
 use crate::guest::Guest;
-use crate::world::{World, call, code};
+use crate::world::{World, call, code, params};
+use tidemark_ecs::actions::describe_snapshot_changes::Request;
 
 const MIB: u64 = 1 << 20;
 
@@ -100,4 +101,75 @@ async fn only_complete_snapshots_of_one_disk_are_compared() {
         code(call!(world, describe_snapshot_changes, "SnapshotId=s-bp1nosuch")),
         (404, "InvalidSnapshotId.NotFound".into())
     );
+    // What has no content yet has no place on either side.
+    let third = world.snapshot(&one).await;
+    world
+        .sql(&format!(
+            "UPDATE snapshots SET status = 'progressing' WHERE id = '{third}'"
+        ))
+        .await;
+    for query in [
+        format!("SnapshotId={third}"),
+        format!("SnapshotId={first}&BaseSnapshotId={third}"),
+    ] {
+        assert_eq!(
+            code(call!(world, describe_snapshot_changes, "{query}")),
+            (403, "InvalidSnapshotId.NotReady".into())
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_grew_in_between_differs_where_it_was_written() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    fill(&world, &disk, 1, 1);
+    let first = world.snapshot(&disk).await;
+    call!(world, resize_disk, "DiskId={disk}&NewSize=30&Type=online").expect("grows");
+    {
+        let mut guest = Guest::connect(&world, &disk).expect("exported");
+        guest.write(25 * 1024 * MIB, &[1; 4096]);
+        guest.flush();
+    }
+    let second = world.snapshot(&disk).await;
+
+    let grown =
+        call!(world, describe_snapshot_changes, "SnapshotId={second}&Parts=30").expect("the larger one");
+    assert_eq!((grown.size, grown.changed_size), (30 * 1024 * MIB, 64 << 10));
+    assert_eq!((grown.added_size, grown.alone_size), (64 << 10, 64 << 10));
+    assert_eq!((grown.parts.len(), grown.parts[25]), (30, 64 << 10));
+    assert_eq!(grown.changed_ranges[0].offset, 25 * 1024 * MIB);
+
+    // The other way round, the picture is of the larger one, too.
+    let back = call!(
+        world,
+        describe_snapshot_changes,
+        "SnapshotId={first}&BaseSnapshotId={second}&Parts=30"
+    )
+    .expect("the smaller one");
+    assert_eq!((back.size, back.changed_size), (20 * 1024 * MIB, 64 << 10));
+    assert_eq!((back.parts.len(), back.parts[25]), (30, 64 << 10));
+    assert_eq!((back.added_size, back.alone_size), (MIB, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_base_that_nobody_named_is_asked_about_as_one_that_is_named() {
+    let world = World::new().await;
+    let (_, disk) = world.attached_disk().await;
+    let (first, second) = (world.snapshot(&disk).await, world.snapshot(&disk).await);
+    let allowed = |resources: &str| {
+        format!(r#"{{"Effect":"Allow","Action":"ecs:DescribeSnapshotChanges","Resource":[{resources}]}}"#)
+    };
+    let resource = |id: &str| format!(r#""acs:ecs:*:*:snapshot/{id}""#);
+    let one = world.user("one", &allowed(&resource(&second))).await;
+    let both = format!("{},{}", resource(&first), resource(&second));
+    let both = world.user("both", &allowed(&both)).await;
+    let request = || Request::parse(&params(&format!("SnapshotId={second}"))).expect("valid");
+
+    let refused = world.control.describe_snapshot_changes(&one, request()).await;
+    let refused = refused.expect_err("the first one is none of theirs");
+    assert_eq!((refused.status, &*refused.code), (403, "Forbidden.RAM"));
+    assert!(!refused.message.contains(&first), "{}", refused.message);
+    let answer = world.control.describe_snapshot_changes(&both, request()).await;
+    assert_eq!(answer.expect("allowed").base_snapshot_id, first);
 }

@@ -68,7 +68,8 @@ pub struct Response {
     pub changed_size: u64,
     /// Data that the snapshot before it has not.
     pub added_size: u64,
-    /// Data that neither of its neighbours has: when it goes, nobody has it.
+    /// Data that neither the snapshot before it nor the one after it has at that place: no more than that is gone with it. Another one may
+    /// have it all the same, made after a rollback, say.
     pub alone_size: u64,
     /// Of each part of the disk, how much of it differs.
     #[serde(with = "list::changed_part")]

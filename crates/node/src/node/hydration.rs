@@ -19,13 +19,13 @@ impl Node {
     /// Of each of at most `parts` equal parts of the disk, how many of its bytes are not local yet.
     pub async fn absent_parts(&self, disk: &DiskId, parts: u32) -> Result<Vec<u64>, NodeError> {
         let open = self.shared.disk(disk)?;
-        let absent = open
-            .remote
-            .call(|host| async move { (host.volume.absent_chunks(), host.volume.size_bytes()) });
-        let (absent, size_bytes) = absent.await?;
-        let chunks = size_bytes.div_ceil(CHUNK_BYTES);
-        let bytes = parts_of(chunks, parts).map(|part| absent.range_cardinality(part) * CHUNK_BYTES);
-        Ok(bytes.collect())
+        // Counted where the set is: it is as large as the disk.
+        let absent = open.remote.call(move |host| async move {
+            let chunks = host.volume.size_bytes().div_ceil(CHUNK_BYTES);
+            host.volume.absent_in(parts_of(chunks, parts))
+        });
+        let absent = absent.await?;
+        Ok(absent.into_iter().map(|chunks| chunks * CHUNK_BYTES).collect())
     }
 
     /// What clients asked of the disk and how long they waited, since it was opened.
