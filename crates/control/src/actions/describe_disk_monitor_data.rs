@@ -27,9 +27,11 @@ impl Control {
         let (region, disk) = self
             .hydrated_disk(caller, request.region_id.clone(), request.disk_id.clone())
             .await?;
+        // Taken before the node is asked: what it says is of about now, however long the answer is on its way.
+        let now_ms = self.now_ms();
         let history = self.node_of(&region)?.history(&disk).await;
         let history = history.map_err(|e| refusal(&disk, &e))?;
-        let monitor_data = points(&history, self.now_ms(), &request);
+        let monitor_data = points(&history, now_ms, &request);
         Ok(Response {
             total_count: monitor_data.len(),
             monitor_data,
@@ -39,6 +41,11 @@ impl Control {
 
 fn ms(time: Duration) -> i64 {
     i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The nearest whole second: the same piece of the past begins at the same time whenever it is asked about, though two clocks are read.
+fn whole_second(ms: i64) -> i64 {
+    ms.saturating_add(500).div_euclid(1000) * 1000
 }
 
 /// What falls into one period. A piece of the past that several periods share is shared out evenly: nobody knows better.
@@ -71,7 +78,7 @@ fn points(history: &History, now_ms: i64, request: &Request) -> Vec<Point> {
     let count = usize::try_from((over - request.start_ms) / period).unwrap_or(0);
     let mut sums = vec![(Sum::default(), Sum::default()); count];
     for activity in &history.activities {
-        let from = now_ms.saturating_sub(ms(activity.ago));
+        let from = whole_second(now_ms.saturating_sub(ms(activity.ago)));
         let length = ms(activity.length).max(1);
         let first = (from - request.start_ms).div_euclid(period);
         let last = (from + length - 1 - request.start_ms).div_euclid(period);
@@ -92,7 +99,8 @@ fn points(history: &History, now_ms: i64, request: &Request) -> Vec<Point> {
     let seconds = period as f64 / 1000.0;
     let rate = |number: f64| (number / seconds).round() as u64;
     let begins = (request.start_ms..).step_by(usize::try_from(period).unwrap_or(1));
-    let known = begins.zip(&sums).filter(|(begins, _)| begins + period > known_ms);
+    // Of a period that began before, a part is known; its rate is not.
+    let known = begins.zip(&sums).filter(|(begins, _)| *begins >= known_ms);
     let point = |(begins, (read, write)): (i64, &(Sum, Sum))| Point {
         disk_id: request.disk_id.clone(),
         time_stamp: time::seconds(views::at(begins)),
@@ -142,11 +150,11 @@ mod tests {
     #[test]
     fn rates_and_means_of_whole_periods() {
         let history = History {
-            since: Duration::from_secs(150),
+            since: Duration::from_secs(190),
             activities: vec![activity(100, 10, 600), activity(60, 10, 1200)],
         };
         let points = points(&history, NOW, &request(300_000, 60_000));
-        // Of the first two minutes nothing is known; of the present one, which is to come, neither.
+        // Of the first minute nothing is known, of the second one a part; of the present one, which is to come, nothing either.
         assert_eq!(points.len(), 3);
         assert_eq!(
             points.iter().map(|point| point.iops_read).collect::<Vec<_>>(),
@@ -156,6 +164,21 @@ mod tests {
         assert_eq!((points[1].latency_read, points[1].latency_write), (100, 300));
         assert_eq!((points[2].bps_read, points[2].bps_total), (20 * 4096, 40 * 4096));
         assert_eq!(points[2].time_stamp, "2025-12-31T23:59:00Z");
+    }
+
+    #[test]
+    fn a_piece_stays_where_it_is_though_the_clocks_are_not_read_together() {
+        let reads = |late: i64| {
+            let history = History {
+                since: Duration::from_secs(3600),
+                activities: vec![activity(60, 10, 600)],
+            };
+            let points = points(&history, NOW + late, &request(120_000, 10_000));
+            points.iter().map(|point| point.iops_read).collect::<Vec<_>>()
+        };
+        let found = reads(0);
+        assert_eq!((found[5], found[6], found[7]), (0, 60, 0));
+        assert!([3, 40, 200].iter().all(|late| reads(*late) == found));
     }
 
     #[test]
