@@ -15,7 +15,3 @@ CREATE TABLE key_pairs (
 );
 CREATE INDEX key_pairs_by_account ON key_pairs (account, ordinal);
 CREATE INDEX instances_by_key_pair ON instances (account, region, key_pair);
-
--- Until now a role's name was a label that anybody could give an instance; from now on it is a grant, for which ram:PassRole is needed.
-UPDATE instances SET attributes = json_set(attributes, '$.ram_role_name', '')
-WHERE json_valid(attributes) AND json_extract(attributes, '$.ram_role_name') <> '';

@@ -126,6 +126,40 @@ async fn a_catalogue_of_every_earlier_version_is_brought_up_to_date_with_its_row
     }
 }
 
+#[tokio::test]
+async fn a_label_of_a_role_from_before_it_was_a_grant_is_cleared_and_nothing_else() {
+    let dir = tempfile::tempdir().expect("temp dir");
+    let path = dir.path().join("catalogue.db");
+    drop(sqlite::start(&path, &migrations::ALL[..11]).expect("the schema of an earlier program"));
+    let file = rusqlite::Connection::open(&path).expect("opens");
+    let had = [
+        r#"{"ram_role_name":"admin","host_name":"h"}"#,
+        r#"{"ram_role_name":"","host_name":"h"}"#,
+        r#"{"host_name":"h"}"#,
+        "no json",
+    ];
+    for (ordinal, attributes) in (1_i64..).zip(had) {
+        file.execute(
+            "INSERT INTO instances (id, ordinal, account, name, description, status, instance_type, image_id, zone, \
+             resource_group, key_pair, security_lock, deletion_protection, created_ms, attributes) VALUES ('i-' || ?1, ?1, \
+             'a', '', '', 'Stopped', 't', '', 'z', 'rg', '', 0, 0, 5, ?2)",
+            rusqlite::params![ordinal, attributes],
+        )
+        .expect("a row of that version");
+    }
+    drop(file);
+    let store = open(dir.path());
+    let mut found = Vec::new();
+    for id in ["i-1", "i-2", "i-3", "i-4"] {
+        let read = move |t: &mut dyn Transaction| -> Result<String, StoreError> {
+            let sql = "SELECT attributes FROM instances WHERE id = $1";
+            t.query_one(sql, &[id.into()])?.expect("still there").text(0)
+        };
+        found.push(store.read(read).await.expect("read"));
+    }
+    assert_eq!(found, [had[1], had[1], had[2], had[3]]);
+}
+
 #[test]
 fn what_is_no_catalogue_is_refused_and_left_alone() {
     let dir = tempfile::tempdir().expect("temp dir");
