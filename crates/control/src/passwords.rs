@@ -4,11 +4,13 @@
 //! argon2id$<memory in KiB>$<passes>$<lanes>$<salt, hex>$<hash, hex>
 //! ```
 //! What must stay true: a check costs the same whether there is such a user or not ([`check`] with `None`); what is compared are hashes,
-//! so the time of a comparison tells nothing of the password. Both take a while and 19 MiB: not on a thread that serves.
+//! so the time of a comparison tells nothing of the password. Both take a while and 19 MiB: not on a thread that serves, and few at a time
+//! ([`aside`]), whoever asks and however often.
 
 use crate::control::random;
 use argon2::{Algorithm, Argon2, Params, Version};
 use data_encoding::HEXLOWER;
+use tokio::sync::Semaphore;
 
 /// What OWASP asks for at least: 19 MiB, two passes.
 const COST: Cost = Cost {
@@ -21,6 +23,20 @@ const MEMORY_KIB_MAX: u32 = 256 * 1024;
 const PASSES_MAX: u32 = 16;
 const SALT_BYTES: usize = 16;
 const HASH_BYTES: usize = 32;
+
+/// Places for hashing: more at a time would take the memory and the processors from everything else.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// Runs [`keep`] or [`check`] on a thread that may take its time, when there is a place. The error is for the log.
+pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, String> {
+    let place = PLACES.acquire().await.map_err(|error| error.to_string())?;
+    let done = tokio::task::spawn_blocking(move || {
+        // It goes on, and has its place, also when nobody waits for it any more.
+        let _place = place;
+        work()
+    });
+    done.await.map_err(|error| error.to_string())
+}
 
 #[derive(Clone, Copy)]
 struct Cost {
@@ -105,6 +121,27 @@ mod tests {
         assert!(!kept.contains("horse"));
         assert!(check("correct horse", Some(&kept)) && check("correct horse", Some(&again)));
         assert!(!check("correct horsf", Some(&kept)) && !check("", Some(&kept)));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn few_are_hashed_at_a_time() {
+        use std::sync::Arc;
+        use std::sync::atomic::{AtomicUsize, Ordering};
+        let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let many: Vec<_> = (0..8)
+            .map(|_| {
+                let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+                tokio::spawn(aside(move || {
+                    most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    running.fetch_sub(1, Ordering::SeqCst);
+                }))
+            })
+            .collect();
+        for one in many {
+            one.await.expect("no panic").expect("done");
+        }
+        assert!((1..=2).contains(&most.load(Ordering::SeqCst)));
     }
 
     #[test]

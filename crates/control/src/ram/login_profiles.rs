@@ -38,15 +38,27 @@ fn profile(t: &mut dyn Transaction, user: &UserRow) -> Result<LoginProfileRow, A
     LoginProfileRow::get(t, user.id.as_str())?.ok_or_else(|| missing("User.LoginProfile", &user.name))
 }
 
-/// On a thread that may take its time.
+/// What the user has now, if a password may be set: a new one where there is none, another one where there is one.
+fn settable(
+    t: &mut dyn Transaction,
+    user: &UserRow,
+    is_new: bool,
+) -> Result<Option<LoginProfileRow>, ApiError> {
+    let there = LoginProfileRow::get(t, user.id.as_str())?;
+    match (there.is_some(), is_new) {
+        (true, true) => Err(exists("User.LoginProfile", &user.name)),
+        (false, false) => Err(missing("User.LoginProfile", &user.name)),
+        _ => Ok(there),
+    }
+}
+
+/// The password as it is kept.
 async fn kept(password: String) -> Result<String, ApiError> {
-    let kept = tokio::task::spawn_blocking(move || passwords::keep(&password)).await;
-    kept.map_err(|error| error.to_string())
-        .and_then(|kept| kept)
-        .map_err(|error| {
-            tracing::error!(%error, "a password cannot be hashed");
-            ApiError::internal()
-        })
+    let kept = passwords::aside(move || passwords::keep(&password)).await;
+    kept.and_then(|kept| kept).map_err(|error| {
+        tracing::error!(%error, "a password cannot be hashed");
+        ApiError::internal()
+    })
 }
 
 impl Control {
@@ -75,21 +87,26 @@ impl Control {
         is_new: bool,
     ) -> Result<LoginProfileAnswer, ApiError> {
         let SetPassword { user_name, password } = request;
+        // What is refused costs no hash.
+        let (asker, name) = (caller.clone(), user_name.clone());
+        let look = move |t: &mut dyn Transaction| {
+            let user = user(t, &asker, &name)?;
+            settable(t, &user, is_new).map(drop)
+        };
+        self.store().read::<_, ApiError, _>(look).await?;
         let hash = kept(password).await?;
         let (control, caller) = (self.clone(), caller.clone());
         let work = move |t: &mut dyn Transaction| {
             let user = user(t, &caller, &user_name)?;
-            let there = LoginProfileRow::get(t, user.id.as_str())?;
+            let there = settable(t, &user, is_new)?;
             let row = LoginProfileRow {
                 user_id: user.id.clone(),
                 hash,
                 created_ms: there.as_ref().map_or(control.now_ms(), |there| there.created_ms),
             };
-            match (there, is_new) {
-                (None, true) => row.insert(t)?,
-                (Some(_), false) => row.save(t)?,
-                (Some(_), true) => return Err(exists("User.LoginProfile", &user.name)),
-                (None, false) => return Err(missing("User.LoginProfile", &user.name)),
+            match is_new {
+                true => row.insert(t)?,
+                false => row.save(t)?,
             }
             let kind = EventKind::PasswordSet;
             note(t, &control, &caller, kind, ("user", &user.name), json!({}))?;
@@ -145,7 +162,7 @@ impl Control {
             password.to_owned(),
             found.as_ref().map(|(_, row)| row.hash.clone()),
         );
-        let checked = tokio::task::spawn_blocking(move || passwords::check(&given, hash.as_deref())).await;
+        let checked = passwords::aside(move || passwords::check(&given, hash.as_deref())).await;
         let fits = checked.map_err(|error| ControlError::Config(format!("checking a password: {error}")))?;
         Ok(found.filter(|_| fits).map(|(user, row)| Login {
             account: user.account,

@@ -97,7 +97,9 @@ async fn a_password_lets_its_user_in_and_nobody_else() {
         .await
         .expect("set");
     let third = enter("carol", "a third one").await.expect("it is hers");
+    assert_eq!(world.count("ram_login_profiles"), 1);
     control.delete_user(root, user("carol")).await.expect("deleted");
+    assert_eq!(world.count("ram_login_profiles"), 0, "it goes with its user");
     control.create_user(root, new("carol")).await.expect("made");
     control
         .create_login_profile(root, password("carol", "a third one"))
