@@ -147,6 +147,10 @@ def test_the_life_of_a_guest(world):
     cloud.wait_instance(guest, "Stopped")
     least = int(re.findall(r"DURABLE (\d+)", console(cloud, guest))[-1])
     assert "crashed: QEMU has ended by itself" in service.cli("events", "--resource", guest, "--json").stdout
+    # Who runs it does not change with its type.
+    with pytest.raises(Exception, match="does not change") as refused:
+        cloud.call("ModifyInstanceSpec", InstanceId=guest, InstanceType="tidemark.external")
+    assert "InvalidInstanceType.ValueNotSupported" in str(refused.value)
     cloud.call("ModifyInstanceSpec", InstanceId=guest, InstanceType="ecs.t6-c2m1.large")
     cloud.start_instance(guest)
     command = pathlib.Path(f"/proc/{qemu_pid(service, guest)}/cmdline").read_bytes().split(b"\0")
