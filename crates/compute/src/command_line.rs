@@ -219,6 +219,12 @@ pub fn listening(id: &str, socket: &Path) -> Result<String, ComputeError> {
     Ok(format!("socket,id={id},path={path},server=on,wait=off"))
 }
 
+/// The same with the path as it is written: how it was told before directories had one name only.
+pub fn listening_as_written(id: &str, socket: &Path) -> String {
+    let path = doubled(&socket.to_string_lossy());
+    format!("socket,id={id},path={path},server=on,wait=off")
+}
+
 /// How QEMU is told to connect again after the back end has gone: in seconds before 9.2, in milliseconds since.
 fn reconnecting(version: Version) -> &'static str {
     if reconnects_in_ms(version) {

@@ -114,7 +114,8 @@ impl Compute {
             }
             compute.0.capacity.promise(&spec.id, spec.memory_mib)?;
             let started = compute.start_new(&spec).await;
-            if started.is_err() {
+            // What may run has its memory, too.
+            if started.is_err() && !compute.dir(&spec.id).is_begun() {
                 compute.0.capacity.free(&spec.id);
             }
             started.map_err(|error| error.about(format_args!("guest {}", spec.id)))
@@ -216,6 +217,20 @@ impl Compute {
         self.guest(id).is_some_and(|guest| guest.process.is_alive())
     }
 
+    /// Looks whether a guest runs, and adopts it if it was not followed. What is not in here for certain is an error, and no `false`.
+    ///
+    /// # Errors
+    /// It cannot be found out now.
+    pub async fn look_for(&self, id: &str) -> Result<bool, ComputeError> {
+        command_line::check_id("guest", id)?;
+        let (compute, id) = (self.clone(), id.to_owned());
+        apart(async move {
+            let _alone = compute.lock(&id).await;
+            Ok(compute.running(&id).await?.is_some())
+        })
+        .await
+    }
+
     /// Puts a disk into a guest that runs. One that is in is left as it is.
     ///
     /// # Errors
@@ -261,7 +276,7 @@ impl Compute {
                 match compute.running(&id).await {
                     Ok(Some(_)) => found.push(id),
                     Ok(None) => {}
-                    // The others are not to suffer from it; it cannot be started either.
+                    // The others are not to suffer from it. It is not known to have ended, see `look_for`.
                     Err(error) => tracing::error!(%error, "not adopted"),
                 }
             }
@@ -386,7 +401,10 @@ impl Compute {
         let connected = connected
             .inspect_err(|error| tracing::warn!(guest = id, %error, "adopted, and does not answer yet"))
             .ok();
-        let (cpus, mib, transport) = match dir.begun_with() {
+        let begun = dir
+            .begun_with()
+            .map_err(|error| ComputeError::failed(format!("guest {id}: {error}")))?;
+        let (cpus, mib, transport) = match begun {
             Some(begun) => (begun.spec.cpus, begun.spec.memory_mib, begun.transport),
             // NBD is right for every guest.
             None => (1, 0, Transport::Nbd),
@@ -437,15 +455,23 @@ fn real(path: &Path) -> PathBuf {
 
 /// The process whose command line names this directory's socket.
 fn find(dir: &GuestDir) -> Result<Option<Process>, ComputeError> {
+    let unknown = |error: io::Error| ComputeError::failed(format!("{}: {error}", dir.path().display()));
     // As it was said then: the directory may have another name now.
-    let word = match dir.begun_with() {
-        Some(begun) => begun.word,
-        None => dir.qmp_word()?,
+    let words = match dir.begun_with().map_err(unknown)? {
+        Some(begun) => HashSet::from([begun.word]),
+        // Told in another way: with one of the names that the directory has now.
+        None => {
+            let as_named = std::path::absolute(dir.qmp()).map_err(unknown)?;
+            HashSet::from([
+                dir.qmp_word()?,
+                command_line::listening_as_written("qmp", &as_named),
+            ])
+        }
     };
     let look = || {
-        let found = process::with_words(&HashSet::from([word.clone()]));
+        let found = process::with_words(&words);
         let found = found.map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
-        Ok(found.get(&word).copied())
+        Ok(found.values().next().copied())
     };
     let Some(number) = look()? else { return Ok(None) };
     let process = Process::of(number).map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;

@@ -98,12 +98,20 @@ impl GuestDir {
         self.spec().exists()
     }
 
-    /// What it was started with; none if that cannot be read.
-    pub fn begun_with(&self) -> Option<Begun> {
-        let found = fs::read(self.spec()).map_err(|error| error.to_string());
-        let read = found.and_then(|text| serde_json::from_slice(&text).map_err(|error| error.to_string()));
-        read.inspect_err(|error| tracing::warn!(path = %self.spec().display(), error, "not readable"))
-            .ok()
+    /// What it was started with; none if it was not, or if that is written in a way that is not known here.
+    ///
+    /// # Errors
+    /// The file cannot be read: nothing is known of the guest then.
+    pub fn begun_with(&self) -> io::Result<Option<Begun>> {
+        let text = match fs::read(self.spec()) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let read = serde_json::from_slice(&text);
+        Ok(read
+            .inspect_err(|error| tracing::warn!(path = %self.spec().display(), %error, "not understood"))
+            .ok())
     }
 
     /// Sockets are for us alone. The directory keeps others out until they are.

@@ -5,7 +5,7 @@
 //! root's, and in a sticky directory, which is looked at too. What names, place and rights have to be: product.md 2.7.
 
 use crate::agent::words;
-use crate::error::ComputeError;
+use crate::error::{ComputeError, ComputeErrorKind};
 use crate::guest::Guest;
 use std::time::Duration;
 
@@ -47,12 +47,16 @@ impl Guest {
     /// Runs a script if it is one.
     ///
     /// # Errors
-    /// `NoAgent`; `Failed` when the agent refuses, or the script has not ended within `limit`: it then runs on.
+    /// `NoAgent`; `NotBegun` when it cannot be looked at; `Failed` when the agent refuses, or the script has not ended within `limit`: it then runs on.
     pub async fn script(&self, script: Script, limit: Duration) -> Result<ScriptOutcome, ComputeError> {
         let path = script.path();
         let look = self
             .exec("stat", &["-c", FORMAT, "/tmp", path], LOOK_LIMIT.min(limit))
-            .await?;
+            .await
+            .map_err(|error| match error.kind {
+                ComputeErrorKind::Failed => ComputeError::new(ComputeErrorKind::NotBegun, error.message),
+                _ => error,
+            })?;
         let seen = String::from_utf8_lossy(&look.output).into_owned();
         if let Err(why) = fit(&seen) {
             let errors = words(String::from_utf8_lossy(&look.errors).trim());

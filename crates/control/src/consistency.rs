@@ -21,7 +21,7 @@ use crate::store::{StoreError, Transaction};
 use futures_util::future::join_all;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tidemark_compute::{Compute, ComputeError, ComputeErrorKind, Frozen, Script, ScriptOutcome};
 use tidemark_ecs::model::Tag;
 use tidemark_ecs::rules::consistency::Consistency;
@@ -34,6 +34,9 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 const ALONE_LIMIT: Duration = Duration::from_secs(60);
 /// For a script of the guest's.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(20);
+/// How long the script after is tried to be begun, and how often.
+const AFTER_LIMIT: Duration = Duration::from_secs(600);
+const AFTER_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes of a tag's value (product.md 2.15).
 const VALUE_MAX: usize = 128;
 
@@ -250,15 +253,23 @@ impl Quiesced {
                 no_file_system = Some(error.message);
             }
         }
-        for held in guests.iter().filter(|held| held.began) {
+        for held in guests.into_iter().filter(|held| held.began) {
             let Some(compute) = &compute else { continue };
-            let why = match compute.script(&held.instance, Script::Post, SCRIPT_LIMIT).await {
-                Ok(ScriptOutcome::Done) => continue,
-                Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => why,
-                Err(error) => error.message,
-            };
-            // The mark is made: what comes after it changes nothing about it, but an administrator has to know.
-            tracing::warn!(instance = %held.instance, why, "the script after a snapshot");
+            if held.run_after(compute).await {
+                continue;
+            }
+            // An application that is left paused is worse than a late answer: it goes on without the caller.
+            let compute = compute.clone();
+            drop(tokio::spawn(async move {
+                let began = Instant::now();
+                while began.elapsed() < AFTER_LIMIT {
+                    tokio::time::sleep(AFTER_PAUSE).await;
+                    if held.run_after(&compute).await {
+                        return;
+                    }
+                }
+                tracing::error!(instance = %held.instance, "the script after a snapshot could not be run: what the one before it paused may still stand");
+            }));
         }
         if no_application.is_none() {
             no_application.clone_from(&no_file_system);
@@ -268,6 +279,23 @@ impl Quiesced {
             no_application,
             no_file_system,
         }
+    }
+}
+
+impl Held {
+    /// Runs the script after; false: it was not begun, and may be yet.
+    async fn run_after(&self, compute: &Compute) -> bool {
+        let why = match compute.script(&self.instance, Script::Post, SCRIPT_LIMIT).await {
+            Ok(ScriptOutcome::Done) => return true,
+            Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => why,
+            Err(error) if matches!(error.kind, ComputeErrorKind::NoAgent | ComputeErrorKind::NotBegun) => {
+                return false;
+            }
+            Err(error) => error.message,
+        };
+        // The mark is made: what comes after it changes nothing about it, but an administrator has to know.
+        tracing::warn!(instance = %self.instance, why, "the script after a snapshot");
+        true
     }
 }
 

@@ -28,6 +28,7 @@ use tidemark_node::{GuestSockets, NodeError, NodeErrorKind};
 use tidemark_units::DiskId;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
+use tokio::time::timeout;
 
 /// How instances are run here.
 #[derive(Clone, Debug)]
@@ -48,6 +49,9 @@ pub struct GuestsConfig {
 
 /// Where the metadata service is to be for each guest: instance id to socket.
 pub type MetadataSockets = BTreeMap<String, PathBuf>;
+
+/// How long a guest has to answer when it is only looked at.
+const LOOK_LIMIT: Duration = Duration::from_secs(2);
 
 /// Guests' addresses: shared address space (RFC 6598), which 100.100.100.200 of the metadata service is in, so that a guest reaches
 /// that without a route.
@@ -305,22 +309,49 @@ impl Control {
             .await?;
         for row in rows.into_iter().filter(is_guest) {
             let runs = match self.compute() {
-                Some(compute) => compute.is_running(&row.id).await,
-                None => false,
+                Some(compute) => timeout(LOOK_LIMIT, compute.look_for(&row.id)).await,
+                None => Ok(Ok(false)),
             };
-            if !runs {
-                let why = "it was found not to run any more";
-                self.guest_ended(&row.id, Some(why)).await?;
-                continue;
+            match runs {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
+                    let why = "it was found not to run any more";
+                    self.guest_ended(&row.id, Some(why)).await?;
+                    continue;
+                }
+                // Not known is not ended: it is looked at again.
+                Ok(Err(error)) => {
+                    tracing::error!(instance = %row.id, error = %error.message, "whether a guest runs cannot be found out");
+                    continue;
+                }
+                Err(_) => continue,
             }
             let id = row.id.clone();
             let read = move |t: &mut dyn Transaction| disks::of_instance(t, &id);
             let own = self.store().read_in_background(read).await?;
-            for disk in own.iter().filter(|disk| disk.status == DiskStatus::InUse) {
-                self.let_go(&row.id, &disk.id).await?;
+            let own = own.into_iter().filter(|disk| disk.status == DiskStatus::InUse);
+            // One that does not answer holds up nothing: neither the others nor what is asked of it meanwhile.
+            let missing = timeout(LOOK_LIMIT, self.missing(&row.id, own)).await;
+            for disk in missing.unwrap_or_default() {
+                self.let_go(&row.id, &disk).await?;
             }
         }
         Ok(())
+    }
+
+    /// Which of the disks the guest has not.
+    async fn missing(&self, instance: &str, disks: impl Iterator<Item = DiskRow>) -> Vec<String> {
+        let mut missing = Vec::new();
+        for disk in disks {
+            let has = match self.compute() {
+                Some(compute) => compute.has_disk(instance, &disk.id).await.unwrap_or(true),
+                None => false,
+            };
+            if !has {
+                missing.push(disk.id);
+            }
+        }
+        missing
     }
 
     /// A guest may have let go of a disk that it was not being asked for any more, or never was: then the disk is detached after all.

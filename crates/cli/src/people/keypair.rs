@@ -129,6 +129,8 @@ pub fn run(args: &KeypairArgs) -> Result<()> {
 /// The file is made before the key, so that a key is never made that cannot be kept.
 fn create(api: &Api, name: &str, to: Option<&Path>) -> Result<()> {
     let path = to.map_or_else(|| PathBuf::from(format!("{name}.pem")), Path::to_path_buf);
+    let directory = std::fs::File::open(directory_of(&path))
+        .with_context(|| format!("cannot open the directory of {}", path.display()))?;
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -141,8 +143,6 @@ fn create(api: &Api, name: &str, to: Option<&Path>) -> Result<()> {
         let key = key.as_str().context("the answer holds no private key")?;
         file.write_all(key.as_bytes())
             .and_then(|()| file.sync_all())
-            // Its name, too: it is the only copy.
-            .and_then(|()| std::fs::File::open(directory_of(&path))?.sync_all())
             .with_context(|| {
                 format!("the private key of {name} cannot be written; delete the key pair, and make another")
             })?;
@@ -150,6 +150,13 @@ fn create(api: &Api, name: &str, to: Option<&Path>) -> Result<()> {
     });
     match written {
         Ok(mut answer) => {
+            // Its name, too: it is the only copy. Not every file system can, and the key is no worse for it.
+            if let Err(error) = directory.sync_all() {
+                note(&format!(
+                    "the directory of {} cannot be synced: {error}",
+                    path.display()
+                ))?;
+            }
             if let Some(members) = answer.as_object_mut() {
                 members.remove("PrivateKeyBody");
                 members.insert("PrivateKeyFile".into(), path.display().to_string().into());

@@ -158,3 +158,31 @@ async fn an_adopted_guest_gets_its_disks_as_it_was_started_to() {
     second.plug("i-1", &disk).await.unwrap();
     assert!(second.has_disk("i-1", "d-1").await.unwrap());
 }
+
+#[tokio::test]
+async fn a_guest_of_which_nothing_can_be_read_is_not_taken_for_ended() {
+    let machine = Machine::new();
+    let first = machine.compute();
+    first.start(&machine.spec("i-1")).await.unwrap();
+    let before = machine.processes();
+    drop(first);
+    // Not readable as a file.
+    let (told, away) = (
+        machine.guests().join("i-1/guest.json"),
+        machine.guests().join("away"),
+    );
+    fs::rename(&told, &away).unwrap();
+    fs::create_dir(&told).unwrap();
+    let second = machine.compute();
+    assert!(second.adopt().await.unwrap().is_empty());
+    assert!(second.look_for("i-1").await.is_err());
+    assert!(second.start(&machine.spec("i-1")).await.is_err());
+    assert_eq!(machine.processes(), before);
+    // Told in a way that is not known any more: it is found by where it listens.
+    fs::remove_dir(&told).unwrap();
+    fs::write(&told, "{}").unwrap();
+    assert!(second.look_for("i-1").await.unwrap());
+    second.kill("i-1").await.unwrap();
+    assert!(machine.processes().is_empty());
+    assert!(!second.look_for("i-1").await.unwrap());
+}

@@ -11,7 +11,7 @@ use crate::catalogue::jobs::{self, JobKind, JobRow};
 use crate::catalogue::policies;
 use crate::catalogue::tags::{self, ResourceType};
 use crate::catalogue::tokens;
-use crate::guests::is_guest;
+use crate::guests::{self, is_guest};
 use crate::notices::{self, By};
 use crate::states::{DISK, DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
@@ -342,6 +342,7 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
     }
     let (start, now) = (start && failure.is_none(), control.now_ms());
     let why = failure.as_ref().map(|error| error.message.clone());
+    let control_of_room = control.clone();
     conclude(control, job, DiskStatus::ReIniting, move |t, mut disk| {
         let instance = InstanceRow::get(t, disk.instance_id.clone().unwrap_or_default())?;
         disk.status_before = String::new();
@@ -351,6 +352,10 @@ pub(super) async fn reinit(control: &Control, job: &JobRow) -> Result<Step, JobE
         }
         match instance {
             Some(mut instance) if start && instance.status == InstanceStatus::Stopped => {
+                if let Err(refused) = guests::room_for(t, &control_of_room, &instance.instance_type, 1) {
+                    let why = Some(refused.message.as_str());
+                    return notices::instance_state(t, &instance, instance.status.word(), why, now);
+                }
                 instance.step(t, InstanceCause::StartInstance)?;
                 jobs::add(t, JobKind::StartInstance, &instance.id, &instance.id, "", now).map(drop)
             }
