@@ -267,6 +267,8 @@ for name in prescript postscript; do
   printf '#!/bin/sh\\necho SCRIPT-%s >/dev/console\\n' $name > /tmp/$name.sh
   chmod 700 /tmp/$name.sh
 done
+# It does well for the first snapshot only.
+echo 'mkdir /tmp/told' >> /tmp/prescript.sh
 """
 
 
@@ -298,6 +300,13 @@ def test_a_snapshot_that_the_guest_is_told_of(world, tmp_path):
     assert tags == {"FsConsistent": "True", "APPConsistent": "True"}
     text = console(cloud, guest)
     assert text.index("SCRIPT-prescript") < text.index("SCRIPT-postscript")
+
+    # A script before that fails was begun: the one after it runs, and the tags say what was reached without it.
+    _, tags = consistent_snapshot(service, disk, "application")
+    assert tags["FsConsistent"] == "True" and tags["APPConsistent"] == "False"
+    assert "/tmp/prescript.sh ended with 1" in tags["ConsistencyFallback"]
+    text = console(cloud, guest)
+    assert text.count("SCRIPT-prescript") == text.count("SCRIPT-postscript") == 2
     cloud.call("DeleteInstance", InstanceId=guest, Force="true")
 
     # Whoever cannot be asked: made all the same, and said.

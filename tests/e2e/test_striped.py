@@ -1,5 +1,7 @@
-"""A guest whose file system lies across two disks (ext4 on md RAID 0): a group's snapshot, taken while it writes and nobody tells it,
-restores to a set that assembles, checks clean, and has every record that was durable before. Closes the gap of S26 and S27.
+"""A guest whose file system lies across two disks (ext4 on md RAID 0): two snapshots of the group, taken while it writes and nobody
+tells it, restore to sets that assemble and mount, check clean once the journal is replayed, and hold the records that were durable
+before the call, and at most one that was not told of at its answer. For S26 and S27: that the members are of one instant is seen
+as far as a file system and its records show it.
 """
 
 import hashlib

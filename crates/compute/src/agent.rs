@@ -155,6 +155,14 @@ pub struct Executed {
     pub errors: Vec<u8>,
 }
 
+/// How far a program in a guest has come that was begun.
+#[derive(Debug)]
+pub enum Execution {
+    Ended(Executed),
+    /// It was not seen to end: its number, if the agent has told it, and why.
+    RunsOn(Option<i64>, AgentError),
+}
+
 impl Guest {
     /// Runs a program in the guest, as its agent does: as root, found in its `PATH`.
     ///
@@ -166,29 +174,94 @@ impl Guest {
         arguments: &[&str],
         limit: Duration,
     ) -> Result<Executed, ComputeError> {
+        match self.begin(path, arguments, limit).await? {
+            Execution::Ended(executed) => Ok(executed),
+            Execution::RunsOn(_, error) => Err(error.about(&self.id)),
+        }
+    }
+
+    /// The same, for who has to know whether the program was begun.
+    ///
+    /// # Errors
+    /// `NoAgent`, `Failed`: it was not.
+    pub async fn begin(
+        &self,
+        path: &str,
+        arguments: &[&str],
+        limit: Duration,
+    ) -> Result<Execution, ComputeError> {
         let deadline = Instant::now() + limit;
         let Ok(_agent) = timeout(limit, self.agent.lock()).await else {
-            let text = format!("guest {}: its agent has been busy for {limit:?}", self.id);
-            return Err(ComputeError::failed(text));
+            return Err(self.agent_is_busy(limit));
         };
         let done = execute(&self.dir.agent(), path, arguments, deadline).await;
         done.map_err(|error| error.about(&self.id))
     }
+
+    /// Whether a program that was begun has ended. One that the agent does not know any more has.
+    ///
+    /// # Errors
+    /// `NoAgent`, `Failed`: it is not known.
+    pub async fn has_ended(&self, program: i64) -> Result<bool, ComputeError> {
+        let Ok(_agent) = timeout(SYNC_LIMIT, self.agent.lock()).await else {
+            return Err(self.agent_is_busy(SYNC_LIMIT));
+        };
+        let found = has_ended(&self.dir.agent(), program).await;
+        found.map_err(|error| error.about(&self.id))
+    }
+
+    fn agent_is_busy(&self, limit: Duration) -> ComputeError {
+        let text = format!("guest {}: its agent has been busy for {limit:?}", self.id);
+        ComputeError::failed(text)
+    }
 }
 
+async fn has_ended(socket: &Path, program: i64) -> Result<bool, AgentError> {
+    let mut session = Session::open(socket, SYNC_LIMIT).await?;
+    let asked = json!({ "pid": program });
+    match session.call("guest-exec-status", asked, SYNC_LIMIT).await {
+        Ok(status) => Ok(status["exited"] == true),
+        // It tells of an end once, and forgets it.
+        Err(AgentError::Refused(_)) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// Begins a program, and waits for its end. An error: the agent was not asked to, or refuses.
 async fn execute(
     socket: &Path,
     path: &str,
     arguments: &[&str],
     deadline: Instant,
-) -> Result<Executed, AgentError> {
+) -> Result<Execution, AgentError> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let mut session = Session::open(socket, SYNC_LIMIT.min(left())).await?;
     let command = json!({ "path": path, "arg": arguments, "capture-output": true });
-    let begun = session.call("guest-exec", command, left()).await?;
-    let number = begun["pid"]
-        .as_i64()
-        .ok_or_else(|| AgentError::Silent("guest-exec".to_owned()))?;
+    let begun = match session.call("guest-exec", command, left()).await {
+        Err(AgentError::Refused(why)) => return Err(AgentError::Refused(why)),
+        // Asked and not answered: it may well run.
+        Err(error) => return Ok(Execution::RunsOn(None, error)),
+        Ok(begun) => begun,
+    };
+    let Some(number) = begun["pid"].as_i64() else {
+        return Ok(Execution::RunsOn(
+            None,
+            AgentError::Silent("guest-exec".to_owned()),
+        ));
+    };
+    Ok(match until_its_end(&mut session, number, path, deadline).await {
+        Ok(executed) => Execution::Ended(executed),
+        Err(error) => Execution::RunsOn(Some(number), error),
+    })
+}
+
+async fn until_its_end(
+    session: &mut Session,
+    number: i64,
+    path: &str,
+    deadline: Instant,
+) -> Result<Executed, AgentError> {
+    let left = || deadline.saturating_duration_since(Instant::now());
     loop {
         let status = session
             .call("guest-exec-status", json!({ "pid": number }), left())

@@ -42,6 +42,8 @@ pub struct Compute(Arc<Inner>);
 
 struct Inner {
     config: ComputeConfig,
+    /// The directory as it was told, links and all: guests of earlier versions were started with that.
+    as_told: PathBuf,
     capacity: Capacity,
     guests: Mutex<HashMap<String, Arc<Guest>>>,
     locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
@@ -61,10 +63,12 @@ impl Drop for Inner {
 impl Compute {
     /// A handle on the guests below the configuration's directory. Does nothing yet: [`adopt`](Self::adopt) is what comes next.
     pub fn open(mut config: ComputeConfig) -> Self {
+        let as_told = std::path::absolute(&config.dir).unwrap_or_else(|_| config.dir.clone());
         config.dir = real(&config.dir);
         Self(Arc::new(Inner {
             capacity: Capacity::new(config.memory_mib_max),
             config,
+            as_told,
             guests: Mutex::default(),
             locks: Mutex::default(),
             probed: tokio::sync::Mutex::default(),
@@ -115,7 +119,7 @@ impl Compute {
             compute.0.capacity.promise(&spec.id, spec.memory_mib)?;
             let started = compute.start_new(&spec).await;
             // What may run has its memory, too.
-            if started.is_err() && !compute.dir(&spec.id).is_begun() {
+            if started.is_err() && !compute.dir(&spec.id).is_begun().unwrap_or(true) {
                 compute.0.capacity.free(&spec.id);
             }
             started.map_err(|error| error.about(format_args!("guest {}", spec.id)))
@@ -264,23 +268,26 @@ impl Compute {
     /// that run. To be called when we start; an answer of guests that should run and are not in it tells that they ended meanwhile.
     ///
     /// # Errors
-    /// The directory, or the list of this machine's processes, cannot be read.
+    /// Of a guest it cannot be found out whether it runs: an answer without it would say that it has ended. The others are followed.
     pub async fn adopt(&self) -> Result<Vec<String>, ComputeError> {
         let compute = self.clone();
         apart(async move {
             let all = &compute.0.config.dir;
             let failed = |error: io::Error| ComputeError::failed(format!("{}: {error}", all.display()));
-            let mut found = Vec::new();
+            let (mut found, mut unknown) = (Vec::new(), None);
             for id in GuestDir::begun(all).map_err(failed)? {
                 let _alone = compute.lock(&id).await;
                 match compute.running(&id).await {
                     Ok(Some(_)) => found.push(id),
                     Ok(None) => {}
-                    // The others are not to suffer from it. It is not known to have ended, see `look_for`.
-                    Err(error) => tracing::error!(%error, "not adopted"),
+                    // The others are not to suffer from it: what was left frozen is thawed.
+                    Err(error) => {
+                        tracing::error!(guest = id, %error, "not adopted");
+                        unknown = unknown.or(Some(error));
+                    }
                 }
             }
-            Ok(found)
+            unknown.map_or(Ok(found), Err)
         })
         .await
     }
@@ -345,7 +352,7 @@ impl Compute {
     /// Runs the guest's own script around a snapshot, if it has one that may run.
     ///
     /// # Errors
-    /// As for [`exec`](Self::exec).
+    /// `NotRunning`, `NoAgent`, `Failed`. In no case was it begun.
     pub async fn script(
         &self,
         id: &str,
@@ -353,6 +360,14 @@ impl Compute {
         limit: Duration,
     ) -> Result<ScriptOutcome, ComputeError> {
         self.known(id)?.script(script, limit).await
+    }
+
+    /// Whether a script that ran on ([`ScriptOutcome::RunsOn`]) has ended by now.
+    ///
+    /// # Errors
+    /// `NotRunning`, `NoAgent`, `Failed`. Then it is not known.
+    pub async fn script_has_ended(&self, id: &str, number: i64) -> Result<bool, ComputeError> {
+        self.known(id)?.has_ended(number).await
     }
 
     fn dir(&self, id: &str) -> GuestDir {
@@ -389,21 +404,41 @@ impl Compute {
             return Ok(None);
         }
         let dir = self.dir(id);
-        if !dir.is_begun() {
+        let failed = |error: io::Error| ComputeError::failed(format!("guest {id}: {error}"));
+        if !dir.is_begun().map_err(failed)? {
             return Ok(None);
         }
-        let Some(process) = find(&dir)? else {
-            dir.end()
-                .map_err(|error| ComputeError::failed(format!("guest {id}: {error}")))?;
+        let begun = dir.begun_with().map_err(failed)?;
+        let words = match &begun {
+            // As it was said then: the directory may have another name now.
+            Some(begun) => vec![begun.word.clone()],
+            // Told in another way: with one of the names that the directory has.
+            None => {
+                let as_told = GuestDir::new(&self.0.as_told, id).qmp();
+                vec![
+                    dir.qmp_word()?,
+                    command_line::listening_as_written("qmp", &as_told),
+                ]
+            }
+        };
+        let Some((process, word)) = find(&words)? else {
+            dir.end().map_err(failed)?;
+            // Of a start that could not be ended, and has ended by itself.
+            self.0.capacity.free(id);
             return Ok(None);
         };
+        if dir.qmp_word().ok().as_ref() != Some(&word) {
+            tracing::error!(
+                guest = id,
+                word,
+                "was started under another name of its directory: its disks and its metadata service are looked for there until it is \
+                 stopped and started"
+            );
+        }
         let connected = Qmp::connect(&dir.qmp(), ADOPT_LIMIT).await;
         let connected = connected
             .inspect_err(|error| tracing::warn!(guest = id, %error, "adopted, and does not answer yet"))
             .ok();
-        let begun = dir
-            .begun_with()
-            .map_err(|error| ComputeError::failed(format!("guest {id}: {error}")))?;
         let (cpus, mib, transport) = match begun {
             Some(begun) => (begun.spec.cpus, begun.spec.memory_mib, begun.transport),
             // NBD is right for every guest.
@@ -453,30 +488,24 @@ fn real(path: &Path) -> PathBuf {
     }
 }
 
-/// The process whose command line names this directory's socket.
-fn find(dir: &GuestDir) -> Result<Option<Process>, ComputeError> {
-    let unknown = |error: io::Error| ComputeError::failed(format!("{}: {error}", dir.path().display()));
-    // As it was said then: the directory may have another name now.
-    let words = match dir.begun_with().map_err(unknown)? {
-        Some(begun) => HashSet::from([begun.word]),
-        // Told in another way: with one of the names that the directory has now.
-        None => {
-            let as_named = std::path::absolute(dir.qmp()).map_err(unknown)?;
-            HashSet::from([
-                dir.qmp_word()?,
-                command_line::listening_as_written("qmp", &as_named),
-            ])
-        }
-    };
+/// The process whose command line has one of these words, and which: the first of them that there is.
+fn find(words: &[String]) -> Result<Option<(Process, String)>, ComputeError> {
+    let failed = |error: io::Error| ComputeError::failed(format!("/proc: {error}"));
+    let wanted: HashSet<String> = words.iter().cloned().collect();
     let look = || {
-        let found = process::with_words(&words);
-        let found = found.map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
-        Ok(found.values().next().copied())
+        let found = process::with_words(&wanted).map_err(failed)?;
+        let first = words.iter().find_map(|word| Some((*found.get(word)?, word)));
+        Ok::<_, ComputeError>(first)
     };
-    let Some(number) = look()? else { return Ok(None) };
-    let process = Process::of(number).map_err(|error| ComputeError::failed(format!("/proc: {error}")))?;
+    let Some((number, word)) = look()? else {
+        return Ok(None);
+    };
+    let process = Process::of(number).map_err(failed)?;
     // Only if it still is the one now that we hold it.
-    Ok(if look()? == Some(number) { process } else { None })
+    if look()? != Some((number, word)) {
+        return Ok(None);
+    }
+    Ok(process.map(|process| (process, word.clone())))
 }
 
 /// Waits until every disk has a socket: QEMU would wait too, and not say for which.
@@ -512,5 +541,35 @@ fn none_is_fine(outcome: Result<(), ComputeError>) -> Result<(), ComputeError> {
     match outcome {
         Err(error) if error.kind == crate::ComputeErrorKind::NotRunning => Ok(()),
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::process::Command;
+
+    #[tokio::test]
+    async fn a_guest_that_was_told_in_another_way_is_found_by_the_name_that_is_a_link() {
+        let all = tempfile::tempdir().unwrap();
+        let (real, link) = (all.path().join("real"), all.path().join("link"));
+        fs::create_dir_all(real.join("i-1")).unwrap();
+        std::os::unix::fs::symlink(&real, &link).unwrap();
+        let told = real.join("i-1/guest.json");
+        fs::write(&told, "{}").unwrap();
+        let word = command_line::listening_as_written("qmp", &link.join("i-1/qmp.sock"));
+        // It stands for the guest, and ends by itself if the test fails. Its last word is only a name of the shell.
+        let script = ["-c", "for i in 1 2 3 4 5 6 7 8 9; do sleep 1; done", &word];
+        let mut child = Command::new("sh").args(script).spawn().unwrap();
+        // In the first microseconds of a program the kernel knows no command line of it.
+        while find(std::slice::from_ref(&word)).unwrap().is_none() {
+            assert!(matches!(child.try_wait(), Ok(None)));
+        }
+        let compute = Compute::open(ComputeConfig::new(link, Vec::new()));
+        assert!(compute.running("i-1").await.unwrap().is_some());
+        assert!(told.exists(), "it was taken for ended");
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 }

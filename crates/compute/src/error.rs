@@ -13,8 +13,6 @@ pub enum ComputeErrorKind {
     GuestBusy,
     /// No agent answers inside the guest.
     NoAgent,
-    /// Nothing was begun inside the guest: it may be asked again.
-    NotBegun,
     /// Anything else; the message says what.
     Failed,
 }

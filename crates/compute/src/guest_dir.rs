@@ -39,7 +39,9 @@ impl GuestDir {
         let mut found = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            if let Some(id) = name.to_str().filter(|id| Self::new(all, id).is_begun()) {
+            if let Some(id) = name.to_str()
+                && Self::new(all, id).is_begun()?
+            {
                 found.push(id.to_owned());
             }
         }
@@ -94,8 +96,16 @@ impl GuestDir {
         fs::rename(half, self.spec())
     }
 
-    pub fn is_begun(&self) -> bool {
-        self.spec().exists()
+    /// Whether something was begun here and not seen to end.
+    ///
+    /// # Errors
+    /// It cannot be looked at, which says nothing.
+    pub fn is_begun(&self) -> io::Result<bool> {
+        match self.spec().try_exists() {
+            // A file that lies where guests' directories do.
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => Ok(false),
+            other => other,
+        }
     }
 
     /// What it was started with; none if it was not, or if that is written in a way that is not known here.

@@ -4,8 +4,8 @@
 //! root's with the rights `rwx------`, looked at without following links. Between the look and the run nobody but root can change it: it is
 //! root's, and in a sticky directory, which is looked at too. What names, place and rights have to be: product.md 2.7.
 
-use crate::agent::words;
-use crate::error::{ComputeError, ComputeErrorKind};
+use crate::agent::{Execution, words};
+use crate::error::ComputeError;
 use crate::guest::Guest;
 use std::time::Duration;
 
@@ -35,6 +35,13 @@ pub enum ScriptOutcome {
     Done,
     /// It ran and ended with an error; in words.
     Failed(String),
+    /// It was begun, and was not seen to end.
+    RunsOn {
+        /// The number of its process in the guest, if that is known.
+        number: Option<i64>,
+        /// In words.
+        why: String,
+    },
     /// There is none, or none that may run; in words.
     Unfit(String),
 }
@@ -47,23 +54,25 @@ impl Guest {
     /// Runs a script if it is one.
     ///
     /// # Errors
-    /// `NoAgent`; `NotBegun` when it cannot be looked at; `Failed` when the agent refuses, or the script has not ended within `limit`: it then runs on.
+    /// `NoAgent`; `Failed` when the agent is busy or refuses. In no case was the script begun.
     pub async fn script(&self, script: Script, limit: Duration) -> Result<ScriptOutcome, ComputeError> {
         let path = script.path();
         let look = self
             .exec("stat", &["-c", FORMAT, "/tmp", path], LOOK_LIMIT.min(limit))
-            .await
-            .map_err(|error| match error.kind {
-                ComputeErrorKind::Failed => ComputeError::new(ComputeErrorKind::NotBegun, error.message),
-                _ => error,
-            })?;
+            .await?;
         let seen = String::from_utf8_lossy(&look.output).into_owned();
         if let Err(why) = fit(&seen) {
             let errors = words(String::from_utf8_lossy(&look.errors).trim());
             let text = format!("{path}: {why} {errors}");
             return Ok(ScriptOutcome::Unfit(text.trim_end().to_owned()));
         }
-        let ran = self.exec(path, &[], limit).await?;
+        let ran = match self.begin(path, &[], limit).await? {
+            Execution::Ended(ran) => ran,
+            Execution::RunsOn(number, error) => {
+                let why = error.about(&self.id).message;
+                return Ok(ScriptOutcome::RunsOn { number, why });
+            }
+        };
         if ran.exit_code == Some(0) {
             return Ok(ScriptOutcome::Done);
         }

@@ -34,7 +34,7 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(10);
 const ALONE_LIMIT: Duration = Duration::from_secs(60);
 /// For a script of the guest's.
 const SCRIPT_LIMIT: Duration = Duration::from_secs(20);
-/// How long the script after is tried to be begun, and how often.
+/// How long a guest is gone on with whose script before runs on or whose script after cannot be begun, and how often it is asked.
 const AFTER_LIMIT: Duration = Duration::from_secs(600);
 const AFTER_PAUSE: Duration = Duration::from_secs(5);
 /// Bytes of a tag's value (product.md 2.15).
@@ -61,8 +61,10 @@ struct Held {
     instance: String,
     disks: Vec<String>,
     frozen: Option<Frozen>,
-    /// What the script before may have done, the one after has to undo.
+    /// What the script before may have done, the one after has to undo: it is owed.
     began: bool,
+    /// A script that was not seen to end: its number in the guest. No other begins before it has.
+    runs: Option<i64>,
     /// Two snapshots of a guest do not mix: the script after one would let the application go on before the other's mark.
     _alone: OwnedMutexGuard<()>,
 }
@@ -122,6 +124,7 @@ impl Control {
                 disks,
                 frozen: None,
                 began: false,
+                runs: None,
                 _alone: alone,
             });
         }
@@ -201,17 +204,8 @@ impl Quiesced {
     async fn run_scripts(&mut self, compute: &Compute) {
         for held in &mut self.guests {
             let outcome = compute.script(&held.instance, Script::Pre, SCRIPT_LIMIT).await;
-            held.began = match &outcome {
-                Ok(ScriptOutcome::Done | ScriptOutcome::Failed(_)) => true,
-                Ok(ScriptOutcome::Unfit(_)) => false,
-                // It may run on.
-                Err(error) => error.kind == ComputeErrorKind::Failed,
-            };
-            match outcome {
-                Ok(ScriptOutcome::Done) => {}
-                Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => self.no_application = Some(why),
-                Err(error) => self.no_application = Some(error.message),
-            }
+            let why = held.note(Script::Pre, outcome);
+            self.no_application = why.or(self.no_application.take());
         }
     }
 
@@ -253,23 +247,14 @@ impl Quiesced {
                 no_file_system = Some(error.message);
             }
         }
-        for held in guests.into_iter().filter(|held| held.began) {
+        for mut held in guests.into_iter().filter(|held| held.began) {
             let Some(compute) = &compute else { continue };
-            if held.run_after(compute).await {
+            if held.go_on(compute).await {
                 continue;
             }
-            // An application that is left paused is worse than a late answer: it goes on without the caller.
+            // The caller does not wait for it; the guest is held until then.
             let compute = compute.clone();
-            drop(tokio::spawn(async move {
-                let began = Instant::now();
-                while began.elapsed() < AFTER_LIMIT {
-                    tokio::time::sleep(AFTER_PAUSE).await;
-                    if held.run_after(&compute).await {
-                        return;
-                    }
-                }
-                tracing::error!(instance = %held.instance, "the script after a snapshot could not be run: what the one before it paused may still stand");
-            }));
+            drop(tokio::spawn(async move { held.go_on_until_done(&compute).await }));
         }
         if no_application.is_none() {
             no_application.clone_from(&no_file_system);
@@ -283,20 +268,64 @@ impl Quiesced {
 }
 
 impl Held {
-    /// Runs the script after; false: it was not begun, and may be yet.
-    async fn run_after(&self, compute: &Compute) -> bool {
-        let why = match compute.script(&self.instance, Script::Post, SCRIPT_LIMIT).await {
-            Ok(ScriptOutcome::Done) => return true,
-            Ok(ScriptOutcome::Failed(why) | ScriptOutcome::Unfit(why)) => why,
-            Err(error) if matches!(error.kind, ComputeErrorKind::NoAgent | ComputeErrorKind::NotBegun) => {
-                return false;
-            }
-            Err(error) => error.message,
+    /// Keeps what came of a script, and answers why it did not do what it is for.
+    fn note(&mut self, script: Script, outcome: Result<ScriptOutcome, ComputeError>) -> Option<String> {
+        let (begun, runs, why) = match outcome {
+            Ok(ScriptOutcome::Done) => (true, None, None),
+            Ok(ScriptOutcome::Failed(why)) => (true, None, Some(why)),
+            Ok(ScriptOutcome::RunsOn { number, why }) => (true, number, Some(why)),
+            // There is nothing to begin, before or after.
+            Ok(ScriptOutcome::Unfit(why)) => (script == Script::Post, None, Some(why)),
+            Err(error) => (false, None, Some(error.message)),
         };
-        // The mark is made: what comes after it changes nothing about it, but an administrator has to know.
-        tracing::warn!(instance = %self.instance, why, "the script after a snapshot");
+        self.runs = runs;
+        if begun {
+            self.began = script == Script::Pre;
+        }
+        why
+    }
+
+    /// Runs the script after, unless one still runs. Whether all is done that can be.
+    async fn go_on(&mut self, compute: &Compute) -> bool {
+        if let Some(number) = self.runs {
+            match compute.script_has_ended(&self.instance, number).await {
+                Ok(true) => self.runs = None,
+                Ok(false) => return false,
+                Err(error) => return does_not_run(&error),
+            }
+        }
+        if self.began {
+            let outcome = compute.script(&self.instance, Script::Post, SCRIPT_LIMIT).await;
+            let is_gone = outcome.as_ref().is_err_and(does_not_run);
+            // The mark is made: what comes after it changes nothing about it, but an administrator has to know.
+            if let Some(why) = self.note(Script::Post, outcome) {
+                tracing::warn!(instance = %self.instance, why, "the script after a snapshot");
+            }
+            return is_gone || !self.began && self.runs.is_none();
+        }
         true
     }
+
+    /// An application that is left paused is worse than one that goes on late.
+    async fn go_on_until_done(mut self, compute: &Compute) {
+        let began = Instant::now();
+        while began.elapsed() < AFTER_LIMIT {
+            tokio::time::sleep(AFTER_PAUSE).await;
+            if self.go_on(compute).await {
+                return;
+            }
+        }
+        match self.began {
+            true => {
+                tracing::error!(instance = %self.instance, "the script after a snapshot could not be run: what the one before it paused may still stand");
+            }
+            false => tracing::error!(instance = %self.instance, "the script after a snapshot does not end"),
+        }
+    }
+}
+
+fn does_not_run(error: &ComputeError) -> bool {
+    error.kind == ComputeErrorKind::NotRunning
 }
 
 impl Reached {
@@ -373,6 +402,44 @@ mod tests {
             tags(Consistency::Application, Some("no script"), None),
             pairs(&[(FS, "True"), (APP, "False"), (FALLBACK, "no script")])
         );
+    }
+
+    #[tokio::test]
+    async fn the_script_after_is_owed_while_one_was_begun_and_it_was_not() {
+        let alone = Arc::new(tokio::sync::Mutex::new(())).lock_owned().await;
+        let mut held = Held {
+            instance: "i-1".into(),
+            disks: Vec::new(),
+            frozen: None,
+            began: false,
+            runs: None,
+            _alone: alone,
+        };
+        let not_begun = || {
+            Err(ComputeError {
+                kind: ComputeErrorKind::Failed,
+                message: "the agent is busy".into(),
+            })
+        };
+        let runs_on = || {
+            Ok(ScriptOutcome::RunsOn {
+                number: Some(7),
+                why: "it takes long".into(),
+            })
+        };
+        assert!(held.note(Script::Pre, not_begun()).is_some() && !held.began);
+        let none = Ok(ScriptOutcome::Unfit("there is none".into()));
+        assert!(held.note(Script::Pre, none).is_some() && !held.began);
+        assert!(held.note(Script::Pre, runs_on()).is_some());
+        assert_eq!((held.began, held.runs), (true, Some(7)));
+        // It has ended, and the one after cannot be begun.
+        assert!(held.note(Script::Post, not_begun()).is_some());
+        assert_eq!((held.began, held.runs), (true, None));
+        assert_eq!(held.note(Script::Post, Ok(ScriptOutcome::Done)), None);
+        assert!(!held.began);
+        assert!(held.note(Script::Pre, Ok(ScriptOutcome::Done)).is_none() && held.began);
+        let gone = Ok(ScriptOutcome::Unfit("there is none any more".into()));
+        assert!(held.note(Script::Post, gone).is_some() && !held.began);
     }
 
     #[test]

@@ -28,7 +28,7 @@ use tidemark_node::{GuestSockets, NodeError, NodeErrorKind};
 use tidemark_units::DiskId;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// How instances are run here.
 #[derive(Clone, Debug)]
@@ -121,8 +121,7 @@ pub(crate) fn room_for(
     Err(ApiError::new(403, "OperationDenied.NoStock", message))
 }
 
-/// In the node's words, which jobs decide by. Memory that is missing is tried for again, a few times: a guest that is ending gives
-/// its back soon.
+/// In the node's words, which jobs decide by.
 fn error_of(error: ComputeError) -> NodeError {
     let kind = match error.kind {
         ComputeErrorKind::NotInstalled => NodeErrorKind::Invalid,
@@ -222,7 +221,14 @@ impl Control {
                 .collect(),
             metadata_socket: self.serve_metadata(&instance.id, guests),
         };
-        Ok(guests.compute.start(&spec).await.map_err(error_of)?)
+        guests
+            .compute
+            .start(&spec)
+            .await
+            .map_err(|error| match error.kind {
+                ComputeErrorKind::NoCapacity => JobError::NoRoom(error_of(error)),
+                _ => JobError::Node(error_of(error)),
+            })
     }
 
     /// Gives a running guest one more disk.
@@ -308,8 +314,10 @@ impl Control {
             .read_in_background(|t| InstanceRow::select(t, "WHERE status = 'Running'", &[]))
             .await?;
         for row in rows.into_iter().filter(is_guest) {
+            // For all that it is asked: one that does not answer holds up nothing, neither the others nor what is asked of it meanwhile.
+            let limit = Instant::now() + LOOK_LIMIT;
             let runs = match self.compute() {
-                Some(compute) => timeout(LOOK_LIMIT, compute.look_for(&row.id)).await,
+                Some(compute) => timeout_at(limit, compute.look_for(&row.id)).await,
                 None => Ok(Ok(false)),
             };
             match runs {
@@ -330,8 +338,7 @@ impl Control {
             let read = move |t: &mut dyn Transaction| disks::of_instance(t, &id);
             let own = self.store().read_in_background(read).await?;
             let own = own.into_iter().filter(|disk| disk.status == DiskStatus::InUse);
-            // One that does not answer holds up nothing: neither the others nor what is asked of it meanwhile.
-            let missing = timeout(LOOK_LIMIT, self.missing(&row.id, own)).await;
+            let missing = timeout_at(limit, self.missing(&row.id, own)).await;
             for disk in missing.unwrap_or_default() {
                 self.let_go(&row.id, &disk).await?;
             }
@@ -361,10 +368,11 @@ impl Control {
             return Ok(());
         };
         // What is told of late may be about an earlier time; where it cannot be told, it is looked at again.
-        if let Some(compute) = self.compute()
-            && compute.has_disk(instance, disk).await.unwrap_or(true)
-        {
-            return Ok(());
+        if let Some(compute) = self.compute() {
+            let has = timeout(LOOK_LIMIT, compute.has_disk(instance, disk)).await;
+            if !matches!(has, Ok(Ok(false))) {
+                return Ok(());
+            }
         }
         let (instance, disk, now) = (instance.to_owned(), disk.to_owned(), self.now_ms());
         let work = move |t: &mut dyn Transaction| -> Result<(), StoreError> {

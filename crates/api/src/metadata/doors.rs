@@ -6,7 +6,7 @@ use crate::listen::{Bounds, Door, prepare};
 use axum::{Extension, Router};
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 pub(super) enum Who {
     /// Whoever has this address.
     Address(IpAddr),
-    /// Whoever has this address, at which it was asked: this machine, or a guest that it lets out through itself.
+    /// Whoever has this address, which is one of this machine's or the one that was asked: it, or a guest that it lets out through itself.
     ThisMachine(IpAddr),
     /// This instance.
     Instance(String),
@@ -59,6 +59,14 @@ impl Wire {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Whether this machine has the address: only those can be bound, and no packet is sent for that. Whatever else is in the way of it says
+/// nothing, and is taken for a yes, which at worst tells somebody nothing. Loopback addresses are the machine's, too, and are left out:
+/// they name instances that others run on it.
+fn is_ours(address: IpAddr) -> bool {
+    let is_elsewhere = |error: io::Error| error.kind() == io::ErrorKind::AddrNotAvailable;
+    !address.is_loopback() && !UdpSocket::bind((address, 0)).is_err_and(is_elsewhere)
 }
 
 /// For one connection too many.
@@ -156,7 +164,7 @@ impl Door for NetworkDoor {
         prepare(stream, &visitor.peer, bounds);
         let address = visitor.place.address;
         let who = match stream.local_addr() {
-            Ok(own) if own.ip().to_canonical() != address => Who::Address(address),
+            Ok(own) if own.ip().to_canonical() != address && !is_ours(address) => Who::Address(address),
             _ => Who::ThisMachine(address),
         };
         router
@@ -231,6 +239,18 @@ impl Door for GuestDoor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_of_this_machine_are_told_apart() {
+        assert!(!is_ours(IpAddr::from([192, 0, 2, 1])));
+        assert!(!is_ours(IpAddr::from([127, 0, 0, 5])));
+        // By which it would go elsewhere, if it has one. No packet is sent.
+        let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+        if socket.connect(("192.0.2.1", 9)).is_ok() {
+            let own = socket.local_addr().unwrap().ip();
+            assert!(own.is_loopback() || is_ours(own), "{own}");
+        }
+    }
 
     #[test]
     fn one_address_cannot_take_all_connections() {

@@ -48,7 +48,8 @@ pub struct MetadataConfig {
     pub data_dir: PathBuf,
     /// What instances are told of the site.
     pub site: Site,
-    /// Whether a connection from 127.0.0.1 or ::1 itself is nobody's at the TCP listener. Needed as soon as there are
+    /// Whether a connection from 127.0.0.1 or ::1 itself, or from an address of this machine's outside of loopback, is nobody's at
+    /// the TCP listener. Needed as soon as there are
     /// guests behind QEMU's user-mode network: they reach this machine's own listeners, and seem to be it.
     pub refuse_this_machine: bool,
 }

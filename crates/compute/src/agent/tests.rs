@@ -57,9 +57,10 @@ async fn a_program_runs_until_it_has_ended() {
             }
         })
     });
-    let executed = execute(&agent.socket, "stat", &["-c", "%u"], deadline(LONG))
-        .await
-        .unwrap();
+    let done = execute(&agent.socket, "stat", &["-c", "%u"], deadline(LONG)).await;
+    let Ok(Execution::Ended(executed)) = done else {
+        panic!("{done:?}");
+    };
     assert_eq!(executed.exit_code, Some(3));
     assert_eq!(
         (executed.output.as_slice(), executed.errors.as_slice()),
@@ -76,9 +77,29 @@ async fn a_program_that_does_not_end_is_given_up() {
         })
     });
     let began = Instant::now();
-    let error = execute(&agent.socket, "sleep", &["1000"], deadline(SHORT))
-        .await
-        .unwrap_err();
-    assert!(matches!(error, AgentError::Silent(_)), "{error}");
+    let done = execute(&agent.socket, "sleep", &["1000"], deadline(SHORT)).await;
+    assert!(
+        matches!(done, Ok(Execution::RunsOn(Some(1), AgentError::Silent(_)))),
+        "{done:?}"
+    );
     assert!(began.elapsed() < LONG);
+    assert_eq!(has_ended(&agent.socket, 1).await, Ok(false));
+}
+
+#[tokio::test]
+async fn what_was_begun_is_told_apart_from_what_was_not() {
+    let refusing = FakeAgent::new("i-1", |_, _| Some(r#"{"error": {"desc": "not now"}}"#.to_owned()));
+    let done = execute(&refusing.socket, "true", &[], deadline(LONG)).await;
+    assert!(matches!(done, Err(AgentError::Refused(_))), "{done:?}");
+    // It knows of no such program: that one has ended.
+    assert_eq!(has_ended(&refusing.socket, 1).await, Ok(true));
+    let silent = FakeAgent::new("i-1", |_, _| None);
+    let done = execute(&silent.socket, "true", &[], deadline(SHORT)).await;
+    assert!(
+        matches!(done, Ok(Execution::RunsOn(None, AgentError::Silent(_)))),
+        "{done:?}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let done = execute(&dir.path().join("agent.sock"), "true", &[], deadline(SHORT)).await;
+    assert!(matches!(done, Err(AgentError::Absent(_))), "{done:?}");
 }

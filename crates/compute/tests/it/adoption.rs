@@ -114,7 +114,7 @@ async fn a_memory_that_was_promised_is_known_again() {
 }
 
 #[tokio::test]
-async fn another_name_of_the_directory_is_the_same_directory() {
+async fn a_guest_is_found_and_killed_under_another_name_of_its_directory() {
     let machine = Machine::new();
     let first = machine.compute();
     first.start(&machine.spec("i-1")).await.unwrap();
@@ -163,7 +163,9 @@ async fn an_adopted_guest_gets_its_disks_as_it_was_started_to() {
 async fn a_guest_of_which_nothing_can_be_read_is_not_taken_for_ended() {
     let machine = Machine::new();
     let first = machine.compute();
-    first.start(&machine.spec("i-1")).await.unwrap();
+    for id in ["i-1", "i-2"] {
+        first.start(&machine.spec(id)).await.unwrap();
+    }
     let before = machine.processes();
     drop(first);
     // Not readable as a file.
@@ -174,15 +176,19 @@ async fn a_guest_of_which_nothing_can_be_read_is_not_taken_for_ended() {
     fs::rename(&told, &away).unwrap();
     fs::create_dir(&told).unwrap();
     let second = machine.compute();
-    assert!(second.adopt().await.unwrap().is_empty());
+    assert!(second.adopt().await.is_err());
     assert!(second.look_for("i-1").await.is_err());
+    // The one beside it does not suffer.
+    assert!(second.is_running("i-2").await);
     assert!(second.start(&machine.spec("i-1")).await.is_err());
     assert_eq!(machine.processes(), before);
     // Told in a way that is not known any more: it is found by where it listens.
     fs::remove_dir(&told).unwrap();
     fs::write(&told, "{}").unwrap();
     assert!(second.look_for("i-1").await.unwrap());
-    second.kill("i-1").await.unwrap();
+    for id in ["i-1", "i-2"] {
+        second.kill(id).await.unwrap();
+    }
     assert!(machine.processes().is_empty());
     assert!(!second.look_for("i-1").await.unwrap());
 }

@@ -12,8 +12,14 @@ use crate::instance_types::guest_type;
 use crate::notices;
 use crate::states::{DiskCause, DiskStatus, InstanceCause, InstanceStatus};
 use crate::store::{StoreError, Transaction};
+use std::time::Duration;
 use tidemark_ecs::actions::run_instances::Response;
 use tidemark_node::NodeError;
+
+/// How long a start waits for memory that others have: a guest that is ending gives its back when it has flushed its disks.
+const ROOM_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks; the end of a guest is heard of sooner.
+const ROOM_LOOK: Duration = Duration::from_secs(2);
 
 /// The job's instance and its disks, if it is still in the state that the job is for.
 async fn subject(
@@ -172,6 +178,10 @@ pub(super) async fn start(control: &Control, job: &JobRow) -> Result<Step, JobEr
     let failure = match bring_up(control, job).await {
         Ok(()) => None,
         Err(JobError::Node(error)) if is_final(&error, job) => Some(error),
+        Err(JobError::NoRoom(error)) => match control.jobs().running_for(job.id) < ROOM_PATIENCE {
+            true => return Ok(Step::Again(ROOM_LOOK)),
+            false => Some(error),
+        },
         Err(error) => return Err(error),
     };
     if let Some(error) = failure {

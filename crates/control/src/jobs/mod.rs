@@ -50,6 +50,9 @@ pub(crate) enum Step {
 pub(crate) enum JobError {
     #[error(transparent)]
     Node(#[from] NodeError),
+    /// The guests that run leave too little memory for this one.
+    #[error(transparent)]
+    NoRoom(NodeError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("webhook {0}: {1}")]
