@@ -22,12 +22,10 @@ mod metadata;
 mod openapi;
 mod request;
 mod serve;
-mod throttle;
 
 pub use listen::{Bounds, serve};
 pub use metadata::{MetadataConfig, MetadataServer, Site};
 pub use serve::{ApiState, router};
-pub use throttle::ThrottleConfig;
 
 /// Whether an action of this name is served.
 pub fn is_action(name: &str) -> bool {

@@ -3,7 +3,6 @@
 use crate::actions;
 use crate::call::{Call, Reply};
 use crate::request::{self, Incoming};
-use crate::throttle::{Throttle, ThrottleConfig};
 use crate::{answer, auth, openapi};
 use axum::Router;
 use axum::body::{Body, Bytes, HttpBody as _};
@@ -16,7 +15,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tidemark_control::{Caller, Clock, Control};
+use tidemark_control::{Caller, Clock, Control, Throttle};
 use tidemark_ecs::ApiError;
 use tokio::sync::Semaphore;
 use tracing::Instrument as _;
@@ -40,12 +39,12 @@ pub struct ApiState {
 }
 
 impl ApiState {
-    /// On this machine's clock.
-    pub fn new(control: Control, throttle: ThrottleConfig) -> Self {
+    /// On this machine's clock. `throttle` counts what comes in elsewhere, too.
+    pub fn new(control: Control, throttle: Arc<Throttle>) -> Self {
         Self {
             control,
             clock: Clock::system(),
-            throttle: Arc::new(Throttle::new(throttle)),
+            throttle,
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
         }
     }

@@ -3,7 +3,7 @@
 use crate::limiter::Limiter;
 use crate::session::Sessions;
 use std::sync::Arc;
-use tidemark_control::Control;
+use tidemark_control::{Control, Throttle};
 use tokio::sync::{Semaphore, watch};
 
 /// Pages that are followed at once: each is made anew every second, so they are bounded.
@@ -16,6 +16,8 @@ const SIGN_INS_MOST: usize = 4;
 pub struct ConsoleState {
     /// What pages show and forms act on.
     pub(crate) control: Control,
+    /// Of what forms do; the API counts with the same one.
+    pub(crate) throttle: Arc<Throttle>,
     pub(crate) sessions: Arc<Sessions>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) following: Arc<Semaphore>,
@@ -25,9 +27,10 @@ pub struct ConsoleState {
 
 impl ConsoleState {
     /// `closing` becomes true when the service stops: pages that are followed end then.
-    pub fn new(control: Control, closing: watch::Receiver<bool>) -> Self {
+    pub fn new(control: Control, throttle: Arc<Throttle>, closing: watch::Receiver<bool>) -> Self {
         Self {
             control,
+            throttle,
             sessions: Arc::new(Sessions::default()),
             limiter: Arc::new(Limiter::default()),
             following: Arc::new(Semaphore::new(FOLLOWED_MOST)),

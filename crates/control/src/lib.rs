@@ -41,6 +41,7 @@ mod secrets;
 mod space;
 pub mod states;
 mod store;
+mod throttle;
 mod views;
 mod webhooks;
 mod words;
@@ -57,6 +58,7 @@ pub use metering::Price;
 pub use permissions::is_listed as has_permission_row;
 pub use ram::Login;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
+pub use throttle::{Throttle, ThrottleConfig};
 
 /// The catalogue's file in a data directory.
 pub const CATALOGUE_FILE: &str = "catalogue.db";

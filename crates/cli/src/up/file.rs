@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use tidemark_api::{Site, ThrottleConfig};
-use tidemark_control::Limits;
+use tidemark_api::Site;
+use tidemark_control::{Limits, ThrottleConfig};
 
 /// The configuration file: the flags' names are its keys.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]

@@ -29,10 +29,11 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tidemark_api::{ApiState, Bounds};
 use tidemark_console::ConsoleState;
-use tidemark_control::{Control, ControlConfig};
+use tidemark_control::{Control, ControlConfig, Throttle};
 use tidemark_node::{Node, NodeConfig};
 use tidemark_units::GIB;
 use tidemark_vault::Secret;
@@ -392,9 +393,13 @@ async fn answer(
 
     let (closing, mut closed) = watch::channel(false);
     let listener = tokio::net::TcpListener::from_std(listener).context("cannot serve the API")?;
-    let console = tidemark_console::router(ConsoleState::new(control.clone(), closed.clone()));
-    let router =
-        tidemark_api::router(ApiState::new(control.clone(), settings.throttle.clone())).merge(console);
+    let throttle = Arc::new(Throttle::new(settings.throttle.clone()));
+    let console = tidemark_console::router(ConsoleState::new(
+        control.clone(),
+        Arc::clone(&throttle),
+        closed.clone(),
+    ));
+    let router = tidemark_api::router(ApiState::new(control.clone(), throttle)).merge(console);
     let metadata = Metadata::start(settings, listeners.metadata.ok(), control, closed.clone())?;
     let mut server = tokio::spawn(async move {
         let until = async move {

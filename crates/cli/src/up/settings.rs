@@ -10,8 +10,8 @@ use anyhow::{Context, Result, bail};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
 use std::path::PathBuf;
 use std::time::Duration;
-use tidemark_api::{Site, ThrottleConfig};
-use tidemark_control::{Limits, Price};
+use tidemark_api::Site;
+use tidemark_control::{Limits, Price, ThrottleConfig};
 use tidemark_node::{NodeConfig, ScrubConfig};
 use tidemark_units::MIB;
 

@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use tempfile::TempDir;
-use tidemark_api::{ApiState, Bounds, ThrottleConfig, router, serve};
-use tidemark_control::{Clock, Control, ControlConfig};
+use tidemark_api::{ApiState, Bounds, router, serve};
+use tidemark_control::{Clock, Control, ControlConfig, Throttle, ThrottleConfig};
 use tidemark_ecs::sign::{Credentials, encode_form, v1, v3};
 use tidemark_ecs::time;
 use tidemark_node::{Node, NodeConfig};
@@ -214,7 +214,10 @@ async fn open(dir: &Path, clock: Clock) -> (Running, String) {
         .await
         .expect("a port");
     let host = listener.local_addr().expect("an address").to_string();
-    let mut state = ApiState::new(control.clone(), ThrottleConfig::default());
+    let mut state = ApiState::new(
+        control.clone(),
+        Arc::new(Throttle::new(ThrottleConfig::default())),
+    );
     state.clock = clock;
     let serving = tokio::spawn(serve(
         listener,

@@ -3,7 +3,9 @@
 //! Token buckets, one per account and action and one per account. A bucket holds two seconds' worth, so that a
 //! short burst passes. Who is refused is told in milliseconds when the next call would pass; real clients wait
 //! for that long and try again. Only requests with a right signature come here, so nobody can use up another's
-//! calls, and buckets are bounded by what accounts and actions there are; and by [`BUCKETS_MAX`].
+//! calls, and buckets are bounded by what accounts and actions there are; and by [`BUCKETS_MAX`]. One of them counts for all
+//! ways in: what the API's actions and the console's forms change. What a page of the console shows is many actions at once, which nobody chose
+//! one by one: pages do not count, and are bounded by the console's own means.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -28,7 +30,7 @@ pub struct ThrottleConfig {
 
 /// What was called lately.
 #[derive(Debug)]
-pub(crate) struct Throttle {
+pub struct Throttle {
     config: ThrottleConfig,
     buckets: Mutex<HashMap<(String, &'static str), Bucket>>,
 }
@@ -68,7 +70,8 @@ impl Bucket {
 }
 
 impl Throttle {
-    pub(crate) fn new(config: ThrottleConfig) -> Self {
+    /// Nothing was called yet.
+    pub fn new(config: ThrottleConfig) -> Self {
         Self {
             config,
             buckets: Mutex::default(),
@@ -77,7 +80,7 @@ impl Throttle {
 
     /// Counts one call, or says when to come again: 400 `Throttling` for the action's rate, `Throttling.User`
     /// for the account's. A call that is refused by one rate does not count for the other.
-    pub(crate) fn admit(&self, now: Instant, account: &str, action: &'static str) -> Result<(), ApiError> {
+    pub fn admit(&self, now: Instant, account: &str, action: &'static str) -> Result<(), ApiError> {
         let own = self
             .config
             .actions
