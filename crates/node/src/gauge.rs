@@ -4,6 +4,7 @@
 //! In memory, so it begins when the disk is opened; bounded: the last hour in slots of [`SLOT`], before that a day in minutes. What is
 //! not in a slot did not happen: silence takes no room. What was asked counts when it is answered, also when the answer is an error.
 
+use crate::spread::Spread;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -37,9 +38,12 @@ pub struct Served {
     pub bytes: u64,
     /// How long they took, all together, in microseconds.
     pub micros: u64,
+    /// What ninety-nine of a hundred of them did not exceed, in microseconds, or an eighth too much.
+    pub p99_micros: u64,
 }
 
 impl Served {
+    /// But for the spread, which two pieces do not tell of their sum.
     fn add(&mut self, other: Served) {
         self.count += other.count;
         self.bytes = self.bytes.saturating_add(other.bytes);
@@ -91,9 +95,37 @@ pub struct Gauge {
     kept: RefCell<Kept>,
 }
 
+/// The spread of what was answered within a slot or minute that goes on.
+#[derive(Default)]
+struct Spreads {
+    number: u64,
+    read: Spread,
+    write: Spread,
+}
+
+impl Spreads {
+    /// That of this slot or minute: what was of another one is over.
+    fn of(&mut self, number: u64) -> &mut Self {
+        if self.number != number {
+            *self = Self {
+                number,
+                ..Self::default()
+            };
+        }
+        self
+    }
+
+    fn mark(&self, slot: &mut Slot) {
+        slot.read.p99_micros = self.read.p99();
+        slot.write.p99_micros = self.write.p99();
+    }
+}
+
 #[derive(Default)]
 struct Kept {
     now: Slot,
+    slot_spreads: Spreads,
+    minute_spreads: Spreads,
     slots: VecDeque<Slot>,
     minutes: VecDeque<Slot>,
 }
@@ -115,14 +147,27 @@ impl Gauge {
             kept.turn(number);
         }
         let took = ended.saturating_sub(begun).as_micros();
+        let micros = u64::try_from(took).unwrap_or(u64::MAX);
         let one = Served {
             count: 1,
             bytes,
-            micros: u64::try_from(took).unwrap_or(u64::MAX),
+            micros,
+            p99_micros: 0,
         };
+        let kept = &mut *kept;
+        let spreads = [
+            kept.slot_spreads.of(number),
+            kept.minute_spreads.of(number / MINUTE),
+        ];
         match way {
             Way::Read => kept.now.read.add(one),
             Way::Write => kept.now.write.add(one),
+        }
+        for spreads in spreads {
+            match way {
+                Way::Read => spreads.read.add(micros),
+                Way::Write => spreads.write.add(micros),
+            }
         }
     }
 
@@ -154,6 +199,16 @@ impl Gauge {
     }
 }
 
+/// Adds to the newest one, if it is of the same time, or follows it.
+fn put_by(slots: &mut VecDeque<Slot>, done: Slot) -> &mut Slot {
+    match slots.back_mut() {
+        Some(last) if last.number == done.number => last.add(&done),
+        _ => slots.push_back(done),
+    }
+    let last = slots.len() - 1;
+    &mut slots[last]
+}
+
 impl Kept {
     /// Puts the present slot by, and begins another one.
     fn turn(&mut self, number: u64) {
@@ -165,19 +220,14 @@ impl Kept {
             },
         );
         if done.read.count + done.write.count > 0 {
-            // Looked at in the middle of a slot, it comes in two parts.
-            match self.slots.back_mut().filter(|last| last.number == done.number) {
-                Some(last) => last.add(&done),
-                None => self.slots.push_back(done),
-            }
+            // Looked at in the middle of a slot, it comes in two parts. Its spread is of all of it.
             let minute = done.number / MINUTE;
-            match self.minutes.back_mut().filter(|last| last.number == minute) {
-                Some(last) => last.add(&done),
-                None => self.minutes.push_back(Slot {
-                    number: minute,
-                    ..done
-                }),
-            }
+            let whole = Slot {
+                number: minute,
+                ..done
+            };
+            self.slot_spreads.mark(put_by(&mut self.slots, done));
+            self.minute_spreads.mark(put_by(&mut self.minutes, whole));
         }
         while self
             .slots
@@ -232,7 +282,8 @@ mod tests {
                 Served {
                     count: 2,
                     bytes: 8192,
-                    micros: 4000
+                    micros: 4000,
+                    p99_micros: 3071
                 }
             );
             assert_eq!(
@@ -245,6 +296,33 @@ mod tests {
         let history = gauge.history(at(1041));
         assert_eq!(history.activities.len(), 2);
         assert_eq!(history.activities[1].write.count, 2);
+    }
+
+    #[test]
+    fn the_slowest_are_those_of_the_whole_slot_or_minute_however_often_it_is_looked_at() {
+        let gauge = Gauge::new(Duration::ZERO);
+        let slowest = |now: u64| {
+            let all = gauge.history(at(now)).activities;
+            all.iter().map(|one| one.read.p99_micros).collect::<Vec<_>>()
+        };
+        for number in 0..198u32 {
+            gauge.served(Way::Read, 1, at(5), at(5) + MS);
+            if number == 100 {
+                gauge.served(Way::Read, 1, at(5), at(5) + MS * 500);
+                assert!(slowest(6)[0] < 1100, "one of a hundred and two");
+            }
+        }
+        gauge.served(Way::Read, 1, at(15), at(15) + MS * 9);
+        let [first, second] = slowest(16)[..] else {
+            panic!()
+        };
+        assert!(first < 1100 && second >= 9000, "{first} {second}");
+        // In the minute it is two of two hundred.
+        let minutes = gauge.kept.borrow().minutes.clone();
+        assert!(
+            minutes.len() == 1 && minutes[0].read.p99_micros < 1100,
+            "{minutes:?}"
+        );
     }
 
     #[test]

@@ -31,6 +31,7 @@ pub mod remote;
 mod scrub;
 mod snapshots;
 mod source;
+mod spread;
 mod types;
 mod vault;
 mod vhost;

@@ -215,6 +215,11 @@ impl Node {
         Ok(Node { shared })
     }
 
+    /// For how long a deleted snapshot can be brought back.
+    pub fn undelete_window(&self) -> Duration {
+        self.shared.config.undelete_window
+    }
+
     /// Whether disks can have keys of their own ([`Node::create_encrypted_disk`]).
     pub fn vault_is_encrypted(&self) -> bool {
         self.shared.vault_is_encrypted

@@ -54,6 +54,7 @@ struct Sum {
     count: f64,
     bytes: f64,
     micros: f64,
+    p99_micros: u64,
 }
 
 impl Sum {
@@ -61,6 +62,8 @@ impl Sum {
         self.count += served.count as f64 * share;
         self.bytes += served.bytes as f64 * share;
         self.micros += served.micros as f64 * share;
+        // Of several pieces the worst: together they may have been a little better, never worse.
+        self.p99_micros = self.p99_micros.max(served.p99_micros);
     }
 
     /// The mean in microseconds; 0: there was none. None takes no time at all.
@@ -112,6 +115,8 @@ fn points(history: &History, now_ms: i64, request: &Request) -> Vec<Point> {
         bps_total: rate(read.bytes + write.bytes),
         latency_read: read.latency(),
         latency_write: write.latency(),
+        latency_read_p99: read.p99_micros,
+        latency_write_p99: write.p99_micros,
     };
     known.map(point).collect()
 }
@@ -138,6 +143,7 @@ mod tests {
             count,
             bytes: count * 4096,
             micros: count * micros,
+            p99_micros: 10 * micros + ago,
         };
         Activity {
             ago: Duration::from_secs(ago),
@@ -162,6 +168,10 @@ mod tests {
         );
         assert_eq!((points[0].latency_read, points[0].iops_total), (0, 0));
         assert_eq!((points[1].latency_read, points[1].latency_write), (100, 300));
+        assert_eq!(
+            (points[1].latency_read_p99, points[1].latency_write_p99),
+            (1100, 3100)
+        );
         assert_eq!((points[2].bps_read, points[2].bps_total), (20 * 4096, 40 * 4096));
         assert_eq!(points[2].time_stamp, "2025-12-31T23:59:00Z");
     }
