@@ -117,7 +117,8 @@ class Page:
 
     def form(self, action=None):
         forms = [form for form in self.main.all("form") if form.get("method") == "post"]
-        forms = [form for form in forms if action is None or form["action"] == f"/console/do/{action}"]
+        ways = [f"/console/{way}/{action}" for way in ("do", "each", "preview")]
+        forms = [form for form in forms if action is None or form["action"] in ways]
         assert len(forms) == 1, f"{len(forms)} forms for {action} in:\n{self.text[:2000]}"
         return forms[0]
 

@@ -132,6 +132,41 @@ def test_a_refusal_stays_in_the_dialog_with_what_was_typed(page, v3):
     assert [row["SnapshotName"] for row in v3.snapshots(disk)] == ["fine"]
 
 
+def test_a_disk_is_looked_at_before_it_is_made(page, v3):
+    page.goto("/console/disks")
+    page.get_by_role("link", name="Create Disk").first.click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Capacity, GiB").fill("3")
+    dialog.get_by_label("Performance Level").select_option("PL0")
+    dialog.get_by_label("Disk Name").fill("looked-at")
+    dialog.get_by_label("Quantity").fill("2")
+    expect(dialog.locator("[data-command-line]")).to_contain_text("for n in $(seq 2); do tidemark ecs CreateDisk")
+    dialog.get_by_role("button", name="Preview").click()
+    expect(dialog.get_by_role("heading", name="Create Disk: Preview")).to_be_focused()
+    expect(dialog).to_contain_text("3 GiB each, 6 GiB in all")
+    dialog.get_by_role("button", name="Back").click()
+    expect(dialog.get_by_label("Disk Name")).to_have_value("looked-at")
+    dialog.get_by_label("Quantity").fill("0")
+    dialog.get_by_role("button", name="Preview").click()
+    expect(dialog.get_by_role("alert")).to_contain_text("Quantity")
+    dialog.get_by_label("Quantity").fill("1")
+    dialog.get_by_role("button", name="Preview").click()
+    dialog.get_by_role("button", name="Create", exact=True).click()
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page.locator("tbody tr").filter(has_text="looked-at")).to_have_count(1)
+    assert v3.call("DescribeDisks", RegionId="cn-hangzhou", DiskName="looked-at")["TotalCount"] == 1
+
+
+def test_progress_status_and_actions_are_in_sight(new_page, things):
+    page = new_page(viewport={"width": 1280, "height": 900})
+    for place in (f"/console/instances/{things['instance']}?tab=snapshots", "/console/snapshots"):
+        page.goto(place)
+        row = row_of(page, things["snapshot"])
+        for label in ("Progress", "Status", "Actions"):
+            box = row.locator(f"[data-label={label}]").bounding_box()
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 1280, (place, label, box)
+
+
 def test_a_page_follows_what_others_do(page, v3):
     _, disk = v3.attached_disk(1)
     page.goto("/console/disks")
@@ -240,6 +275,9 @@ DIALOGS = [
     "rename-instance?InstanceId={instance}",
     "create-disk",
     "create-disk?SnapshotId={snapshot}",
+    "create-disk?_step=preview&Size=3&DiskCategory=cloud_essd&ZoneId=cn-hangzhou-g&_Quantity=2&DiskName=x",
+    "resize-disks?_each={disk}",
+    "change-category?DiskId={disk}",
     "attach-disk?InstanceId={instance}",
     "attach-disk?DiskId={disk}",
     "detach-disk?DiskId={disk}&InstanceId={instance}",

@@ -47,6 +47,7 @@ impl Act {
             "CreateImage",
             "CreateSnapshot",
             "CreateSnapshotGroup",
+            "ModifyDiskSpec",
             "ReplaceSystemDisk",
             "ResizeDisk",
             "RunInstances",
@@ -129,6 +130,11 @@ pub(crate) const ACTS: &[Act] = &[
     ecs!("DetachDisk", detach_disk, "The disk is being detached."),
     ecs!("DeleteDisk", delete_disk, "The disk is released."),
     ecs!("ResizeDisk", resize_disk, "The disk is being resized."),
+    ecs!(
+        "ModifyDiskSpec",
+        modify_disk_spec,
+        "The disk's category is changed."
+    ),
     ecs!("ReInitDisk", re_init_disk, "The disk is being re-initialized."),
     ecs!("ResetDisk", reset_disk, "The disk is being rolled back."),
     ecs!("ResetDisks", reset_disks, "The disks are being rolled back."),
@@ -274,6 +280,33 @@ pub(crate) fn find(name: &str) -> Option<&'static Act> {
     ACTS.iter().find(|act| act.name == name)
 }
 
+/// What a form may ask for of each of several things, which it names in `_each`.
+pub(crate) struct Each {
+    /// The action.
+    pub(crate) action: &'static str,
+    /// Its parameter that names one thing.
+    pub(crate) parameter: &'static str,
+    /// What a thing is called, and what is said of those that it was done to.
+    pub(crate) noun: &'static str,
+    pub(crate) done: &'static str,
+}
+
+/// All of them.
+pub(crate) const EACH: &[Each] = &[
+    Each {
+        action: "DeleteSnapshot",
+        parameter: "SnapshotId",
+        noun: "snapshot",
+        done: "deleted",
+    },
+    Each {
+        action: "ResizeDisk",
+        parameter: "DiskId",
+        noun: "disk",
+        done: "being resized",
+    },
+];
+
 /// The id of what was made, if the answer names one.
 pub(crate) fn made(answer: &Value) -> Option<&str> {
     let names = [
@@ -318,6 +351,9 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), ACTS.len());
+        for each in EACH {
+            assert!(find(each.action).is_some(), "{}", each.action);
+        }
     }
 
     #[test]

@@ -12,7 +12,11 @@ pub(crate) fn line(action: &str, region: &str, fields: &Fields) -> String {
             text.push_str(&format!(" --{name} {}", quoted(&value)));
         }
     }
-    text
+    // So many of the same.
+    match fields.text("_Quantity").parse::<u64>() {
+        Ok(count) if count > 1 => format!("for n in $(seq {count}); do {text}; done"),
+        _ => text,
+    }
 }
 
 /// A word of a shell's line.
@@ -35,6 +39,15 @@ mod tests {
         assert_eq!(
             line("CreateSnapshot", "cn-hangzhou", &form),
             "tidemark ecs CreateSnapshot --RegionId cn-hangzhou --DiskId d-1 --SnapshotName 'before the change'"
+        );
+    }
+
+    #[test]
+    fn several_of_the_same_are_a_loop() {
+        let form = Fields::parse("_Quantity=3&Size=20").expect("a form");
+        assert_eq!(
+            line("CreateDisk", "r", &form),
+            "for n in $(seq 3); do tidemark ecs CreateDisk --RegionId r --Size 20; done"
         );
     }
 

@@ -48,6 +48,11 @@ impl Fields {
             .map(|(_, value)| value.as_str())
     }
 
+    /// All names and values, as they came.
+    pub(crate) fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
     /// With this value in place of all others of the name.
     pub(crate) fn with(&self, name: &str, value: &str) -> Self {
         let mut pairs = self.0.clone();
@@ -102,6 +107,13 @@ impl Fields {
             of.is_none_or(|number| self.get(&format!("Disk.{number}.DiskId")).is_some())
         };
         parameters.retain(|(name, _)| is_ticked(name));
+        // Two ticks, one level: with the applications' own script the file systems stand still, too.
+        if parameters
+            .iter()
+            .any(|(name, value)| name == "Consistency" && value == "Application")
+        {
+            parameters.retain(|(name, value)| name != "Consistency" || value == "Application");
+        }
         // A policy that does not copy names no region, and one that did stops.
         if let Some(copies) = self.get("_copies")
             && self.get("EnableCrossRegionCopy").is_none()
@@ -151,6 +163,10 @@ mod tests {
         assert_eq!(
             parameters("_copies=modify&TargetCopyRegions%5B%5D=x&CopiedSnapshotsRetentionDays=3"),
             [pair("EnableCrossRegionCopy", "false")]
+        );
+        assert_eq!(
+            parameters("Consistency=Application&Consistency=FileSystem"),
+            [pair("Consistency", "Application")]
         );
         assert_eq!(
             parameters("diskIds%5B%5D=%22x%22"),

@@ -182,7 +182,7 @@ pub(crate) fn progress(percent: &str) -> Markup {
 /// Seconds that are left, if any are.
 pub(crate) fn remaining(seconds: i64) -> Markup {
     html! {
-        @if seconds > 0 { "about " (text::seconds(seconds.unsigned_abs())) } @else { span class="none" { "–" } }
+        @if seconds > 0 { span class="name" { "about " (text::seconds(seconds.unsigned_abs())) " left" } }
     }
 }
 
@@ -263,6 +263,11 @@ pub(crate) fn column_filter(ctx: &Ctx, label: &str, name: &str, choices: &[(&str
 
 /// The form that filters belong to: what is looked for by name and tag, and a button for who has no script.
 pub(crate) fn filters(ctx: &Ctx, name: &str, label: &str, with_tags: bool) -> Markup {
+    filters_and(ctx, name, label, with_tags, &html! {})
+}
+
+/// As [`filters`], with `more` fields.
+pub(crate) fn filters_and(ctx: &Ctx, name: &str, label: &str, with_tags: bool, more: &Markup) -> Markup {
     let field = |name: &'static str| ctx.query.text(name);
     html! {
         form id="filters" class="filters" method="get" action=(format!("/console/{}", ctx.path)) data-filters role="search" {
@@ -273,8 +278,25 @@ pub(crate) fn filters(ctx: &Ctx, name: &str, label: &str, with_tags: bool) -> Ma
                 label { span { "Tag key" } input type="search" name="Tag.1.Key" value=(field("Tag.1.Key")); }
                 label { span { "Tag value" } input type="search" name="Tag.1.Value" value=(field("Tag.1.Value")); }
             }
+            (more)
             button type="submit" class="quiet" { "Search" }
             a class="quiet" data-refresh href=(ctx.address_here()) { "Refresh" }
+        }
+    }
+}
+
+/// A box that chooses a row for [`bulk`].
+pub(crate) fn choose(id: &str) -> Markup {
+    html! { input type="checkbox" name="_each" value=(id) form="bulk" aria-label=(format!("Choose {id}")); }
+}
+
+/// What can be done with all rows that are chosen: a dialog about them.
+pub(crate) fn bulk(ctx: &Ctx, dialog: &str, label: &str) -> Markup {
+    html! {
+        form id="bulk" class="filters" method="get" action=(format!("/console/dialog/{dialog}")) {
+            input type="hidden" name="region" value=(ctx.region);
+            input type="hidden" name="_then" value=(ctx.address);
+            button type="submit" { (label) }
         }
     }
 }

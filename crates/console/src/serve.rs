@@ -1,13 +1,11 @@
-//! From a request to a page, or to an action and the page after it.
+//! From a request to a page, or to a form that somebody sent (`forms`).
 
-use crate::acts::{self, Act, Call};
 use crate::ask::{self, Ctx};
 use crate::fields::Fields;
 use crate::http::{self, Incoming, REGION_COOKIE, SESSION_COOKIE};
-use crate::parts::Notice;
-use crate::session::{Found, token};
+use crate::session::Found;
 use crate::state::ConsoleState;
-use crate::{afterwards, assets, dialogs, layout, live, pages, sign_in};
+use crate::{assets, forms, layout, live, pages, sign_in};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
@@ -15,12 +13,11 @@ use axum::http::request::Parts;
 use axum::http::{Method, Request, Response, StatusCode, header};
 use axum::routing::any;
 use maud::html;
-use serde_json::Value;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::time::Instant;
 use tidemark_control::{Caller, token_hash};
-use tidemark_ecs::{ApiError, Params};
+use tidemark_ecs::ApiError;
 
 /// How long the region is remembered.
 const REGION_SECONDS: u64 = 365 * 24 * 3600;
@@ -147,11 +144,7 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
                 http::set_cookie(&mut response, request, SESSION_COOKIE, "", 0);
                 response
             }
-            "each/DeleteSnapshot" => act_on_each(&ctx, "DeleteSnapshot", "SnapshotId", &request.form).await,
-            path => match path.strip_prefix("do/").and_then(acts::find) {
-                Some(act) => act_on(&ctx, act, &request.form).await,
-                None => http::plain(StatusCode::NOT_FOUND, "There is no such form."),
-            },
+            path => forms::answer(&ctx, path, &request.form).await,
         };
     }
     if request.path == "live" {
@@ -168,7 +161,8 @@ async fn within(mut ctx: Ctx, request: &Incoming) -> Response<Body> {
     response
 }
 
-fn shown(ctx: &Ctx, page: &layout::Page) -> Response<Body> {
+/// The whole page.
+pub(crate) fn shown(ctx: &Ctx, page: &layout::Page) -> Response<Body> {
     let version = version(page);
     http::page(status_of(page.status), layout::whole(ctx, page, &version))
 }
@@ -210,115 +204,9 @@ fn signed_out(request: &Incoming) -> Response<Body> {
 }
 
 /// A place of ours in a region.
-fn with_region(place: &str, region: &str) -> String {
+pub(crate) fn with_region(place: &str, region: &str) -> String {
     let sign = if place.contains('?') { '&' } else { '?' };
     format!("{place}{sign}region={}", tidemark_ecs::sign::encode(region))
-}
-
-/// Does what a form says; then the page where it came from, or the form again with what is wrong.
-async fn act_on(ctx: &Ctx, act: &'static Act, form: &Fields) -> Response<Body> {
-    match perform(ctx, act, form).await {
-        Ok(answer) if act.name == "CreateAccessKey" => {
-            // Shown here and nowhere else, ever: so this page is the answer itself.
-            shown(ctx, &pages::users::new_key(ctx, form, &answer))
-        }
-        Ok(answer) => {
-            let notice = Notice {
-                about: acts::made(&answer).unwrap_or_default().to_owned(),
-                troubles: acts::failures(&answer),
-                ..Notice::new(act.done)
-            };
-            ctx.state.sessions.notify(&ctx.session.id, notice);
-            let then = crate::text::or(form.text("_then"), "/console");
-            http::redirect(&with_region(then, &ctx.region))
-        }
-        Err(error) => {
-            let again = dialogs::page(ctx, form.text("_dialog"), form, Some(&error)).await;
-            let page = again.unwrap_or_else(|_| pages::failed(&error));
-            let page = layout::Page {
-                status: error.status,
-                is_still: true,
-                ..page
-            };
-            shown(ctx, &page)
-        }
-    }
-}
-
-/// Does the same to each of several things, one after the other; what is refused of one keeps no other from it.
-async fn act_on_each(ctx: &Ctx, action: &str, parameter: &str, form: &Fields) -> Response<Body> {
-    let Some(act) = acts::find(action) else {
-        return http::plain(StatusCode::NOT_FOUND, "There is no such form.");
-    };
-    let (mut all, mut done, mut troubles) = (0, 0, Vec::new());
-    for id in form.all("_each").filter(|id| !id.is_empty()) {
-        all += 1;
-        match perform(ctx, act, &form.with(parameter, id)).await {
-            Ok(_) => done += 1,
-            Err(error) => troubles.push(format!("{id}: {} ({})", error.message, error.code)),
-        }
-    }
-    let text = format!("{done} of {} deleted.", crate::text::count(all, "snapshot"));
-    let notice = Notice {
-        troubles,
-        ..Notice::new(&text)
-    };
-    ctx.state.sessions.notify(&ctx.session.id, notice);
-    let then = crate::text::or(form.text("_then"), "/console");
-    http::redirect(&with_region(then, &ctx.region))
-}
-
-async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, ApiError> {
-    let mut pairs = form.parameters();
-    if let Some(some) = form.get("_some")
-        && !pairs.iter().any(|(name, _)| name.starts_with(some))
-    {
-        return Err(ApiError::missing_parameter(some.trim_end_matches('.')));
-    }
-    if let (true, Some(token)) = (act.takes_token(), form.get("_token")) {
-        pairs.push(("ClientToken".to_owned(), token.to_owned()));
-    }
-    if !act.is_ram {
-        pairs.retain(|(name, _)| name != "RegionId");
-        pairs.push(("RegionId".to_owned(), ctx.region.clone()));
-    }
-    let params = Params::from_pairs(pairs)?;
-    let request_id = request_id();
-    let who = match act.is_ram {
-        true => ctx.everywhere(),
-        false => ctx.caller.clone(),
-    };
-    let caller = Caller {
-        request_id: Some(request_id.clone()),
-        ..who
-    };
-    let then = afterwards::Then::of(act.name, form);
-    then.check(ctx, &caller).await?;
-    let asked_ms = crate::text::now_ms();
-    let call = Call {
-        control: ctx.control(),
-        caller: &caller,
-        params: &params,
-    };
-    let by = caller.identity.arn(&caller.account);
-    let outcome = act.perform(call).await;
-    match outcome {
-        Ok(answer) => {
-            tracing::info!(action = act.name, %request_id, %by, "done from the console");
-            then.begin(ctx, caller, acts::made(&answer), asked_ms);
-            Ok(answer)
-        }
-        Err(error) => {
-            tracing::info!(action = act.name, %request_id, %by, code = %error.code, "refused to the console");
-            Err(error)
-        }
-    }
-}
-
-/// As the API makes them: a random UUID in upper case. It names a line in the log and guards nothing.
-fn request_id() -> String {
-    let hex = token().unwrap_or_else(|| "0".repeat(64)).to_ascii_uppercase();
-    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..32]].join("-")
 }
 
 #[cfg(test)]

@@ -108,6 +108,19 @@ pub(crate) fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
     if first.is_empty() { second } else { first }
 }
 
+/// For how long what was deleted can be brought back, in a sentence.
+pub(crate) fn undelete(window: std::time::Duration) -> String {
+    match window.as_secs() {
+        0 => {
+            "What is deleted is gone at once, for good: the service was told so (undelete-window).".to_owned()
+        }
+        window => format!(
+            "A deleted snapshot can be brought back for {}: Snapshots > Deleted.",
+            seconds(window)
+        ),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

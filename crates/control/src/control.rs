@@ -287,6 +287,14 @@ impl Control {
         &self.inner.nodes
     }
 
+    /// For how long a deleted snapshot can be brought back; all regions are told the same.
+    pub fn undelete_window(&self) -> Duration {
+        self.nodes()
+            .first()
+            .map(Node::undelete_window)
+            .unwrap_or_default()
+    }
+
     pub(crate) fn secrets(&self) -> &Secrets {
         &self.inner.secrets
     }

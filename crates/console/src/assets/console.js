@@ -183,25 +183,29 @@
     dialog.prepend(told);
   }
 
-  async function submit(form) {
-    const button = form.querySelector("footer button[type=submit]");
-    if (button) button.disabled = true;
+  // `pressed`: the button that sent it, which may lead elsewhere and say so in a value of its own.
+  async function submit(form, pressed) {
+    const buttons = form.querySelectorAll("footer button[type=submit]");
+    const body = new URLSearchParams(new FormData(form));
+    if (pressed && pressed.name) body.append(pressed.name, pressed.value);
+    buttons.forEach((button) => { button.disabled = true; });
     try {
-      const answer = await fetch(form.action, {
+      const answer = await fetch(pressed && pressed.hasAttribute("formaction") ? pressed.formAction : form.action, {
         method: "POST",
-        body: new URLSearchParams(new FormData(form)),
+        body,
         credentials: "same-origin",
         headers: { "Content-Type": "application/x-www-form-urlencoded" },
       });
       const page = parse(await answer.text());
       const again = page.querySelector("[data-dialog-page]");
       if (again) {
-        // Refused, or one dialog has led to another.
+        // Refused, or one dialog has led to another, or to its next step.
         if (answer.redirected) dialogAt = answer.url;
         dialog.replaceChildren(...again.childNodes);
         ready(dialog);
-        const told = dialog.querySelector("[role=alert]");
+        const told = dialog.querySelector("[role=alert]") || dialog.querySelector("h1");
         if (told) { told.tabIndex = -1; told.focus(); }
+        dialog.scrollTop = 0;
         return;
       }
       if (answer.redirected) {
@@ -229,7 +233,7 @@
       // What was typed stays. Sent once more, it is not done twice: the form has a token.
       alarm("The service did not answer. It may have done this all the same: try again when it is back.");
     } finally {
-      if (button) button.disabled = false;
+      buttons.forEach((button) => { button.disabled = false; });
     }
   }
 
@@ -277,7 +281,7 @@
     const form = event.target;
     if (dialog.contains(form) && form.method === "post") {
       event.preventDefault();
-      submit(form);
+      submit(form, event.submitter);
     } else if (form.matches("[data-filters]")) {
       event.preventDefault();
       filter(form);
@@ -332,6 +336,7 @@
     for (const [name, value] of data) {
       if (name.startsWith("_") || value === "" || name === "region" || name === "RegionId") continue;
       if (always && name === "retentionDays") continue;
+      if (name === "Consistency" && value !== "Application" && data.getAll(name).includes("Application")) continue;
       if (copiesAlways && name === "CopiedSnapshotsRetentionDays") continue;
       if (!copies && (name === "TargetCopyRegions[]" || name === "CopiedSnapshotsRetentionDays")) continue;
       const pair = name.match(/^Disk\.(\d+)\.SnapshotId$/);
@@ -347,7 +352,8 @@
     if (always) text += " --retentionDays -1";
     if (!copies && data.get("_copies") === "modify") text += " --EnableCrossRegionCopy false";
     if (copiesAlways) text += " --CopiedSnapshotsRetentionDays -1";
-    line.textContent = text;
+    const count = Number(data.get("_Quantity") || 1);
+    line.textContent = count > 1 ? `for n in $(seq ${count}); do ${text}; done` : text;
   }
 
   function quoted(word) {

@@ -2,6 +2,8 @@
 
 use super::{Form, Shape, choice, precautions};
 use crate::ask::ask;
+use crate::command::quoted;
+use crate::fields::Fields;
 use crate::layout::{Page, Section};
 use crate::pages::{one_disk, one_snapshot};
 use crate::{parts, text};
@@ -22,8 +24,27 @@ pub(super) fn about(disk: &Disk) -> Markup {
     }
 }
 
+/// Most disks that are made at once.
+const QUANTITY_MOST: u64 = 100;
+
+/// How many disks the form asks for.
+pub(crate) fn quantity(fields: &Fields) -> Result<u64, ApiError> {
+    let given = text::or(fields.text("_Quantity"), "1");
+    let count = given
+        .parse()
+        .ok()
+        .filter(|count| (1..=QUANTITY_MOST).contains(count));
+    count.ok_or_else(|| {
+        let why = format!("{given:?} is no whole number from 1 to {QUANTITY_MOST}");
+        ApiError::invalid_parameter("Quantity", why)
+    })
+}
+
 pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
+    if form.error.is_none() && form.fields.text("_step") == "preview" {
+        return preview(form);
+    }
     let zones = ask!(
         ctx,
         "DescribeZones",
@@ -78,6 +99,14 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         let shown = format!("{} {}", instance.instance_id, instance.instance_name);
         choice(instance.instance_id, shown)
     }));
+    let asked = [("MaxResults", "1")];
+    let used = ask!(ctx, "DescribeDisks", describe_disks, &asked)
+        .page
+        .total_count;
+    let used = format!(
+        "1 to {QUANTITY_MOST}. {} in this region; no quota bounds them here, only the room of this machine.",
+        text::count(used as u64, "disk")
+    );
     let inner = html! {
         (form.select("Attach to ECS Instance", "_attach", &instances, ""))
         (form.select("Create from Snapshot", "SnapshotId", &sources, ""))
@@ -86,6 +115,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.select("Performance Level", "PerformanceLevel", &levels, ""))
         (form.select("Zone", "ZoneId", &zones, ""))
         (form.select("Disk Encryption", "Encrypted", &encryption, ""))
+        (form.number("Quantity", "_Quantity", &used, "1"))
         (form.text("Disk Name", "DiskName", "2 to 128 letters, digits and : _ . -, beginning with a letter."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.tags())
@@ -94,8 +124,72 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
             "Beside its source in one guest, a file system's UUID is there twice: change one before both are mounted.",
         ]))
     };
-    let shape = Shape::new(Section::Disks, "Create Disk", "CreateDisk", "Create");
-    Ok(form.page(&shape, &inner))
+    let shape = Shape::new(Section::Disks, "Create Disk", "CreateDisk", "Preview");
+    Ok(form.page(&shape.previewed(), &inner))
+}
+
+/// What would be made, before it is.
+fn preview(form: &Form<'_>) -> Result<Page, ApiError> {
+    let fields = form.fields;
+    let count = quantity(fields)?;
+    let size = fields.text("Size").parse::<u64>().ok();
+    let capacity = match (size, count) {
+        (None, _) => "as much as the snapshot's disk had".to_owned(),
+        (Some(size), 1) => text::gib(size),
+        (Some(size), _) => format!(
+            "{} each, {} in all",
+            text::gib(size),
+            text::gib(size.saturating_mul(count))
+        ),
+    };
+    let tags: Vec<String> = (1..=super::TAG_ROWS_MOST)
+        .filter_map(|row| {
+            let key = fields.get(&format!("Tag.{row}.Key"))?;
+            let value = fields.text(&format!("Tag.{row}.Value"));
+            Some(if value.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{key}: {value}")
+            })
+        })
+        .collect();
+    let encrypted = match fields.text("Encrypted") {
+        "true" => "Yes",
+        _ if fields.get("SnapshotId").is_some() => "As its snapshot",
+        _ => "No",
+    };
+    let storage = format!(
+        "{} {}",
+        parts::category(fields.text("DiskCategory")),
+        fields.text("PerformanceLevel")
+    );
+    // What the form has by itself, and what only says which step this is.
+    let own = ["_csrf", "_dialog", "_then", "_token", "_step", "_back", "region"];
+    let kept = fields.without(&own);
+    let inner = html! {
+        @for (name, value) in kept.pairs().filter(|(_, value)| !value.is_empty()) {
+            input type="hidden" name=(name) value=(value);
+        }
+        dl class="facts" {
+            (parts::fact_text("Attach to ECS Instance", text::or(fields.text("_attach"), "Not Attach")))
+            (parts::fact_text("Billing Method", "Pay-As-You-Go"))
+            (parts::fact_text("Zone", fields.text("ZoneId")))
+            (parts::fact_text("Storage", storage.trim_end()))
+            (parts::fact_text("Capacity", &capacity))
+            (parts::fact_text("Create from Snapshot", text::or(fields.text("SnapshotId"), "None: an empty disk")))
+            (parts::fact_text("Disk Encryption", encrypted))
+            (parts::fact_text("Quantity", &count.to_string()))
+            (parts::fact_text("Disk Name", fields.text("DiskName")))
+            (parts::fact_text("Description", fields.text("Description")))
+            (parts::fact_text("Tag", &tags.join(", ")))
+        }
+        (precautions(&[
+            "A disk takes room as it is written to, not its capacity at once.",
+            "Billed is what its snapshots take: the disk itself costs nothing here.",
+        ]))
+    };
+    let shape = Shape::new(Section::Disks, "Create Disk: Preview", "CreateDisk", "Create");
+    Ok(form.page(&shape.with_back(), &inner))
 }
 
 pub(super) async fn attach(form: &Form<'_>) -> Result<Page, ApiError> {
@@ -178,23 +272,90 @@ pub(super) async fn release(form: &Form<'_>) -> Result<Page, ApiError> {
     Ok(form.page(&shape.dangerous().then("/disks"), &inner))
 }
 
-pub(super) async fn resize(form: &Form<'_>) -> Result<Page, ApiError> {
-    let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
-    let ways = [
+/// What must be known before.
+const RESIZE: &[&str] = &[
+    "Take a snapshot first, and wait until its progress is 100 %.",
+    "The file system has to be grown in the guest afterwards.",
+];
+
+fn resize_ways() -> [(String, String); 2] {
+    [
         choice("offline", "When the instance starts next"),
         choice("online", "At once"),
-    ];
+    ]
+}
+
+pub(super) async fn resize(form: &Form<'_>) -> Result<Page, ApiError> {
+    let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
     let inner = html! {
         (form.hidden("DiskId"))
         (about(&disk))
         (form.number("New capacity, GiB", "NewSize", "More than now: a disk never shrinks.", ""))
-        (form.select("Seen by the guest", "Type", &ways, "offline"))
-        (precautions(&[
-            "Take a snapshot first, and wait until its progress is 100 %.",
-            "The file system has to be grown in the guest afterwards.",
-        ]))
+        (form.select("Seen by the guest", "Type", &resize_ways(), "offline"))
+        (precautions(RESIZE))
     };
     let shape = Shape::new(Section::Disks, "Resize Disk", "ResizeDisk", "OK");
+    Ok(form.page(&shape, &inner))
+}
+
+/// Several at once, ticked in a list, to one size.
+pub(super) async fn resize_each(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
+    let mut disks = Vec::new();
+    for id in &ids {
+        disks.push(one_disk(form.ctx, id).await?);
+    }
+    let largest = disks.iter().map(|disk| disk.size).max().unwrap_or_default();
+    let more = format!(
+        "More than each has now, so above {}: a disk never shrinks.",
+        text::gib(largest)
+    );
+    let inner = html! {
+        @if disks.is_empty() { p class="hint bad" { "No disk is ticked. Go back and tick some." } } @else {
+            ul class="plain" {
+                @for disk in &disks {
+                    li {
+                        code { (disk.disk_id) } " " (disk.disk_name) ", " (text::gib(disk.size))
+                        input type="hidden" name="_each" value=(disk.disk_id);
+                    }
+                }
+            }
+            (form.number("New capacity of each, GiB", "NewSize", &more, ""))
+            (form.select("Seen by the guest", "Type", &resize_ways(), "offline"))
+            (precautions(RESIZE))
+        }
+    };
+    let region = quoted(&form.ctx.region);
+    let line = format!(
+        "for disk in {}; do tidemark ecs ResizeDisk --RegionId {region} --DiskId $disk --NewSize <GiB>; done",
+        ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(" ")
+    );
+    let shape = Shape::new(Section::Disks, "Resize Disk", "ResizeDisk", "OK")
+        .each()
+        .command(line);
+    Ok(form.page_if(&shape, &inner, !disks.is_empty()))
+}
+
+/// Another category or performance level.
+pub(super) async fn change_category(form: &Form<'_>) -> Result<Page, ApiError> {
+    let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
+    let categories: Vec<_> = CATEGORIES
+        .iter()
+        .map(|category| choice(category.name, parts::category(category.name)))
+        .collect();
+    let mut levels = vec![choice("", "As usual for its category")];
+    levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
+    let inner = html! {
+        (form.hidden("DiskId"))
+        (about(&disk))
+        (form.select("Storage", "DiskCategory", &categories, &disk.category))
+        (form.select("Performance Level", "PerformanceLevel", &levels, &disk.performance_level))
+        (precautions(&[
+            "Nothing is moved and nobody waits: one engine serves all categories here.",
+            "A category decides which sizes a disk may have; performance levels are of ESSD only.",
+        ]))
+    };
+    let shape = Shape::new(Section::Disks, "Change Category", "ModifyDiskSpec", "OK");
     Ok(form.page(&shape, &inner))
 }
 

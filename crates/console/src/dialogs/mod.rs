@@ -16,6 +16,8 @@ use crate::{command, http, parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
 
+pub(crate) use disks::quantity;
+
 /// Rows for tags that a dialog has without a script; with one, more can be added.
 const TAG_ROWS: usize = 3;
 /// Most tags that a dialog shows rows for.
@@ -47,6 +49,8 @@ pub(crate) async fn page(
         "detach-disk" => disks::detach(&form),
         "release-disk" => disks::release(&form).await,
         "resize-disk" => disks::resize(&form).await,
+        "resize-disks" => disks::resize_each(&form).await,
+        "change-category" => disks::change_category(&form).await,
         "reinitialize-disk" => disks::reinitialize(&form).await,
         "modify-disk" => disks::modify(&form).await,
         "hydration" => disks::hydration(&form),
@@ -105,8 +109,10 @@ pub(crate) struct Shape<'a> {
     pub(crate) submit: &'a str,
     /// Whether something is lost by it.
     pub(crate) is_dangerous: bool,
-    /// Whether it is done to each of several things, which `_each` names.
-    pub(crate) is_each: bool,
+    /// How: `do`, `each` for several things that `_each` names, or `preview`.
+    pub(crate) way: &'static str,
+    /// Whether its fields can be gone back to.
+    pub(crate) has_back: bool,
     /// Where it leads, if the page that it was opened from is no more then.
     pub(crate) then: Option<String>,
     /// The command line, where it is not the action's own.
@@ -121,7 +127,8 @@ impl<'a> Shape<'a> {
             action,
             submit,
             is_dangerous: false,
-            is_each: false,
+            way: "do",
+            has_back: false,
             then: None,
             command: None,
         }
@@ -137,8 +144,21 @@ impl<'a> Shape<'a> {
 
     /// Done to each of several things.
     pub(crate) fn each(self) -> Self {
+        Self { way: "each", ..self }
+    }
+
+    /// Shown before it is done.
+    pub(crate) fn previewed(self) -> Self {
         Self {
-            is_each: true,
+            way: "preview",
+            ..self
+        }
+    }
+
+    /// What was shown before it is done.
+    pub(crate) fn with_back(self) -> Self {
+        Self {
+            has_back: true,
             ..self
         }
     }
@@ -186,11 +206,10 @@ impl Form<'_> {
             None => command::line(shape.action, &self.ctx.region, self.fields),
         };
         let own_line = shape.command.is_none();
-        let way = if shape.is_each { "each" } else { "do" };
         let submit = if shape.is_dangerous { "danger" } else { "primary" };
         let body = html! {
             h1 id="dialog-title" { (shape.title) }
-            form method="post" action=(format!("/console/{way}/{}", shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) {
+            form method="post" action=(format!("/console/{}/{}", shape.way, shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) {
                 input type="hidden" name="_csrf" value=(self.ctx.session.csrf);
                 input type="hidden" name="_dialog" value=(self.name);
                 input type="hidden" name="_then" value=(then);
@@ -202,6 +221,7 @@ impl Form<'_> {
                 @if !line.is_empty() { (parts::command(&line)) }
                 footer {
                     a class="button" data-close href=(self.closed()) { "Cancel" }
+                    @if shape.has_back { button type="submit" name="_back" value="true" formaction=(format!("/console/preview/{}", shape.action)) { "Back" } }
                     @if is_ready { button type="submit" class=(submit) { (shape.submit) } }
                 }
             }
@@ -236,8 +256,11 @@ impl Form<'_> {
     }
 
     fn is_wrong(&self, name: &str) -> bool {
-        self.error
-            .is_some_and(|error| error.message.contains(&format!("\"{name}\"")))
+        self.error.is_some_and(|error| {
+            error
+                .message
+                .contains(&format!("\"{}\"", name.trim_start_matches('_')))
+        })
     }
 
     /// A line of text. `more`: what is expected of it.

@@ -9,7 +9,7 @@ use crate::pages::{one_disk, one_instance, one_snapshot, snapshots_of};
 use crate::{parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
-use tidemark_ecs::model::Disk;
+use tidemark_ecs::model::{Disk, Snapshot};
 
 const WARNINGS: &[&str] = &[
     "Rolling back cannot be undone: all that was written to the disk after the snapshot is lost.",
@@ -17,6 +17,26 @@ const WARNINGS: &[&str] = &[
     "Snapshots stay, the newer ones too.",
     "A volume over several disks: stop all writing first, and roll back all of them.",
 ];
+
+/// What the newest snapshot of a disk is worth to somebody who wants to come back to how the disk is now; nothing: there is none beside the
+/// one to go back to.
+fn safety(newest: Option<&Snapshot>, target: &str) -> Markup {
+    let newest = newest.filter(|newest| newest.snapshot_id != target);
+    html! {
+        @if let Some(newest) = newest {
+            @if newest.status == "failed" {
+                p class="notice bad" {
+                    "The newest snapshot of the disk, " code { (newest.snapshot_id) } ", has failed: nothing can be brought back from it."
+                }
+            } @else {
+                p class="hint" {
+                    "The newest snapshot of the disk is " code { (newest.snapshot_id) } " of " (text::time(&newest.creation_time))
+                    ": what was written after that is in none."
+                }
+            }
+        }
+    }
+}
 
 /// What keeps a disk from being rolled back now; nothing: it can be.
 async fn in_the_way(ctx: &Ctx, disk: &Disk) -> Result<Vec<String>, ApiError> {
@@ -88,15 +108,17 @@ pub(super) async fn disk(form: &Form<'_>) -> Result<Page, ApiError> {
         "/console/dialog/roll-back?{}",
         form.fields.without(&["_csrf", "_dialog", "region"]).query()
     );
-    let safety = ctx.link_with("/dialog/create-snapshot", &[own[0], ("_then", again.as_str())]);
+    let first = ctx.link_with("/dialog/create-snapshot", &[own[0], ("_then", again.as_str())]);
     let stop = ctx.link_with("/dialog/stop-instance", &[stops[0], ("_then", again.as_str())]);
     let runs = reasons.iter().any(|reason| reason.starts_with("The instance"));
+    let newest = snapshots_of(ctx, &disk.disk_id).await?;
     let help = html! {
+        (safety(newest.first(), id))
         @if can_stop && runs { p { a class="button" data-dialog href=(stop) { "Stop the instance first" } } }
         @if can_snapshot {
             p {
                 "To be able to come back to how the disk is now: "
-                a class="button" data-dialog href=(safety) { "Create Snapshot" }
+                a class="button" data-dialog href=(first) { "Create Snapshot" }
             }
         }
     };

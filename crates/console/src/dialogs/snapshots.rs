@@ -40,6 +40,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Snapshot Name", "SnapshotName", "2 to 128 letters, digits and : _ . -, beginning with a letter, not with auto."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
+        @if !disk.instance_id.is_empty() { (consistency(form)) }
         @if is_essd {
             fieldset {
                 legend { "Instant Access" }
@@ -67,6 +68,7 @@ pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
     let feeds_image = matches!(snapshot.usage.as_str(), "image" | "image_disk");
     let feeds_disk = matches!(snapshot.usage.as_str(), "disk" | "image_disk");
     let freed = freed(form, &snapshot).await;
+    let undelete = text::undelete(ctx.control().undelete_window());
     let inner = html! {
         (form.hidden("SnapshotId"))
         (of(&snapshot))
@@ -81,7 +83,7 @@ pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
             (form.tick("Proceed to Forcibly Delete", "Force", "true", false))
         }
         @if snapshot.status == "progressing" { p { "It is still being created; deleting it cancels that." } }
-        (precautions(&["A deleted snapshot can be brought back for a while: Snapshots > Deleted."]))
+        (precautions(&[undelete.as_str()]))
     };
     let submit = if feeds_disk { "Force Delete" } else { "Delete" };
     let shape = Shape::new(Section::Snapshots, "Delete Snapshot", "DeleteSnapshot", submit);
@@ -103,12 +105,13 @@ pub(super) fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
         )
     };
     let lines: Vec<String> = ids.iter().map(line).collect();
+    let undelete = text::undelete(form.ctx.control().undelete_window());
     let inner = html! {
         @if ids.is_empty() { p class="hint bad" { "No snapshot is ticked. Go back and tick some." } } @else {
             p { "Delete " (text::count(ids.len() as u64, "snapshot")) "?" }
             ul class="plain" { @for id in &ids { li { code { (id) } input type="hidden" name="_each" value=(id); } } }
             (form.tick("Proceed to Forcibly Delete those that disks were made from", "Force", "true", false))
-            (precautions(&["A deleted snapshot can be brought back for a while: Snapshots > Deleted."]))
+            (precautions(&[undelete.as_str()]))
         }
     };
     let shape = Shape::new(Section::Snapshots, "Delete snapshots", "DeleteSnapshot", "Delete");
@@ -268,6 +271,7 @@ pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.tick("Instant Access", "InstantAccess", "true", false))
         (form.number("Duration of Instant Access, days", "InstantAccessRetentionDays", "Empty: as long as the snapshots are kept.", ""))
+        (consistency(form))
         (form.tags())
         (precautions(&[
             "All disks are taken at one instant: a write that came after another is in no snapshot without it.",
@@ -277,6 +281,20 @@ pub(super) async fn create_group(form: &Form<'_>) -> Result<Page, ApiError> {
     let title = "Create Instance Snapshot";
     let shape = Shape::new(Section::Instances, title, "CreateSnapshotGroup", "OK");
     Ok(form.page_if(&shape, &inner, !disks.is_empty()))
+}
+
+/// How far the guest is told of it: ticks as the vendor's console has them, which together are one parameter.
+fn consistency(form: &Form<'_>) -> Markup {
+    html! {
+        fieldset {
+            legend { "Consistency" }
+            (form.tick("Enable Application-consistent Snapshot", "Consistency", "Application", false))
+            (form.tick("Enable File System Freeze and Thaw", "Consistency", "FileSystem", false))
+            p class="hint" {
+                "With neither the snapshot is what the disk would be after a power cut, and needs nothing in the guest. With one, the QEMU guest agent has                  to run there; an application-consistent snapshot runs /tmp/prescript.sh, freezes the file systems, and runs /tmp/postscript.sh after that. What                  was reached stands in the snapshot's tags."
+            }
+        }
+    }
 }
 
 /// Which instance's disks it is to be of.

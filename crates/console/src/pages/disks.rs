@@ -61,13 +61,19 @@ pub(super) async fn table(ctx: &Ctx, disks: &[Disk], everywhere: bool) -> Markup
         .map(|category| (category.name, parts::category(category.name)))
         .collect();
     let mut rows = Vec::new();
+    let mut any = false;
     for disk in disks {
-        rows.push(row(ctx, disk, everywhere).await);
+        let resizes = everywhere
+            && matches!(disk.status.as_str(), "In_use" | "Available")
+            && ctx.may("ResizeDisk", &[("DiskId", &disk.disk_id)]).await;
+        any |= resizes;
+        rows.push(row(ctx, disk, everywhere, resizes).await);
     }
     html! {
         div class="scroll" tabindex="0" {
             table {
                 thead { tr {
+                    @if everywhere { th { "Choose" } }
                     th { "Disk ID/Name" }
                     @if everywhere { th { "Tag" } }
                     th { (parts::column_filter(ctx, "Disk Category", "Category", &categories)) }
@@ -80,14 +86,15 @@ pub(super) async fn table(ctx: &Ctx, disks: &[Disk], everywhere: bool) -> Markup
                 } }
                 tbody {
                     @for row in &rows { (row) }
-                    @if rows.is_empty() { tr { td class="none" colspan="12" { "No disk fits these filters." } } }
+                    @if rows.is_empty() { tr { td class="none" colspan="13" { "No disk fits these filters." } } }
                 }
             }
         }
+        @if any { (parts::bulk(ctx, "resize-disks", "Resize Disk")) }
     }
 }
 
-async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool) -> Markup {
+async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool, resizes: bool) -> Markup {
     let id = disk.disk_id.as_str();
     let own = [("DiskId", id)];
     let here = ctx.link(&format!("/disks/{id}"));
@@ -100,6 +107,7 @@ async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool) -> Markup {
     let more = more(ctx, disk).await;
     html! {
         tr {
+            @if everywhere { td data-label="Choose" { @if resizes { (parts::choose(id)) } } }
             td data-label="Disk ID/Name" { (parts::id_and_name(&here, id, &disk.disk_name)) }
             @if everywhere { td data-label="Tag" { (parts::tags(ctx, &disk.tags, edits.then_some(("disk", id)))) } }
             td data-label="Disk Category" { (parts::category(&disk.category)) " " (disk.performance_level) }
@@ -164,6 +172,12 @@ pub(super) async fn more(ctx: &Ctx, disk: &Disk) -> Vec<Markup> {
             (in_use || free) && ctx.may("ResizeDisk", &own).await,
             "resize-disk",
             "Resize Disk",
+            &own,
+        ),
+        open(
+            (in_use || free) && ctx.may("ModifyDiskSpec", &own).await,
+            "change-category",
+            "Change Category",
             &own,
         ),
         open(

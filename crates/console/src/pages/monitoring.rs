@@ -17,6 +17,8 @@ const SPANS: &[(&str, &str, i64, &str)] = &[
     ("360", "6 hours", 360, "60"),
     ("1440", "1 day", 1440, "600"),
 ];
+/// Pages of a hundred events that are looked through for snapshots of one disk, the newest first: events are of all disks.
+const EVENT_PAGES: usize = 10;
 
 /// The section about one disk; nothing where the caller may not see it, or the disk cannot be asked now.
 pub(super) async fn of_disk(ctx: &Ctx, id: &str) -> Markup {
@@ -46,14 +48,27 @@ async fn section(ctx: &Ctx, id: &str) -> Result<Markup, ApiError> {
     let any = points
         .iter()
         .any(|point| point.latency_read + point.latency_write > 0);
+    let slowest = ctx.query.text("latency") == "p99";
     let drawn: Vec<latency::Point> = points
         .iter()
         .map(|point| latency::Point {
             at_ms: text::millis(&point.time_stamp).unwrap_or_default(),
-            read: point.latency_read,
-            write: point.latency_write,
+            read: if slowest {
+                point.latency_read_p99
+            } else {
+                point.latency_read
+            },
+            write: if slowest {
+                point.latency_write_p99
+            } else {
+                point.latency_write
+            },
         })
         .collect();
+    let figure = match slowest {
+        true => "the time that 99 of 100 clients did not wait longer than",
+        false => "the mean time that a client waited",
+    };
     let line = format!(
         "tidemark ecs DescribeDiskMonitorData --RegionId {} --DiskId {} --StartTime {start} --EndTime {end} --Period {period}",
         command::quoted(&ctx.region),
@@ -68,7 +83,11 @@ async fn section(ctx: &Ctx, id: &str) -> Result<Markup, ApiError> {
                 }
             }
             @if any {
-                (latency::draw(&drawn, period_ms, (from, until), &windows))
+                nav class="tabs small" aria-label=(format!("Figure of the latency of {id}")) {
+                    a href=(ctx.here_with("latency", "")) aria-current=[(!slowest).then_some("true")] { "Mean" }
+                    a href=(ctx.here_with("latency", "p99")) aria-current=[slowest.then_some("true")] { "Slowest hundredth" }
+                }
+                (latency::draw(&drawn, period_ms, (from, until), &windows, figure))
                 (compared(&points, &windows, period_ms))
                 details {
                     summary { "The newest as a table, and as a command" }
@@ -84,12 +103,23 @@ async fn section(ctx: &Ctx, id: &str) -> Result<Markup, ApiError> {
 
 /// The times in which snapshots of the disk were being taken, as far as they end after `start`.
 async fn windows(ctx: &Ctx, id: &str, start: &str, until: i64) -> Result<Vec<Window>, ApiError> {
-    let asked = [
-        ("EventName.1", "Snapshot:CreateSnapshotCompleted"),
-        ("StartTime", start),
-        ("MaxResults", "100"),
-    ];
-    let events = ask!(ctx, "DescribeEvents", describe_events, &asked).events;
+    let (mut events, mut next) = (Vec::new(), String::new());
+    for _ in 0..EVENT_PAGES {
+        let mut asked = vec![
+            ("EventName.1", "Snapshot:CreateSnapshotCompleted"),
+            ("StartTime", start),
+            ("MaxResults", "100"),
+        ];
+        if !next.is_empty() {
+            asked.push(("NextToken", &next));
+        }
+        let found = ask!(ctx, "DescribeEvents", describe_events, &asked);
+        events.extend(found.events);
+        next = found.page.next_token;
+        if next.is_empty() {
+            break;
+        }
+    }
     let mut windows: Vec<Window> = events
         .iter()
         .filter_map(|event| {
@@ -134,6 +164,12 @@ fn mean<'a>(points: impl Iterator<Item = &'a Point>) -> Option<u64> {
     u64::try_from(mean).ok()
 }
 
+/// The slowest hundredth of some periods, in microseconds: the worst of them.
+fn slowest<'a>(points: impl Iterator<Item = &'a Point>) -> u64 {
+    let each = points.map(|point| point.latency_read_p99.max(point.latency_write_p99));
+    each.max().unwrap_or_default()
+}
+
 /// The same in a sentence: with snapshots, and without.
 fn compared(points: &[Point], windows: &[Window], period_ms: i64) -> Markup {
     let touches = |point: &&Point| {
@@ -143,11 +179,14 @@ fn compared(points: &[Point], windows: &[Window], period_ms: i64) -> Markup {
     };
     let with = mean(points.iter().filter(touches));
     let without = mean(points.iter().filter(|point| !touches(point)));
+    let with_slowest = slowest(points.iter().filter(touches));
+    let without_slowest = slowest(points.iter().filter(|point| !touches(point)));
     html! {
         @if let (Some(with), Some(without)) = (with, without) {
             p {
                 "While snapshots were being taken a request took " strong { (text::micros(with)) } " in the mean, otherwise "
-                strong { (text::micros(without)) } "."
+                strong { (text::micros(without)) } ". In the worst period 99 of 100 took no longer than "
+                strong { (text::micros(with_slowest)) } " and " strong { (text::micros(without_slowest)) } "."
             }
         }
     }
@@ -157,15 +196,18 @@ fn table(points: &[Point]) -> Markup {
     html! {
         div class="scroll" tabindex="0" {
             table {
-                thead { tr { th { "From" } th { "Reads in a second" } th { "took" } th { "Writes in a second" } th { "took" } th { "Bytes in a second" } } }
+                thead { tr { th { "From" } th { "Reads in a second" } th { "took" } th { "slowest hundredth" }
+                    th { "Writes in a second" } th { "took" } th { "slowest hundredth" } th { "Bytes in a second" } } }
                 tbody {
                     @for point in points.iter().rev().take(12) {
                         tr {
                             td data-label="From" { (text::time(&point.time_stamp)) }
                             td data-label="Reads in a second" { (point.iops_read) }
                             td data-label="took" { (text::micros(point.latency_read)) }
+                            td data-label="slowest hundredth" { (text::micros(point.latency_read_p99)) }
                             td data-label="Writes in a second" { (point.iops_write) }
                             td data-label="took" { (text::micros(point.latency_write)) }
+                            td data-label="slowest hundredth" { (text::micros(point.latency_write_p99)) }
                             td data-label="Bytes in a second" { (text::bytes(point.bps_total)) }
                         }
                     }
@@ -183,6 +225,7 @@ mod tests {
         Point {
             time_stamp: at.to_owned(),
             latency_read,
+            latency_read_p99: latency_read * 10,
             iops_read,
             ..Point::default()
         }
@@ -216,6 +259,8 @@ mod tests {
             said.contains("<strong>300 µs</strong>") && said.contains("<strong>100 µs</strong>"),
             "{said}"
         );
+        let worst = "<strong>3 ms</strong> and <strong>1 ms</strong>";
+        assert!(said.contains(worst), "{said}");
         assert_eq!(compared(&points, &[], 10_000).into_string(), "");
     }
 }

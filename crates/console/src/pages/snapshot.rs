@@ -129,7 +129,7 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
             (parts::fact_text("Disk type", parts::disk_type(&snapshot.source_disk_type)))
             (parts::fact_text("Kind", snapshots::kind(&snapshot.snapshot_type)))
             (parts::fact("Created at", &text::time(&snapshot.creation_time)))
-            (parts::fact_text("Kept for", &snapshots::kept(snapshot.retention_days)))
+            (parts::fact_text("Retention", &snapshots::kept(snapshot.retention_days)))
             (parts::fact_text("Encrypted", parts::yes(snapshot.encrypted)))
             (parts::fact_text("Usable", parts::yes(snapshot.available)))
             @if let Some(full) = snapshot.full_snapshot_size_in_bytes {
@@ -177,6 +177,14 @@ async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
         .await
         .unwrap_or_default();
     let found = changes(ctx, id, base).await;
+    let mut line = format!(
+        "tidemark ecs DescribeSnapshotChanges --RegionId {} --SnapshotId {}",
+        command::quoted(&ctx.region),
+        command::quoted(id)
+    );
+    if !base.is_empty() {
+        line.push_str(&format!(" --BaseSnapshotId {}", command::quoted(base)));
+    }
     html! {
         section aria-labelledby="changes" {
             h2 id="changes" { "What changed" }
@@ -199,7 +207,7 @@ async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
                 Ok(changes) => { (shown(changes)) }
                 Err(error) => { (parts::refusal(error)) }
             }
-            (parts::command(&format!("tidemark ecs DescribeSnapshotChanges --RegionId {} --SnapshotId {id}", command::quoted(&ctx.region))))
+            (parts::command(&line))
         }
     }
 }

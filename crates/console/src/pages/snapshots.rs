@@ -62,14 +62,13 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
         "Tag.1.Key",
         "Tag.1.Value",
     ];
-    let asked = listing(ctx, &names);
+    let own = looked_for(ctx);
+    let mut asked = listing(ctx, &names);
+    asked.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
     let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);
     let table = table(ctx, &found.snapshots, true).await;
     Ok(html! {
-        (parts::filters(ctx, "SnapshotName", "Name", true))
-        @if let Some(disk) = ctx.query.get("DiskId") {
-            p class="chosen" { "Of disk " code { (disk) } " · " a href=(ctx.here_with("DiskId", "")) { "all disks" } }
-        }
+        (parts::filters_and(ctx, "SnapshotName", "Name", true, &more_filters(ctx)))
         @if found.snapshots.is_empty() && asked.len() == 1 {
             (parts::empty(
                 "No snapshot here yet",
@@ -81,6 +80,46 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
             (parts::pager(ctx, found.snapshots.len(), found.page.total_count, &found.page.next_token))
         }
     })
+}
+
+/// What is looked for beside names and tags, as the action knows it: one snapshot by its id, and when it was taken. Days are those of UTC, and both
+/// belong to what is found.
+fn looked_for(ctx: &Ctx) -> Vec<(&'static str, String)> {
+    let mut pairs = Vec::new();
+    if let Some(id) = ctx.query.get("_id") {
+        pairs.push(("SnapshotIds", super::json_ids(&[id.trim()])));
+    }
+    if let Some(day) = ctx.query.get("_from") {
+        pairs.push(("Filter.1.Key", "CreationStartTime".to_owned()));
+        pairs.push(("Filter.1.Value", format!("{day}T00:00:00Z")));
+    }
+    if let Some(day) = ctx.query.get("_until") {
+        pairs.push(("Filter.2.Key", "CreationEndTime".to_owned()));
+        pairs.push(("Filter.2.Value", format!("{day}T23:59:59Z")));
+    }
+    pairs
+}
+
+/// Fields for what few look for; open while one of them is used.
+fn more_filters(ctx: &Ctx) -> Markup {
+    let fields = [
+        ("_id", "Snapshot ID", "search"),
+        ("DiskId", "Disk ID", "search"),
+        ("InstanceId", "Instance ID", "search"),
+        ("_from", "Created from (UTC)", "date"),
+        ("_until", "Created until (UTC)", "date"),
+    ];
+    let is_used = fields.iter().any(|(name, ..)| ctx.query.get(name).is_some());
+    html! {
+        details open[is_used] {
+            summary { "By ID and time" }
+            div class="filters" {
+                @for (name, label, kind) in fields {
+                    label { span { (label) } input type=(kind) name=(name) value=(ctx.query.text(name)); }
+                }
+            }
+        }
+    }
 }
 
 /// Snapshots with their actions. `filters`: the page has the form that the filters in the head belong to.
@@ -102,12 +141,12 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
         div class="scroll" tabindex="0" {
             table {
                 thead { tr {
-                    th { "Choose" } th { "Snapshot ID/Name" } th { "Tag" } th { "Disk" } th { "Capacity" }
+                    th { "Choose" } th { "Snapshot ID/Name" } th { "Progress" }
+                    th { (filter("Status", "Status", STATUSES)) }
+                    th { "Created at" } th { "Tag" } th { "Disk" } th { "Capacity" }
                     th { (filter("Disk Type", "SourceDiskType", DISK_TYPES)) }
                     th { (filter("Kind", "SnapshotType", KINDS)) }
-                    th { "Created at" } th { "Progress" } th { "Time left" }
-                    th { (filter("Status", "Status", STATUSES)) }
-                    th { "Kept for" } th { "Encrypted" } th { "Actions" }
+                    th { "Retention" } th { "Encrypted" } th { "Instant Access" } th class="actions" { "Actions" }
                 } }
                 tbody {
                     @for row in &rows { (row) }
@@ -115,13 +154,7 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
                 }
             }
         }
-        @if any {
-            form id="bulk" class="filters" method="get" action="/console/dialog/delete-snapshots" {
-                input type="hidden" name="region" value=(ctx.region);
-                input type="hidden" name="_then" value=(ctx.address);
-                button type="submit" { "Delete" }
-            }
-        }
+        @if any { (parts::bulk(ctx, "delete-snapshots", "Delete")) }
     }
 }
 
@@ -141,20 +174,20 @@ async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool) -> Markup {
     html! {
         tr {
             td data-label="Choose" {
-                @if deletes { input type="checkbox" name="_each" value=(id) form="bulk" aria-label=(format!("Choose {id}")); }
+                @if deletes { (parts::choose(id)) }
             }
             td data-label="Snapshot ID/Name" { (parts::id_and_name(&here, id, &snapshot.snapshot_name)) }
+            td data-label="Progress" { (parts::progress(&snapshot.progress)) (parts::remaining(snapshot.remain_time)) }
+            td data-label="Status" { (parts::status(&snapshot.status)) }
+            td data-label="Created at" { (text::time(&snapshot.creation_time)) }
             td data-label="Tag" { (parts::tags(ctx, &snapshot.tags, edits.then_some(("snapshot", id)))) }
             td data-label="Disk" { (parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id)) }
             td data-label="Capacity" { (text::gib(snapshot.source_disk_size)) }
             td data-label="Disk Type" { (parts::disk_type(&snapshot.source_disk_type)) }
             td data-label="Kind" { (kind(&snapshot.snapshot_type)) }
-            td data-label="Created at" { (text::time(&snapshot.creation_time)) }
-            td data-label="Progress" { (parts::progress(&snapshot.progress)) }
-            td data-label="Time left" { (parts::remaining(snapshot.remain_time)) }
-            td data-label="Status" { (parts::status(&snapshot.status)) }
-            td data-label="Kept for" { (kept(snapshot.retention_days)) }
+            td data-label="Retention" { (kept(snapshot.retention_days)) }
             td data-label="Encrypted" { (parts::yes(snapshot.encrypted)) }
+            td data-label="Instant Access" { (parts::yes(snapshot.instant_access)) }
             td data-label="Actions" class="actions" {
                 (parts::opens(rolls_back, &ctx.dialog("roll-back", &own), "Roll Back Disk", id))
                 (parts::more(id, &more))
@@ -176,7 +209,7 @@ pub(super) fn kind(word: &str) -> &str {
 pub(super) fn kept(days: Option<i64>) -> String {
     match days {
         Some(days) if days > 0 => text::count(days.unsigned_abs(), "day"),
-        _ => "ever".to_owned(),
+        _ => "Always Keep".to_owned(),
     }
 }
 
@@ -523,7 +556,7 @@ async fn deleted(ctx: &Ctx) -> Result<Markup, ApiError> {
         @if rows.is_empty() {
             (parts::empty(
                 "Nothing to bring back",
-                "A deleted snapshot is kept for a while (a day, unless the service was told otherwise), and stands here until then.",
+                &crate::text::undelete(ctx.control().undelete_window()),
                 &html! {},
             ))
         } @else {
@@ -566,7 +599,7 @@ mod tests {
         );
         assert_eq!(
             (kept(Some(1)), kept(Some(30)), kept(None)),
-            ("1 day".into(), "30 days".into(), "ever".into())
+            ("1 day".into(), "30 days".into(), "Always Keep".into())
         );
     }
 }

@@ -13,7 +13,7 @@ const GROUND: f64 = 180.0;
 /// A shaded time is at least this wide: a snapshot may take less than a second.
 const WINDOW_LEAST: f64 = 3.0;
 
-/// One period, which begins then. Means in microseconds; 0: there was none.
+/// One period, which begins then. A figure in microseconds; 0: there was none.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Point {
     pub(crate) at_ms: i64,
@@ -29,8 +29,15 @@ pub(crate) struct Window {
     pub(crate) name: String,
 }
 
-/// Points in the order of time, `period_ms` apart where nothing is missing, between the two times; four hundred at most.
-pub(crate) fn draw(points: &[Point], period_ms: i64, times: (i64, i64), windows: &[Window]) -> Markup {
+/// Points in the order of time, `period_ms` apart where nothing is missing, between the two times; four hundred at most. `figure`: what of a period is
+/// drawn, in words.
+pub(crate) fn draw(
+    points: &[Point],
+    period_ms: i64,
+    times: (i64, i64),
+    windows: &[Window],
+    figure: &str,
+) -> Markup {
     let (from, until) = times;
     let span = (until - from).max(1) as f64;
     let most = scale(
@@ -58,7 +65,7 @@ pub(crate) fn draw(points: &[Point], period_ms: i64, times: (i64, i64), windows:
         path
     };
     let (reads, writes) = (line(|point| point.read), line(|point| point.write));
-    let said = said(points, windows);
+    let said = said(points, windows, figure);
     let clock = |ms: i64| text::stamp(ms).chars().skip(11).take(5).collect::<String>();
     html! {
         svg class="picture latency" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
@@ -83,7 +90,7 @@ pub(crate) fn draw(points: &[Point], period_ms: i64, times: (i64, i64), windows:
             text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 8.0)) text-anchor="end" { (clock(until)) }
         }
         p class="legend" {
-            "━ reads  ┅ writes: the mean time that a client waited. Shaded, with ▲ below: a snapshot was being taken."
+            "━ reads  ┅ writes: " (figure) ". Shaded, with ▲ below: a snapshot was being taken."
         }
     }
 }
@@ -102,10 +109,10 @@ fn scale(micros: u64) -> u64 {
     }
 }
 
-fn said(points: &[Point], windows: &[Window]) -> String {
+fn said(points: &[Point], windows: &[Window], figure: &str) -> String {
     let worst = |of: fn(&Point) -> u64| points.iter().map(of).max().unwrap_or(0);
     format!(
-        "Reads took {} at most and writes {}, in the mean of a period; {} taken.",
+        "Reads took {} at most and writes {} ({figure}, in a period); {} taken.",
         text::micros(worst(|point| point.read)),
         text::micros(worst(|point| point.write)),
         match windows.len() {
@@ -140,7 +147,7 @@ mod tests {
             until_ms: MINUTE + 1,
             name: "<b>".to_owned(),
         };
-        let picture = draw(&points, MINUTE, (0, 10 * MINUTE), &[window]).into_string();
+        let picture = draw(&points, MINUTE, (0, 10 * MINUTE), &[window], "mean").into_string();
         assert_eq!(picture.matches("h.1").count(), 3, "{picture}");
         assert_eq!(picture.matches("class=\"window\"").count(), 1);
         assert!(!picture.contains("second"), "no writes, no line");
@@ -156,9 +163,13 @@ mod tests {
                 write: 99_999_999,
             })
             .collect();
-        let picture = draw(&points, MINUTE, (0, 400 * MINUTE), &[]).into_string();
+        let picture = draw(&points, MINUTE, (0, 400 * MINUTE), &[], "mean").into_string();
         assert!(picture.len() < 16 * 1024, "{} bytes", picture.len());
-        assert!(!draw(&[], MINUTE, (0, 0), &[]).into_string().contains("NaN"));
+        assert!(
+            !draw(&[], MINUTE, (0, 0), &[], "mean")
+                .into_string()
+                .contains("NaN")
+        );
     }
 
     #[test]
