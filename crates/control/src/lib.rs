@@ -42,6 +42,7 @@ mod space;
 pub mod states;
 mod store;
 mod throttle;
+mod verification;
 mod views;
 mod webhooks;
 mod words;
@@ -59,6 +60,7 @@ pub use permissions::is_listed as has_permission_row;
 pub use ram::Login;
 pub use rebuild::{FoundSnapshot, Rebuild, RebuildReport, Rebuilt, rebuild};
 pub use throttle::{Throttle, ThrottleConfig};
+pub use verification::{KnownDamage, OwnVerification, Verification};
 
 /// The catalogue's file in a data directory.
 pub const CATALOGUE_FILE: &str = "catalogue.db";

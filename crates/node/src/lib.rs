@@ -40,7 +40,9 @@ pub use copying::{SnapshotCopyRequest, VaultAccess};
 pub use export::VolumeExport;
 pub use gauge::{Activity, History, SLOT, Served};
 pub use node::Node;
-pub use scrub::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, WholeRound};
+pub use scrub::{
+    OpenLoss, RepairedLoss, SCRUB_FILE, ScrubConfig, ScrubRound, ScrubState, Verified, WholeRound,
+};
 pub use tidemark_vault::{Loss, Secret, SnapshotSpace, SpaceOptions, SpaceReport};
 pub use types::{
     ChangesQuestion, CollectOptions, CollectReport, DeletedSnapshot, DiskStatus, Event, GuestSockets,

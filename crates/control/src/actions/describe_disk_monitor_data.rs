@@ -62,7 +62,10 @@ impl Sum {
         self.count += served.count as f64 * share;
         self.bytes += served.bytes as f64 * share;
         self.micros += served.micros as f64 * share;
-        // Of several pieces the worst: together they may have been a little better, never worse.
+    }
+
+    /// Of several pieces the worst: together they may have been a little better, never worse.
+    fn add_p99(&mut self, served: Served) {
         self.p99_micros = self.p99_micros.max(served.p99_micros);
     }
 
@@ -95,6 +98,11 @@ fn points(history: &History, now_ms: i64, request: &Request) -> Vec<Point> {
                 let share = overlap as f64 / length as f64;
                 read.add(activity.read, share);
                 write.add(activity.write, share);
+                // Of a piece that only reaches into the period nobody knows whether the slow ones are in it: they are told where most of it is.
+                if overlap * 2 >= length.min(period) {
+                    read.add_p99(activity.read);
+                    write.add_p99(activity.write);
+                }
             }
         }
     }

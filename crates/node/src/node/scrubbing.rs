@@ -41,6 +41,22 @@ impl Node {
         Ok(number)
     }
 
+    /// Whether somebody has asked for this snapshot to be verified ([`Node::scrub_now`]), and that is not done yet. Once it is,
+    /// what came of it is in [`Node::scrub_state`].
+    pub async fn is_being_verified(&self, snapshot: &SnapshotId) -> Result<bool, NodeError> {
+        let snapshot = snapshot.clone();
+        let wanted = self
+            .shared
+            .vault
+            .call(move |host| async move { host.scrub_requests.wants(&snapshot) });
+        Ok(wanted.await?)
+    }
+
+    /// Whether the vault is scrubbed without anybody asking.
+    pub fn scrubs_by_itself(&self) -> bool {
+        self.shared.config.scrub.bytes_per_second > 0
+    }
+
     /// What the scrub has done and found, as it has noted it; `None`: nothing of this vault yet. Damage is there before the
     /// event that tells of it, and stays when nobody heard that.
     pub async fn scrub_state(&self) -> Result<Option<ScrubState>, NodeError> {

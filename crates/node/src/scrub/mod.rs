@@ -13,14 +13,14 @@
 mod pace;
 mod state;
 
-pub use state::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubRound, ScrubState, WholeRound};
+pub use state::{OpenLoss, RepairedLoss, SCRUB_FILE, ScrubRound, ScrubState, Verified, WholeRound};
 
 use crate::types::Event;
 use crate::vault::VaultHost;
 use futures_util::future::select;
 use pace::Pace;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
@@ -28,7 +28,7 @@ use std::time::Duration;
 use tidemark_env::UnixMillis;
 use tidemark_env::fs::{read_small, write_atomic};
 use tidemark_units::SnapshotId;
-use tidemark_vault::{Donor, Inventory, RepairReport, Sample, VaultError, VerifyReport, losses};
+use tidemark_vault::{Damage, Donor, Inventory, RepairReport, Sample, VaultError, VerifyReport, losses};
 use tokio::sync::Notify;
 
 /// How long the scrub lets a starting service alone.
@@ -65,12 +65,14 @@ pub type Donors = Box<dyn Fn() -> Vec<Rc<dyn Donor>>>;
 /// Who wants something verified and repaired now.
 #[derive(Default)]
 pub struct ScrubRequests {
+    /// In the order of asking; the first is being served.
     queue: RefCell<VecDeque<Request>>,
     last: Cell<i64>,
     asked: Notify,
     started: Cell<bool>,
 }
 
+#[derive(Clone)]
 struct Request {
     number: i64,
     /// None: all there are.
@@ -92,8 +94,22 @@ impl ScrubRequests {
         !self.started.replace(true)
     }
 
-    fn take(&self) -> Option<Request> {
-        self.queue.borrow_mut().pop_front()
+    /// Whether this snapshot is asked for, and that is not done yet.
+    pub fn wants(&self, snapshot: &SnapshotId) -> bool {
+        let queue = self.queue.borrow();
+        queue
+            .iter()
+            .any(|request| request.snapshots.is_empty() || request.snapshots.contains(snapshot))
+    }
+
+    /// The next to serve.
+    fn first(&self) -> Option<Request> {
+        self.queue.borrow().front().cloned()
+    }
+
+    /// The first is done, and what came of it is in the file.
+    fn served(&self) {
+        self.queue.borrow_mut().pop_front();
     }
 
     /// Whether somebody waits.
@@ -110,8 +126,9 @@ pub async fn run(host: Rc<VaultHost>, donors: Donors) {
     let mut pause = TROUBLE_PAUSE.0;
     let mut not_before = clock.now() + START_DELAY.min(config.every);
     loop {
-        while let Some(request) = scrub.host.scrub_requests.take() {
+        while let Some(request) = scrub.host.scrub_requests.first() {
             scrub.serve(&mut state, request).await;
+            scrub.host.scrub_requests.served();
         }
         if config.bytes_per_second == 0 {
             scrub.host.scrub_requests.asked.notified().await;
@@ -198,7 +215,8 @@ impl Scrub {
 
     /// Verifies and repairs these snapshots as fast as it can. The round does not count it.
     async fn look_at(&self, state: &mut ScrubState, asked: &BTreeSet<SnapshotId>) -> Result<(), VaultError> {
-        let vault = &self.host.vault;
+        let (vault, clock) = (&self.host.vault, &self.host.env().clock);
+        let begun_ms = clock.unix_millis();
         let found = vault.inventory().await?;
         state.trouble = None;
         let chosen: Vec<u32> = (0..)
@@ -209,6 +227,15 @@ impl Scrub {
             .iter()
             .map(|at| found.targets[*at as usize].clone())
             .collect();
+        // What hits each of them, by its index, and what of that is left.
+        let (mut met, mut left) = (BTreeMap::new(), BTreeMap::new());
+        // More than is listed may hit any of them.
+        let mut unlisted = 0;
+        let is_chosen = |damage: &&Damage| damage.hits.iter().any(|hit| chosen.binary_search(hit).is_ok());
+        let records: Vec<Damage> = found.damage.iter().filter(is_chosen).cloned().collect();
+        count(&mut met, &records);
+        count(&mut left, &records);
+        self.meet(state, losses(&found.targets, &records)).await;
         let mut next = Some(0);
         while let Some(from) = next {
             let pace = Pace::unlimited(&self.host);
@@ -216,10 +243,34 @@ impl Scrub {
             for damage in &mut report.damage {
                 damage.hits = damage.hits.iter().map(|hit| chosen[*hit as usize]).collect();
             }
+            count(&mut met, &report.damage);
+            unlisted += report.damage_count.saturating_sub(report.damage.len() as u64);
             self.repair(state, &found, &mut report).await?;
-            self.meet(state, losses(&found.targets, &report.damage)).await;
+            count(&mut left, &report.damage);
+            let mut open = losses(&found.targets, &report.damage);
+            state.widen(&mut open);
+            self.meet(state, open).await;
             next = report.next;
         }
+        let ended_ms = clock.unix_millis();
+        let verified = |snapshot: &SnapshotId, is_there: bool, met: u64, left: u64| Verified {
+            snapshot: snapshot.clone(),
+            begun_ms,
+            ended_ms,
+            found: met + unlisted,
+            repaired: met.saturating_sub(left),
+            is_there,
+        };
+        let of = |hits: &BTreeMap<u32, u64>, at: &u32| hits.get(at).copied().unwrap_or_default();
+        let mut all: Vec<Verified> = chosen
+            .iter()
+            .zip(&targets)
+            .map(|(at, target)| verified(&target.snapshot, true, of(&met, at), of(&left, at)))
+            .collect();
+        let there: BTreeSet<&SnapshotId> = targets.iter().map(|target| &target.snapshot).collect();
+        let missing = asked.iter().filter(|snapshot| !there.contains(snapshot));
+        all.extend(missing.map(|snapshot| verified(snapshot, false, 0, 0)));
+        state.note_verified(all);
         Ok(())
     }
 
@@ -303,6 +354,13 @@ impl Scrub {
                 snapshots = ?loss.snapshots, error = loss.error, "damage in the vault");
             let _ = self.host.events.send(Event::VaultDamaged(loss));
         }
+    }
+}
+
+/// Adds up how many finds hit each snapshot, by its index.
+fn count(hits: &mut BTreeMap<u32, u64>, damage: &[Damage]) {
+    for hit in damage.iter().flat_map(|find| find.hits.iter()) {
+        *hits.entry(*hit).or_default() += 1;
     }
 }
 

@@ -5,9 +5,11 @@
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::io;
 use std::time::Duration;
 use tidemark_env::UnixMillis;
+use tidemark_units::SnapshotId;
 use tidemark_vault::{Loss, RepairReport, VerifyReport};
 
 /// Its name in the data directory.
@@ -17,6 +19,8 @@ const VERSION: u32 = 1;
 const OPEN_MAX: usize = 1000;
 /// Repairs that are kept, the newest.
 const REPAIRED_MAX: usize = 1000;
+/// Snapshots whose own verification is kept, the newest.
+const VERIFIED_MAX: usize = 1000;
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +52,9 @@ pub struct ScrubState {
     /// What was repaired lately, oldest first.
     #[serde(default)]
     pub repaired: Vec<RepairedLoss>,
+    /// Snapshots that somebody asked for, each as it was when it was verified last, oldest first.
+    #[serde(default)]
+    pub verified: Vec<Verified>,
 }
 
 /// How far a round is.
@@ -102,6 +109,9 @@ pub struct OpenLoss {
     pub since_ms: UnixMillis,
     /// The round that met it last, counted from 0.
     pub round: u64,
+    /// When it was met last.
+    #[serde(default)]
+    pub met_ms: UnixMillis,
 }
 
 /// Damage that was repaired.
@@ -112,6 +122,31 @@ pub struct RepairedLoss {
     pub number: i64,
     /// What.
     pub loss: Loss,
+}
+
+/// A snapshot that was verified because somebody asked for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Verified {
+    /// Which.
+    pub snapshot: SnapshotId,
+    /// When that began, in milliseconds since 1970-01-01 UTC.
+    pub begun_ms: UnixMillis,
+    /// When it was read to the end.
+    pub ended_ms: UnixMillis,
+    /// Finds of damage that hit it.
+    pub found: u64,
+    /// Of these, what was repaired.
+    pub repaired: u64,
+    /// `false`: the vault had no such snapshot, so nothing was read.
+    pub is_there: bool,
+}
+
+impl Verified {
+    /// Whether all of it was read as it was written, or is so again.
+    pub fn is_whole(&self) -> bool {
+        self.is_there && self.repaired == self.found
+    }
 }
 
 impl ScrubState {
@@ -189,6 +224,7 @@ impl ScrubState {
                     loss,
                     since_ms: known.since_ms,
                     round,
+                    met_ms: now_ms,
                 };
                 continue;
             }
@@ -198,6 +234,7 @@ impl ScrubState {
                     loss,
                     since_ms: now_ms,
                     round,
+                    met_ms: now_ms,
                 }),
                 false => {
                     self.unlisted_now += 1;
@@ -220,6 +257,42 @@ impl ScrubState {
         }
         let surplus = self.repaired.len().saturating_sub(REPAIRED_MAX);
         self.repaired.drain(..surplus);
+    }
+
+    /// Who looked at some snapshots only saw which of those are hit: of damage that is known already, the others still are.
+    pub fn widen(&self, losses: &mut [Loss]) {
+        for loss in losses {
+            let Some(known) = self.open.iter().find(|open| open.loss.is_at(loss)) else {
+                continue;
+            };
+            for snapshot in &known.loss.snapshots {
+                if !loss.snapshots.contains(snapshot) {
+                    loss.snapshots.push(snapshot.clone());
+                }
+            }
+        }
+    }
+
+    /// Notes what was verified because somebody asked.
+    pub fn note_verified(&mut self, new: Vec<Verified>) {
+        let again: BTreeSet<&SnapshotId> = new.iter().map(|one| &one.snapshot).collect();
+        self.verified.retain(|known| !again.contains(&known.snapshot));
+        self.verified.extend(new);
+        let surplus = self.verified.len().saturating_sub(VERIFIED_MAX);
+        self.verified.drain(..surplus);
+    }
+
+    /// How a snapshot was when it was last verified because somebody asked.
+    pub fn verified_of(&self, snapshot: &SnapshotId) -> Option<&Verified> {
+        self.verified.iter().rev().find(|one| one.snapshot == *snapshot)
+    }
+
+    /// The damage that hits a snapshot. What its own verification did not meet any more is not of it.
+    pub fn damage_of(&self, snapshot: &SnapshotId) -> Vec<&OpenLoss> {
+        let read = self.verified_of(snapshot).filter(|one| one.is_there);
+        let since_ms = read.map_or(UnixMillis::MIN, |one| one.begun_ms);
+        let hits = |open: &&OpenLoss| open.loss.snapshots.contains(snapshot) && open.met_ms >= since_ms;
+        self.open.iter().filter(hits).collect()
     }
 
     /// The round has come to its end: what it did not meet is not there any more.
@@ -294,6 +367,48 @@ mod tests {
         state.note_repaired(&vec![loss("e"); REPAIRED_MAX], 5000);
         assert_eq!(state.repaired.len(), REPAIRED_MAX);
         assert_eq!(state.repaired[0].number, 5000);
+    }
+
+    #[test]
+    fn damage_of_a_snapshot_is_what_its_own_verification_still_met() {
+        let id = |text: &str| SnapshotId::new(text).unwrap();
+        let hit = |object: &str, snapshots: &[&str]| Loss {
+            snapshots: snapshots.iter().map(|text| id(text)).collect(),
+            ..loss(object)
+        };
+        let verified = |begun_ms: UnixMillis, found: u64| Verified {
+            snapshot: id("s-1"),
+            begun_ms,
+            ended_ms: begun_ms + 1,
+            found,
+            repaired: 0,
+            is_there: true,
+        };
+        let mut state = ScrubState::new("v".into());
+        state.meet(vec![hit("a", &["s-1", "s-2"]), hit("b", &["s-1"])], 1000);
+        let objects = |state: &ScrubState, of: &str| -> Vec<String> {
+            let damage = state.damage_of(&id(of));
+            damage.iter().map(|open| open.loss.object.clone()).collect()
+        };
+        assert_eq!(objects(&state, "s-1"), ["a", "b"]);
+        // A look at the one alone meets the first once more, and takes nothing from the other.
+        let mut again = vec![hit("a", &["s-1"])];
+        state.widen(&mut again);
+        assert_eq!(state.meet(again, 2001), []);
+        state.note_verified(vec![verified(2000, 1)]);
+        assert!(!state.verified_of(&id("s-1")).unwrap().is_whole());
+        assert_eq!(
+            (objects(&state, "s-1"), objects(&state, "s-2")),
+            (vec!["a".to_owned()], vec!["a".to_owned()])
+        );
+        state.note_verified(vec![verified(3000, 0)]);
+        assert!(state.verified_of(&id("s-1")).unwrap().is_whole());
+        assert_eq!((state.verified.len(), objects(&state, "s-1").len()), (1, 0));
+        assert_eq!(objects(&state, "s-2"), ["a"]);
+        let back = ScrubState::decode(&state.encode().unwrap()).unwrap();
+        assert_eq!(back, state);
+        state.note_verified(vec![verified(4000, 0); VERIFIED_MAX + 1]);
+        assert_eq!(state.verified.len(), VERIFIED_MAX);
     }
 
     #[test]

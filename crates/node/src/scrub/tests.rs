@@ -293,6 +293,9 @@ fn who_asks_is_served_at_once() {
             };
             let (other, ours) = (ask("s-other"), ask("s-1"));
             assert!(ours > other);
+            let id = |name: &str| SnapshotId::new(name).unwrap();
+            let wants = |name: &str| host.scrub_requests.wants(&id(name));
+            assert!(wants("s-1") && wants("s-other") && !wants("s-2"));
             // At one byte a second, a walk under way would take days.
             while state(&env).await.is_none_or(|state| state.asked < ours) {
                 assert!(env.clock.now() < Duration::from_secs(120));
@@ -300,7 +303,21 @@ fn who_asks_is_served_at_once() {
             }
             assert_eq!(read(&env, &path).await, whole);
             assert!(matches!(events.try_recv(), Ok(Event::VaultRepaired(_))));
-            assert_eq!(state(&env).await.unwrap().open, []);
+            let noted = state(&env).await.unwrap();
+            assert_eq!(noted.open, []);
+            env.clock.sleep(Duration::from_secs(1)).await;
+            assert!(!wants("s-1") && !wants("s-other"), "both are done");
+            let verified = noted.verified_of(&id("s-1")).unwrap();
+            // A walk that was under way may have found and repaired it before it gave way.
+            let is_found = verified.found > 0 || rate > 0;
+            assert!(verified.is_whole() && is_found, "{verified:?}");
+            assert!(verified.ended_ms >= verified.begun_ms && verified.begun_ms > 0);
+            let missing = noted.verified_of(&id("s-other")).unwrap();
+            assert!(
+                !missing.is_there && !missing.is_whole(),
+                "the vault has no such snapshot"
+            );
+            assert_eq!(noted.verified_of(&id("s-2")), None);
         });
     }
 }
