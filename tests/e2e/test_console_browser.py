@@ -167,6 +167,17 @@ def test_progress_status_and_actions_are_in_sight(new_page, things):
             assert box["x"] >= 0 and box["x"] + box["width"] <= 1280, (place, label, box)
 
 
+def test_a_day_can_be_typed(page, things):
+    page.goto("/console/snapshots")
+    page.get_by_text("By ID and time").click()
+    # As it is typed here: month, day, year.
+    page.get_by_label("Created from (UTC)").press_sequentially("01152026")
+    page.get_by_label("Created until (UTC)").focus()
+    expect(page.get_by_label("Created from (UTC)")).to_have_value("2026-01-15")
+    page.wait_for_url("**_from=2026-01-15**")
+    expect(row_of(page, things["snapshot"])).to_have_count(1)
+
+
 def test_a_page_follows_what_others_do(page, v3):
     _, disk = v3.attached_disk(1)
     page.goto("/console/disks")
@@ -275,7 +286,7 @@ DIALOGS = [
     "rename-instance?InstanceId={instance}",
     "create-disk",
     "create-disk?SnapshotId={snapshot}",
-    "create-disk?_step=preview&Size=3&DiskCategory=cloud_essd&ZoneId=cn-hangzhou-g&_Quantity=2&DiskName=x",
+    "create-disk?_step=preview&Size=3&DiskCategory=cloud_essd&PerformanceLevel=PL0&ZoneId=cn-hangzhou-g&_Quantity=2&DiskName=of-two",
     "resize-disks?_each={disk}",
     "change-category?DiskId={disk}",
     "attach-disk?InstanceId={instance}",
@@ -398,6 +409,35 @@ def test_without_a_script_the_same_is_there(new_page, things, v3):
     page.get_by_role("button", name="Create", exact=True).click()
     expect(page.locator("main > .notice")).to_contain_text("being created")
     assert "without-a-script" in [row["SnapshotName"] for row in v3.snapshots(things["disk"])]
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_a_dialogs_buttons_are_in_sight_and_hide_no_field(new_page, things, width):
+    page = new_page(viewport={"width": width, "height": 800})
+    page.goto(f"/console/disks/{things['disk']}")
+    page.get_by_role("link", name=re.compile("^Create Snapshot")).first.click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("button", name="Create", exact=True)).to_be_in_viewport()
+    for field in dialog.locator("input:visible").all():
+        field.focus()
+        above = "item => item.getBoundingClientRect().bottom <= document.querySelector('dialog footer').getBoundingClientRect().top + 1"
+        assert field.evaluate(above), field.get_attribute("name")
+    for place in DIALOGS:
+        if width == 360 and "release" not in place:
+            page.goto("/console/dialog/" + place.format(**things))
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, place
+
+
+def test_texts_of_pictures_can_be_read_on_every_screen(new_page, things):
+    for width in (360, 1280, 2560):
+        page = new_page(viewport={"width": width, "height": 900})
+        for place in (f"disks/{things['disk']}", "snapshots?tab=size"):
+            page.goto("/console/" + place)
+            sizes = page.evaluate(
+                "[...document.querySelectorAll('svg.picture .axis')].filter(text => text.checkVisibility())"
+                ".map(text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().d)"
+            )
+            assert sizes and all(9.5 <= size <= 20 for size in sizes), (width, place, sizes)
 
 
 def test_a_newcomer_reaches_a_first_snapshot_without_reading_anything(new_service, new_page):

@@ -177,7 +177,7 @@ pub(crate) const ACTS: &[Act] = &[
     ecs!(
         "StartVaultScrub",
         start_vault_scrub,
-        "Verifying has begun; what is found damaged is an event."
+        "Verifying has begun; the snapshot's page will have the verdict."
     ),
     // Images.
     ecs!("CreateImage", create_image, "The image is being created."),

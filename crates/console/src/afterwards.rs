@@ -28,7 +28,7 @@ pub(crate) enum Then {
     Nothing,
     /// Starts this instance.
     Start(String),
-    /// Attaches the new disk to this instance.
+    /// Attaches the new disks to this instance.
     Attach(String),
 }
 
@@ -55,29 +55,40 @@ impl Then {
     }
 
     /// Waits for the first step's end, and takes the second. `made`: what the first one made. `asked_ms`: when it was asked for.
-    pub(crate) fn begin(self, ctx: &Ctx, caller: Caller, made: Option<&str>, asked_ms: i64) {
+    pub(crate) fn begin(self, ctx: &Ctx, caller: Caller, made: Vec<String>, asked_ms: i64) {
         let after = After {
             state: ctx.state.clone(),
             session: ctx.session.clone(),
             caller,
             began: Instant::now(),
         };
-        let made = made.map(str::to_owned);
         drop(tokio::spawn(async move {
-            let (done, undone) = match (&self, &made) {
-                (Then::Start(instance), _) => (
-                    after.start(instance, asked_ms).await,
-                    format!("The instance {instance} was not started after the rollback."),
-                ),
-                (Then::Attach(instance), Some(disk)) => (
-                    after.attach(instance, disk).await,
-                    format!("The new disk {disk} was not attached to {instance}."),
-                ),
-                (Then::Nothing | Then::Attach(_), _) => return,
-            };
-            if let Err(error) = done {
-                tracing::warn!(%error, "{undone}");
-                after.tell(&undone, &error);
+            match self {
+                Then::Nothing => {}
+                Then::Start(instance) => {
+                    if let Err(error) = after.start(&instance, asked_ms).await {
+                        let undone = format!("The instance {instance} was not started after the rollback.");
+                        after.tell(&undone, vec![error.message]);
+                    }
+                }
+                Then::Attach(instance) => {
+                    let mut troubles = Vec::new();
+                    for disk in made.iter().filter(|disk| !disk.is_empty()) {
+                        if let Err(error) = after.attach(&instance, disk).await {
+                            troubles.push(format!("{disk}: {}", error.message));
+                        }
+                    }
+                    if !troubles.is_empty() {
+                        let undone = match made.len() {
+                            1 => format!("The new disk was not attached to {instance}."),
+                            all => format!(
+                                "{} of {all} new disks were not attached to {instance}.",
+                                troubles.len()
+                            ),
+                        };
+                        after.tell(&undone, troubles);
+                    }
+                }
             }
         }));
     }
@@ -93,9 +104,10 @@ struct After {
 }
 
 impl After {
-    fn tell(&self, undone: &str, error: &ApiError) {
+    fn tell(&self, undone: &str, troubles: Vec<String>) {
+        tracing::warn!(?troubles, "{undone}");
         let notice = Notice {
-            troubles: vec![error.message.clone()],
+            troubles,
             ..Notice::new(undone)
         };
         self.state.sessions.notify(&self.session.id, notice);
@@ -122,6 +134,23 @@ impl After {
         };
         control.authorize(&caller, "ecs", action, params).await?;
         Ok(caller)
+    }
+
+    /// Counts the second step as a call of its own, when its turn has come.
+    async fn counted(&self, action: &'static str) -> Result<(), ApiError> {
+        loop {
+            let counted = self
+                .state
+                .throttle
+                .admit(Instant::now(), &self.caller.account, action);
+            match counted {
+                Err(ApiError {
+                    retry_after_ms: Some(ms),
+                    ..
+                }) if self.began.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_millis(ms)).await,
+                counted => return counted,
+            }
+        }
     }
 
     /// Waits until none of the disks is in this state, and answers them.
@@ -152,6 +181,7 @@ impl After {
             }
         }
         let params = self.params(&[("InstanceId", instance)])?;
+        self.counted("StartInstance").await?;
         let caller = self.permitted("StartInstance", &params).await?;
         let request = start_instance::Request::parse(&params)?;
         self.state.control.start_instance(&caller, request).await?;
@@ -184,8 +214,14 @@ impl After {
     }
 
     async fn attach(&self, instance: &str, disk: &str) -> Result<(), ApiError> {
-        self.settled(&[("DiskIds", &json_ids(&[disk]))], "Creating")
+        let disks = self
+            .settled(&[("DiskIds", &json_ids(&[disk]))], "Creating")
             .await?;
+        // Asked for twice, it was done the first time.
+        if !disks.is_empty() && disks.iter().all(|disk| disk.instance_id == instance) {
+            return Ok(());
+        }
+        self.counted("AttachDisk").await?;
         let params = self.params(&[("InstanceId", instance), ("DiskId", disk)])?;
         // About the disk, too, which nobody could be asked about before it was there.
         let caller = self.permitted("AttachDisk", &params).await?;

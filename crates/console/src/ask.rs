@@ -141,7 +141,8 @@ impl Ctx {
 
     /// A dialog, which comes back to this page.
     pub(crate) fn dialog(&self, name: &str, pairs: &[(&str, &str)]) -> String {
-        let then = match self.path.starts_with("dialog/") || self.path.starts_with("do/") {
+        let ways = ["dialog/", "do/", "each/", "preview/"];
+        let then = match ways.iter().any(|way| self.path.starts_with(way)) {
             true => self.query.text("_then"),
             false => self.address.as_str(),
         };

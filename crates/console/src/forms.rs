@@ -1,27 +1,42 @@
 //! What a form does once it is known who sent it: one action, the same one to each of several things, or only a look at what it would do.
 //!
-//! What must stay true: a form that is sent twice is done once, where the action can tell (`ClientToken`), and each of several things has a
-//! token of its own; what is refused comes back as its dialog with what was typed; of several things, what was done and what was not is told.
+//! What must stay true: a form that is sent twice is done once, where the action can tell (`ClientToken`), and one that was changed in between is another
+//! one; each of several things has a token of its own; what is refused comes back as its dialog with what was typed; of several things, what was
+//! done and what was not is told.
 //!
 //! Not here: whose form it is (`serve`), what actions there are (`acts`), what comes after one (`afterwards`).
 
 use crate::acts::{self, Act, Call};
+use crate::afterwards::Then;
 use crate::ask::Ctx;
 use crate::fields::Fields;
 use crate::parts::Notice;
 use crate::serve::{shown, with_region};
 use crate::session::token;
-use crate::{afterwards, dialogs, http, layout, pages, text};
+use crate::{dialogs, http, layout, pages, text};
 use axum::body::Body;
 use axum::http::{Response, StatusCode};
 use serde_json::Value;
-use std::time::Instant;
-use tidemark_control::Caller;
-use tidemark_ecs::actions::create_disk;
+use std::time::{Duration, Instant};
+use tidemark_control::{Caller, token_hash};
 use tidemark_ecs::{ApiError, Params};
 
-/// Most characters of a `ClientToken` that several things share: 64 in all, and a number behind them.
-const TOKEN_COMMON: usize = 56;
+/// How long one form of several things waits all together for its turn, where the calls of an account are limited.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An action that was done.
+struct Done {
+    answer: Value,
+    /// Who asked, with the request's id.
+    caller: Caller,
+    asked_ms: i64,
+}
+
+impl Done {
+    fn made(&self) -> String {
+        acts::made(&self.answer).unwrap_or_default().to_owned()
+    }
+}
 
 /// The answer to the form that was sent to this place below `/console/`.
 pub(crate) async fn answer(ctx: &Ctx, path: &str, form: &Fields) -> Response<Body> {
@@ -46,39 +61,54 @@ fn no_such_form() -> Response<Body> {
 
 /// Does what a form says; then the page where it came from, or the form again with what is wrong.
 async fn act_on(ctx: &Ctx, act: &'static Act, form: &Fields) -> Response<Body> {
-    match perform(ctx, act, form).await {
-        Ok(answer) if act.name == "CreateAccessKey" => {
+    match perform(ctx, act, form, "").await {
+        Ok(done) if act.name == "CreateAccessKey" => {
             // Shown here and nowhere else, ever: so this page is the answer itself.
-            shown(ctx, &pages::users::new_key(ctx, form, &answer))
+            shown(ctx, &pages::users::new_key(ctx, form, &done.answer))
         }
-        Ok(answer) => {
+        Ok(done) => {
             let notice = Notice {
-                about: acts::made(&answer).unwrap_or_default().to_owned(),
-                troubles: acts::failures(&answer),
+                about: done.made(),
+                troubles: acts::failures(&done.answer),
                 ..Notice::new(act.done)
             };
+            Then::of(act.name, form).begin(ctx, done.caller.clone(), vec![done.made()], done.asked_ms);
             back(ctx, form, notice)
         }
         Err(error) => again(ctx, form, &error).await,
     }
 }
 
-/// Does the same to each of several things, one after the other; what is refused of one keeps no other from it.
+/// Does the same to each of several things, one after the other; what is refused of one keeps no other from it. If all are refused,
+/// the form comes back.
 async fn act_on_each(ctx: &Ctx, each: &acts::Each, form: &Fields) -> Response<Body> {
     let Some(act) = acts::find(each.action) else {
         return no_such_form();
     };
-    let (mut all, mut done, mut troubles) = (0, 0, Vec::new());
+    let patience = Instant::now() + PATIENCE;
+    let (mut all, mut done, mut refused) = (0, 0, Vec::new());
     for id in form.all("_each").filter(|id| !id.is_empty()) {
         all += 1;
-        let one = nth(form, all).with(each.parameter, id);
-        match perform(ctx, act, &one).await {
+        match in_turn(ctx, act, &form.with(each.parameter, id), "", patience).await {
             Ok(_) => done += 1,
-            Err(error) => troubles.push(format!("{id}: {} ({})", error.message, error.code)),
+            Err(error) => refused.push((id, error)),
         }
     }
+    let told = |(id, error): &(&str, ApiError)| format!("{id}: {} ({})", error.message, error.code);
+    if done == 0 {
+        let nothing = || ApiError::new(400, "MissingParameter", "Nothing is ticked, so nothing was done.");
+        let error = match refused.as_slice() {
+            [] => nothing(),
+            [(_, only)] => only.clone(),
+            [(_, first), ..] => ApiError {
+                message: refused.iter().map(told).collect::<Vec<_>>().join(" "),
+                ..first.clone()
+            },
+        };
+        return again(ctx, form, &error).await;
+    }
     let notice = Notice {
-        troubles,
+        troubles: refused.iter().map(told).collect(),
         ..Notice::new(&format!(
             "{done} of {} {}.",
             text::count(all, each.noun),
@@ -98,18 +128,27 @@ async fn create_disks(ctx: &Ctx, form: &Fields) -> Response<Body> {
         Ok(count) => count,
         Err(error) => return again(ctx, form, &error).await,
     };
-    let (mut made, mut refused) = (Vec::new(), None);
+    let patience = Instant::now() + PATIENCE;
+    let (mut made, mut first, mut refused) = (Vec::new(), None, None);
     for number in 1..=count {
-        match perform(ctx, act, &nth(form, number)).await {
-            Ok(answer) => made.push(acts::made(&answer).unwrap_or_default().to_owned()),
+        match in_turn(ctx, act, form, &number.to_string(), patience).await {
+            Ok(done) => {
+                made.push(done.made());
+                first.get_or_insert(done);
+            }
             Err(error) => {
                 refused = Some(error);
                 break;
             }
         }
     }
-    if let (Some(error), true) = (&refused, made.is_empty()) {
-        return again(ctx, form, error).await;
+    match (first, &refused) {
+        (Some(first), _) => {
+            let then = Then::of(act.name, form);
+            then.begin(ctx, first.caller, made.clone(), first.asked_ms);
+        }
+        (None, Some(error)) => return again(ctx, form, error).await,
+        (None, None) => {}
     }
     let notice = Notice {
         about: made.join(", "),
@@ -126,23 +165,14 @@ async fn create_disks(ctx: &Ctx, form: &Fields) -> Response<Body> {
 async fn preview(ctx: &Ctx, form: &Fields) -> Response<Body> {
     let is_back = form.get("_back").is_some();
     let form = form.without(&["_step", "_back"]);
-    if is_back {
-        return still(ctx, dialogs::page(ctx, "create-disk", &form, None).await);
+    let step = match is_back {
+        true => form.clone(),
+        false => form.with("_step", "preview"),
+    };
+    match dialogs::page(ctx, "create-disk", &step, None).await {
+        Ok(page) => still(ctx, page),
+        Err(error) => again(ctx, &form, &error).await,
     }
-    if let Err(error) = check_disk(ctx, &form).await {
-        return again(ctx, &form, &error).await;
-    }
-    let form = form.with("_step", "preview");
-    still(ctx, dialogs::page(ctx, "create-disk", &form, None).await)
-}
-
-/// What can be known of a disk before it is made: its parameters, and whether the caller may.
-async fn check_disk(ctx: &Ctx, form: &Fields) -> Result<(), ApiError> {
-    dialogs::quantity(form)?;
-    let params = params(ctx, form, true)?;
-    create_disk::Request::parse(&params)?;
-    let asked = ctx.control().authorize(&ctx.caller, "ecs", "CreateDisk", &params);
-    asked.await
 }
 
 /// The page that a form was opened from, with what is to be told there.
@@ -160,28 +190,16 @@ async fn again(ctx: &Ctx, form: &Fields, error: &ApiError) -> Response<Body> {
         status: error.status,
         ..page
     };
-    still(ctx, Ok(page))
+    still(ctx, page)
 }
 
 /// The answer to a form, which nobody can ask for again.
-fn still(ctx: &Ctx, page: Result<layout::Page, ApiError>) -> Response<Body> {
-    let page = page.unwrap_or_else(|error| pages::failed(&error));
+fn still(ctx: &Ctx, page: layout::Page) -> Response<Body> {
     let page = layout::Page {
         is_still: true,
         ..page
     };
     shown(ctx, &page)
-}
-
-/// The form for one of several things that are asked for together, with a token of its own.
-fn nth(form: &Fields, number: u64) -> Fields {
-    match form.get("_token") {
-        Some(token) => {
-            let common: String = token.chars().take(TOKEN_COMMON).collect();
-            form.with("_token", &format!("{common}-{number}"))
-        }
-        None => form.clone(),
-    }
 }
 
 /// The parameters that a form means; of what is in a region, in the page's.
@@ -199,9 +217,42 @@ fn params(ctx: &Ctx, form: &Fields, in_region: bool) -> Result<Params, ApiError>
     Params::from_pairs(pairs)
 }
 
-async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, ApiError> {
-    let form = match (act.takes_token(), form.get("_token")) {
-        (true, Some(token)) => form.with("ClientToken", token),
+/// As [`perform`], for one of several things: where the account's calls are limited, it waits for its turn.
+async fn in_turn(
+    ctx: &Ctx,
+    act: &'static Act,
+    form: &Fields,
+    which: &str,
+    patience: Instant,
+) -> Result<Done, ApiError> {
+    loop {
+        match perform(ctx, act, form, which).await {
+            Err(ApiError {
+                retry_after_ms: Some(ms),
+                ..
+            }) if Instant::now() + Duration::from_millis(ms) < patience => {
+                tokio::time::sleep(Duration::from_millis(ms)).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// What makes the same form, sent again, the same request: its own token and all that it says. `which`: one of several that say the same.
+fn client_token(form: &Fields, which: &str) -> Option<String> {
+    let token = form.get("_token")?;
+    // Hashed, it has the 64 characters that a ClientToken may have at most.
+    let said = tidemark_ecs::sign::encode_form(
+        form.parameters()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.as_str())),
+    );
+    Some(token_hash(&format!("{token}&{which}&{said}")))
+}
+
+async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields, which: &str) -> Result<Done, ApiError> {
+    let form = match (act.takes_token(), client_token(form, which)) {
+        (true, Some(token)) => form.with("ClientToken", &token),
         _ => form.clone(),
     };
     let params = params(ctx, &form, !act.is_ram)?;
@@ -216,8 +267,7 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
     };
     let throttle = &ctx.state.throttle;
     throttle.admit(Instant::now(), &caller.account, act.name)?;
-    let then = afterwards::Then::of(act.name, &form);
-    then.check(ctx, &caller).await?;
+    Then::of(act.name, &form).check(ctx, &caller).await?;
     let asked_ms = text::now_ms();
     let call = Call {
         control: ctx.control(),
@@ -225,12 +275,14 @@ async fn perform(ctx: &Ctx, act: &'static Act, form: &Fields) -> Result<Value, A
         params: &params,
     };
     let by = caller.identity.arn(&caller.account);
-    let outcome = act.perform(call).await;
-    match outcome {
+    match act.perform(call).await {
         Ok(answer) => {
             tracing::info!(action = act.name, %request_id, %by, "done from the console");
-            then.begin(ctx, caller, acts::made(&answer), asked_ms);
-            Ok(answer)
+            Ok(Done {
+                answer,
+                caller,
+                asked_ms,
+            })
         }
         Err(error) => {
             tracing::info!(action = act.name, %request_id, %by, code = %error.code, "refused to the console");
@@ -250,14 +302,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_of_several_things_has_a_token_of_its_own() {
-        let form = Fields::parse(&format!("_token={}", "a".repeat(64))).expect("a form");
-        let tokens: Vec<String> = (1..=100)
-            .map(|n| nth(&form, n).text("_token").to_owned())
-            .collect();
-        assert_eq!(tokens[0], format!("{}-1", "a".repeat(56)));
-        assert!(tokens.iter().all(|token| token.len() <= 64));
-        let apart: std::collections::HashSet<&String> = tokens.iter().collect();
-        assert_eq!(apart.len(), 100);
+    fn what_says_the_same_is_the_same_and_everything_else_is_not() {
+        let token = |text: &str, which: &str| client_token(&Fields::parse(text).expect("a form"), which);
+        let one = token("_token=t&DiskId=d-1&NewSize=3&_csrf=a", "");
+        assert_eq!(one, token("_token=t&DiskId=d-1&NewSize=3&_csrf=b", ""));
+        assert!(one.as_ref().is_some_and(|one| one.len() == 64));
+        for (text, which) in [
+            ("_token=t&DiskId=d-1&NewSize=4", ""),
+            ("_token=t&DiskId=d-2&NewSize=3", ""),
+            ("_token=u&DiskId=d-1&NewSize=3", ""),
+            ("_token=t&DiskId=d-1&NewSize=3", "2"),
+        ] {
+            assert_ne!(one, token(text, which), "{text} {which}");
+        }
+        assert_eq!(token("DiskId=d-1", ""), None);
     }
 }

@@ -195,7 +195,7 @@ impl Ctx {
     /// Where another region's choice leads: the same list; a single thing is in one region only, so its list.
     fn region_home(&self) -> &str {
         match self.path.split('/').next() {
-            Some("dialog" | "do") | None => "",
+            Some("dialog" | "do" | "each" | "preview") | None => "",
             Some("chains") => "snapshots",
             Some(list) => list,
         }

@@ -269,11 +269,13 @@ pub(crate) fn filters(ctx: &Ctx, name: &str, label: &str, with_tags: bool) -> Ma
 /// As [`filters`], with `more` fields.
 pub(crate) fn filters_and(ctx: &Ctx, name: &str, label: &str, with_tags: bool, more: &Markup) -> Markup {
     let field = |name: &'static str| ctx.query.text(name);
+    // The actions about these compare whole names.
+    let is_whole = matches!(name, "DiskName" | "SnapshotName");
     html! {
         form id="filters" class="filters" method="get" action=(format!("/console/{}", ctx.path)) data-filters role="search" {
             input type="hidden" name="region" value=(ctx.region);
             @if let Some(tab) = ctx.query.get("tab") { input type="hidden" name="tab" value=(tab); }
-            label { span { (label) } input type="search" name=(name) value=(ctx.query.text(name)); }
+            label { span { (label) } input type="search" name=(name) value=(ctx.query.text(name)) placeholder=[is_whole.then_some("The whole name")]; }
             @if with_tags {
                 label { span { "Tag key" } input type="search" name="Tag.1.Key" value=(field("Tag.1.Key")); }
                 label { span { "Tag value" } input type="search" name="Tag.1.Value" value=(field("Tag.1.Value")); }

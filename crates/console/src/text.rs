@@ -61,6 +61,25 @@ pub(crate) fn figure(value: f64) -> String {
     }
 }
 
+/// An amount of money with its currency. `price`: the service's, `0.120000 CNY`, whose currency may be missing.
+pub(crate) fn money(value: f64, price: &str) -> String {
+    match currency(price) {
+        "" => figure(value),
+        currency => format!("{} {currency}", figure(value)),
+    }
+}
+
+/// The currency of a price; `""`: it names none.
+pub(crate) fn currency(price: &str) -> &str {
+    price.split(' ').nth(1).unwrap_or_default()
+}
+
+/// The number of an amount, `12.345678` or `12.345678 CNY`.
+pub(crate) fn amount(text: &str) -> f64 {
+    let number = text.split(' ').next().unwrap_or_default();
+    number.parse().unwrap_or(0.0)
+}
+
 /// Seconds as a rough time: `40 s`, `12 min`, `3 h`, `2 days`.
 pub(crate) fn seconds(seconds: u64) -> String {
     match seconds {
@@ -108,6 +127,14 @@ pub(crate) fn or<'a>(first: &'a str, second: &'a str) -> &'a str {
     if first.is_empty() { second } else { first }
 }
 
+/// A name with its id beside it; the id alone where there is no name.
+pub(crate) fn named(name: &str, id: &str) -> String {
+    match name {
+        "" => id.to_owned(),
+        name => format!("{name} ({id})"),
+    }
+}
+
 /// For how long what was deleted can be brought back, in a sentence.
 pub(crate) fn undelete(window: std::time::Duration) -> String {
     match window.as_secs() {
@@ -153,6 +180,28 @@ mod tests {
             "<time datetime=\"2026-01-02T03:04Z\">2026-01-02 03:04 UTC</time>"
         );
         assert!(!time("<b>").into_string().contains("<b>"));
+    }
+
+    #[test]
+    fn money_has_its_currency() {
+        for (value, price, shown) in [
+            (0.000_056, "0.120000 CNY", "0.000056 CNY"),
+            (1.25, "0.120000 CNY", "1.25 CNY"),
+            (0.0, "0.120000 CNY", "0 CNY"),
+            (1.25, "0.120000", "1.25"),
+            (1.25, "", "1.25"),
+        ] {
+            assert_eq!(money(value, price), shown);
+        }
+        for (text, number) in [("12.500000", 12.5), ("0.25 CNY", 0.25), ("", 0.0)] {
+            assert!((amount(text) - number).abs() < f64::EPSILON, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_does_not_hide_the_id() {
+        assert_eq!(named("database", "d-1"), "database (d-1)");
+        assert_eq!(named("", "d-1"), "d-1");
     }
 
     #[test]

@@ -31,6 +31,8 @@
     const old = document.getElementById("live");
     if (!fresh || !old) return false;
     const active = document.activeElement;
+    // A day is typed in parts, and half of one is lost when its field is made anew: the page waits until it is left.
+    if (old.contains(active) && active.type === "date") return false;
     const find = old.contains(active) ? finder(active, old) : null;
     const value = active && "value" in active ? active.value : null;
     for (const menu of old.querySelectorAll("details[open]")) {
@@ -267,7 +269,10 @@
       addTag(item);
     } else if (item.matches("[data-copy]")) {
       const line = item.parentElement.querySelector("[data-command-line]");
-      navigator.clipboard.writeText(line.textContent).then(() => { item.textContent = "Copied"; }, () => {});
+      const choose = () => { getSelection().selectAllChildren(line); };
+      // Over plain HTTP from another machine there is no clipboard for scripts: chosen, it is one key away.
+      if (!navigator.clipboard) choose();
+      else navigator.clipboard.writeText(line.textContent).then(() => { item.textContent = "Copied"; }, choose);
     }
   });
 
@@ -292,7 +297,14 @@
     const item = event.target;
     if (placing) return;
     if (item.matches("select[data-submit]")) item.form.requestSubmit();
-    else if (item.form && item.form.matches("[data-filters]")) filter(item.form);
+    else if (item.type !== "date" && item.form && item.form.matches("[data-filters]")) filter(item.form);
+  });
+
+  // While a day is being typed it is another day with each digit: what counts is what stands there when its field is left.
+  document.addEventListener("focusout", (event) => {
+    const item = event.target;
+    if (placing || item.type !== "date" || !item.form || !item.form.matches("[data-filters]")) return;
+    setTimeout(() => { if (item.value !== item.defaultValue) filter(item.form); else refresh(true); });
   });
 
   document.addEventListener("input", (event) => {
@@ -352,8 +364,18 @@
     if (always) text += " --retentionDays -1";
     if (!copies && data.get("_copies") === "modify") text += " --EnableCrossRegionCopy false";
     if (copiesAlways) text += " --CopiedSnapshotsRetentionDays -1";
-    const count = Number(data.get("_Quantity") || 1);
-    line.textContent = count > 1 ? `for n in $(seq ${count}); do ${text}; done` : text;
+    if (form.dataset.each) {
+      const ids = data.getAll("_each").filter((id) => id !== "").map(quoted);
+      line.textContent = `for id in ${ids.join(" ")}; do ${text} --${form.dataset.each} "$id"; done`;
+      return;
+    }
+    const count = /^[0-9]{1,3}$/.test(data.get("_Quantity") || "") ? Number(data.get("_Quantity")) : 1;
+    const region = `--RegionId ${quoted(form.dataset.region)}`;
+    let after = "";
+    if (form.dataset.action === "CreateDisk" && data.get("_attach")) after = `AttachDisk ${region} --InstanceId ${quoted(data.get("_attach"))} --DiskId …`;
+    if (/^ResetDisks?$/.test(form.dataset.action) && data.get("_start") && data.get("_instance")) after = `StartInstance ${region} --InstanceId ${quoted(data.get("_instance"))}`;
+    if (after) after = `  # then, when it is done: tidemark ecs ${after}`;
+    line.textContent = (count > 1 ? `for n in $(seq ${count}); do ${text}; done` : text) + after;
   }
 
   function quoted(word) {

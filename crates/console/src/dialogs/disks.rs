@@ -1,14 +1,15 @@
 //! Dialogs about disks (product.md 3.4 and 3.8).
 
 use super::{Form, Shape, choice, precautions};
-use crate::ask::ask;
-use crate::command::quoted;
+use crate::afterwards::Then;
+use crate::ask::{Ctx, ask};
 use crate::fields::Fields;
 use crate::layout::{Page, Section};
 use crate::pages::{one_disk, one_snapshot};
 use crate::{parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
+use tidemark_ecs::actions::create_disk;
 use tidemark_ecs::model::Disk;
 use tidemark_ecs::rules::disk::{CATEGORIES, PERFORMANCE_LEVELS};
 
@@ -24,6 +25,8 @@ pub(super) fn about(disk: &Disk) -> Markup {
     }
 }
 
+/// The quota of data disks that an instance has, as the API names it.
+const MOST_DATA_DISKS: &str = "max-data-disks-per-instance";
 /// Most disks that are made at once.
 const QUANTITY_MOST: u64 = 100;
 
@@ -43,7 +46,7 @@ pub(crate) fn quantity(fields: &Fields) -> Result<u64, ApiError> {
 pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
     if form.error.is_none() && form.fields.text("_step") == "preview" {
-        return preview(form);
+        return preview(form).await;
     }
     let zones = ask!(
         ctx,
@@ -57,7 +60,12 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         .map(|zone| choice(zone.zone_id.clone(), zone.zone_id))
         .collect();
     let source = match form.fields.get("SnapshotId") {
-        Some(id) => Some(one_snapshot(ctx, id).await?),
+        Some(id) => match one_snapshot(ctx, id).await {
+            Ok(snapshot) => Some(snapshot),
+            // What is wrong is told already, beside all that was typed.
+            Err(_) if form.error.is_some() => None,
+            Err(error) => return Err(error),
+        },
         None => None,
     };
     let asked = [("Status", "accomplished"), ("PageSize", "100")];
@@ -80,7 +88,7 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         .iter()
         .map(|category| choice(category.name, parts::category(category.name)))
         .collect();
-    let mut levels = vec![choice("", "As usual for its category")];
+    let mut levels = vec![choice("", "Category default")];
     levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let least = source.as_ref().map(|source| source.source_disk_size.to_string());
     let encryption = [choice("", "No, or as its snapshot"), choice("true", "Yes")];
@@ -95,18 +103,20 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     let fits = found
         .into_iter()
         .filter(|one| matches!(one.status.as_str(), "Running" | "Stopped"));
-    instances.extend(fits.map(|instance| {
-        let shown = format!("{} {}", instance.instance_id, instance.instance_name);
-        choice(instance.instance_id, shown)
-    }));
-    let asked = [("MaxResults", "1")];
-    let used = ask!(ctx, "DescribeDisks", describe_disks, &asked)
-        .page
-        .total_count;
-    let used = format!(
-        "1 to {QUANTITY_MOST}. {} in this region; no quota bounds them here, only the room of this machine.",
-        text::count(used as u64, "disk")
-    );
+    for instance in fits {
+        let own = [("InstanceId", instance.instance_id.as_str())];
+        if ctx.may("AttachDisk", &own).await {
+            let shown = format!("{} {}", instance.instance_id, instance.instance_name);
+            instances.push(choice(instance.instance_id, shown));
+        }
+    }
+    // Who may not count them may still make some.
+    let used = match disks_of(ctx, &[("MaxResults", "1")]).await {
+        Ok((_, used)) => format!("{} in this region; ", text::count(used as u64, "disk")),
+        Err(_) => String::new(),
+    };
+    let used =
+        format!("1 to {QUANTITY_MOST}. {used}no quota bounds them here, only the room of this machine.");
     let inner = html! {
         (form.select("Attach to ECS Instance", "_attach", &instances, ""))
         (form.select("Create from Snapshot", "SnapshotId", &sources, ""))
@@ -128,15 +138,72 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
     Ok(form.page(&shape.previewed(), &inner))
 }
 
-/// What would be made, before it is.
-fn preview(form: &Form<'_>) -> Result<Page, ApiError> {
-    let fields = form.fields;
+/// Disks, and how many there are in all.
+async fn disks_of(ctx: &Ctx, asked: &[(&str, &str)]) -> Result<(Vec<Disk>, usize), ApiError> {
+    let found = ask!(ctx, "DescribeDisks", describe_disks, asked);
+    Ok((found.disks, found.page.total_count))
+}
+
+/// Data disks that an instance may have.
+async fn most_data_disks(ctx: &Ctx) -> Result<Option<u64>, ApiError> {
+    let asked = [("AttributeName.1", MOST_DATA_DISKS)];
+    let found = ask!(
+        ctx,
+        "DescribeAccountAttributes",
+        describe_account_attributes,
+        &asked
+    );
+    let attribute = found.account_attribute_items.into_iter().next();
+    let value = attribute.and_then(|attribute| attribute.attribute_values.into_iter().next());
+    Ok(value.and_then(|value| value.value.parse().ok()))
+}
+
+/// Refuses more new disks than the instance has room for; who may not see what it has is told by the action.
+async fn room_on(ctx: &Ctx, instance: &str, count: u64) -> Result<(), ApiError> {
+    let asked = [
+        ("InstanceId", instance),
+        ("DiskType", "data"),
+        ("MaxResults", "1"),
+    ];
+    let (Ok(Some(most)), Ok((_, used))) = (most_data_disks(ctx).await, disks_of(ctx, &asked).await) else {
+        return Ok(());
+    };
+    let free = most.saturating_sub(used as u64);
+    if count <= free {
+        return Ok(());
+    }
+    let message = format!(
+        "The \"Quantity\" is more than the instance {instance} has room for: {free} of its {most} data disks are free."
+    );
+    Err(ApiError::new(403, "InstanceDiskLimitExceeded", message))
+}
+
+/// What would be made, before it is; or what is wrong with it already, as far as that can be known.
+async fn preview(form: &Form<'_>) -> Result<Page, ApiError> {
+    let (ctx, fields) = (form.ctx, form.fields);
     let count = quantity(fields)?;
-    let size = fields.text("Size").parse::<u64>().ok();
-    let capacity = match (size, count) {
-        (None, _) => "as much as the snapshot's disk had".to_owned(),
-        (Some(size), 1) => text::gib(size),
-        (Some(size), _) => format!(
+    let pairs = fields.parameters();
+    let pairs: Vec<(&str, &str)> = pairs
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let params = ctx.params(&pairs)?;
+    create_disk::Request::parse(&params)?;
+    let asked = ctx.control().authorize(&ctx.caller, "ecs", "CreateDisk", &params);
+    asked.await?;
+    Then::of("CreateDisk", fields).check(ctx, &ctx.caller).await?;
+    if let Some(instance) = fields.get("_attach") {
+        room_on(ctx, instance, count).await?;
+    }
+    // A disk is never smaller than what it is made from.
+    let least = match fields.get("SnapshotId") {
+        Some(id) => one_snapshot(ctx, id).await?.source_disk_size,
+        None => 0,
+    };
+    let size = fields.text("Size").parse::<u64>().unwrap_or(0).max(least);
+    let capacity = match count {
+        1 => text::gib(size),
+        _ => format!(
             "{} each, {} in all",
             text::gib(size),
             text::gib(size.saturating_mul(count))
@@ -185,7 +252,7 @@ fn preview(form: &Form<'_>) -> Result<Page, ApiError> {
         }
         (precautions(&[
             "A disk takes room as it is written to, not its capacity at once.",
-            "Billed is what its snapshots take: the disk itself costs nothing here.",
+            "You pay for its snapshots only; the disk itself costs nothing here.",
         ]))
     };
     let shape = Shape::new(Section::Disks, "Create Disk: Preview", "CreateDisk", "Create");
@@ -303,7 +370,12 @@ pub(super) async fn resize_each(form: &Form<'_>) -> Result<Page, ApiError> {
     let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
     let mut disks = Vec::new();
     for id in &ids {
-        disks.push(one_disk(form.ctx, id).await?);
+        match one_disk(form.ctx, id).await {
+            Ok(disk) => disks.push(disk),
+            // It went while somebody looked; the others are still there.
+            Err(error) if error.status == 404 => {}
+            Err(error) => return Err(error),
+        }
     }
     let largest = disks.iter().map(|disk| disk.size).max().unwrap_or_default();
     let more = format!(
@@ -325,14 +397,7 @@ pub(super) async fn resize_each(form: &Form<'_>) -> Result<Page, ApiError> {
             (precautions(RESIZE))
         }
     };
-    let region = quoted(&form.ctx.region);
-    let line = format!(
-        "for disk in {}; do tidemark ecs ResizeDisk --RegionId {region} --DiskId $disk --NewSize <GiB>; done",
-        ids.iter().map(|id| quoted(id)).collect::<Vec<_>>().join(" ")
-    );
-    let shape = Shape::new(Section::Disks, "Resize Disk", "ResizeDisk", "OK")
-        .each()
-        .command(line);
+    let shape = Shape::new(Section::Disks, "Resize Disk", "ResizeDisk", "OK").each();
     Ok(form.page_if(&shape, &inner, !disks.is_empty()))
 }
 
@@ -343,7 +408,7 @@ pub(super) async fn change_category(form: &Form<'_>) -> Result<Page, ApiError> {
         .iter()
         .map(|category| choice(category.name, parts::category(category.name)))
         .collect();
-    let mut levels = vec![choice("", "As usual for its category")];
+    let mut levels = vec![choice("", "Unchanged, or PL1 when it becomes an ESSD")];
     levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let inner = html! {
         (form.hidden("DiskId"))

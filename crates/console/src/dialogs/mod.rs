@@ -12,7 +12,7 @@ mod things;
 use crate::ask::Ctx;
 use crate::fields::Fields;
 use crate::layout::{Page, Section};
-use crate::{command, http, parts, text};
+use crate::{acts, command, http, parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
 
@@ -56,7 +56,7 @@ pub(crate) async fn page(
         "hydration" => disks::hydration(&form),
         "create-snapshot" => snapshots::create(&form).await,
         "delete-snapshot" => snapshots::delete(&form).await,
-        "delete-snapshots" => snapshots::delete_each(&form),
+        "delete-snapshots" => snapshots::delete_each(&form).await,
         "copy-snapshot" => snapshots::copy(&form).await,
         "modify-snapshot" => snapshots::modify(&form).await,
         "lock-snapshot" => snapshots::lock(&form).await,
@@ -64,7 +64,7 @@ pub(crate) async fn page(
         "undelete" => snapshots::undelete(&form),
         "verify" => snapshots::verify(&form),
         "create-instance-snapshot" => snapshots::create_group(&form).await,
-        "delete-group" => snapshots::delete_group(&form),
+        "delete-group" => snapshots::delete_group(&form).await,
         "roll-back" => rollback::disk(&form).await,
         "roll-back-instance" => rollback::instance(&form).await,
         "create-policy" => policies::create(&form),
@@ -201,15 +201,21 @@ impl Form<'_> {
     /// The whole dialog, its button only if it can be pressed now.
     pub(crate) fn page_if(&self, shape: &Shape<'_>, inner: &Markup, is_ready: bool) -> Page {
         let then = shape.then.as_deref().unwrap_or(self.then());
+        let each = acts::EACH
+            .iter()
+            .find(|each| shape.way == "each" && each.action == shape.action);
         let line = match &shape.command {
             Some(line) => line.clone(),
-            None => command::line(shape.action, &self.ctx.region, self.fields),
+            None => match each {
+                Some(each) => command::each(each, &self.ctx.region, self.fields),
+                None => command::line(shape.action, &self.ctx.region, self.fields),
+            },
         };
         let own_line = shape.command.is_none();
         let submit = if shape.is_dangerous { "danger" } else { "primary" };
         let body = html! {
             h1 id="dialog-title" { (shape.title) }
-            form method="post" action=(format!("/console/{}/{}", shape.way, shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) {
+            form method="post" action=(format!("/console/{}/{}", shape.way, shape.action)) data-action=[own_line.then_some(shape.action)] data-region=(self.ctx.region) data-each=[each.map(|each| each.parameter)] {
                 input type="hidden" name="_csrf" value=(self.ctx.session.csrf);
                 input type="hidden" name="_dialog" value=(self.name);
                 input type="hidden" name="_then" value=(then);
@@ -316,7 +322,11 @@ impl Form<'_> {
         choices: &[(String, String)],
         default: &str,
     ) -> Markup {
-        let chosen = text::or(self.fields.text(name), default);
+        let chosen = match self.error {
+            // What was chosen, also if it was nothing.
+            Some(_) if self.fields.has(name) => self.fields.text(name),
+            _ => text::or(self.fields.text(name), default),
+        };
         html! {
             div class="field" {
                 label for=(format!("f-{name}")) { (label) }

@@ -13,26 +13,28 @@ use tidemark_ecs::model::{Disk, Snapshot};
 
 const WARNINGS: &[&str] = &[
     "Rolling back cannot be undone: all that was written to the disk after the snapshot is lost.",
-    "The whole disk goes back, every partition, and its size, if it was resized since.",
+    "The whole disk goes back, every partition, and its size, if it was resized since: its file system has to be grown again then.",
+    "What was set on a system disk since (host name, network, keys) has to be set again.",
     "Snapshots stay, the newer ones too.",
     "A volume over several disks: stop all writing first, and roll back all of them.",
 ];
 
-/// What the newest snapshot of a disk is worth to somebody who wants to come back to how the disk is now; nothing: there is none beside the
+/// What the newest of a disk's snapshots is worth to somebody who wants to come back to how the disk is now; nothing: there is none beside the
 /// one to go back to.
-fn safety(newest: Option<&Snapshot>, target: &str) -> Markup {
-    let newest = newest.filter(|newest| newest.snapshot_id != target);
+fn safety(snapshots: &[Snapshot], target: &str) -> Markup {
+    let failed = snapshots.first().filter(|newest| newest.status == "failed");
+    let newest = snapshots.iter().find(|snapshot| snapshot.status != "failed");
     html! {
-        @if let Some(newest) = newest {
-            @if newest.status == "failed" {
-                p class="notice bad" {
-                    "The newest snapshot of the disk, " code { (newest.snapshot_id) } ", has failed: nothing can be brought back from it."
-                }
-            } @else {
-                p class="hint" {
-                    "The newest snapshot of the disk is " code { (newest.snapshot_id) } " of " (text::time(&newest.creation_time))
-                    ": what was written after that is in none."
-                }
+        @if let Some(failed) = failed {
+            p class="notice bad" {
+                "The newest snapshot of " code { (failed.source_disk_id) } ", " code { (failed.snapshot_id) }
+                ", has failed: nothing can be brought back from it."
+            }
+        }
+        @if let Some(newest) = newest.filter(|newest| newest.snapshot_id != target) {
+            p class="hint" {
+                "The newest snapshot of " code { (newest.source_disk_id) } " is " code { (newest.snapshot_id) } " of " (text::time(&newest.creation_time))
+                ": what was written after that is in none."
             }
         }
     }
@@ -111,9 +113,9 @@ pub(super) async fn disk(form: &Form<'_>) -> Result<Page, ApiError> {
     let first = ctx.link_with("/dialog/create-snapshot", &[own[0], ("_then", again.as_str())]);
     let stop = ctx.link_with("/dialog/stop-instance", &[stops[0], ("_then", again.as_str())]);
     let runs = reasons.iter().any(|reason| reason.starts_with("The instance"));
-    let newest = snapshots_of(ctx, &disk.disk_id).await?;
+    let snapshots = snapshots_of(ctx, &disk.disk_id).await?;
     let help = html! {
-        (safety(newest.first(), id))
+        (safety(&snapshots, id))
         @if can_stop && runs { p { a class="button" data-dialog href=(stop) { "Stop the instance first" } } }
         @if can_snapshot {
             p {
@@ -157,6 +159,8 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
     })?;
     let mut reasons = Vec::new();
     let mut members = Vec::new();
+    let mut gone = Vec::new();
+    let mut worth = Vec::new();
     for member in &group.snapshots {
         match one_disk(ctx, &member.source_disk_id).await {
             Ok(disk) => {
@@ -165,9 +169,13 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
                         reasons.push(reason);
                     }
                 }
+                worth.push(safety(
+                    &snapshots_of(ctx, &disk.disk_id).await?,
+                    &member.snapshot_id,
+                ));
                 members.push((member, disk));
             }
-            Err(error) if error.status == 404 => {}
+            Err(error) if error.status == 404 => gone.push(member),
             Err(error) => return Err(error),
         }
     }
@@ -178,10 +186,39 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
         && ctx
             .may("StartInstance", &[("InstanceId", &group.instance_id)])
             .await;
+    let of_instance = [("InstanceId", group.instance_id.as_str())];
+    let runs = reasons.iter().any(|reason| reason.starts_with("The instance"));
+    let has_instance = !group.instance_id.is_empty() && !members.is_empty();
+    let can_stop = has_instance && runs && ctx.may("StopInstance", &of_instance).await;
+    let can_snapshot = has_instance && ctx.may("CreateSnapshotGroup", &of_instance).await;
+    // Both come back here: what is in the way goes, and the button comes.
+    let again = format!(
+        "/console/dialog/roll-back-instance?{}",
+        form.fields.without(&["_csrf", "_dialog", "region"]).query()
+    );
+    let back_here = [of_instance[0], ("_then", again.as_str())];
+    let stop = ctx.link_with("/dialog/stop-instance", &back_here);
+    let first = ctx.link_with("/dialog/create-instance-snapshot", &back_here);
+    let help = html! {
+        @for worth in &worth { (worth) }
+        @if can_stop { p { a class="button" data-dialog href=(stop) { "Stop the instance first" } } }
+        @if can_snapshot {
+            p {
+                "To be able to come back to how the disks are now: "
+                a class="button" data-dialog href=(first) { "Create Instance Snapshot" }
+            }
+        }
+    };
     let inner = html! {
         (form.hidden("_group"))
         (precautions(WARNINGS))
-        (told(&reasons, &html! {}))
+        @for member in &gone {
+            p class="notice" {
+                "The disk " code { (member.source_disk_id) } " is no more, so it is left out. A new disk can be created from its snapshot "
+                code { (member.snapshot_id) } "."
+            }
+        }
+        (told(&reasons, &help))
         @if can_start {
             input type="hidden" name="_instance" value=(group.instance_id);
             (form.tick("Start Instance Immediately after Rollback", "_start", "true", false))

@@ -2,10 +2,9 @@
 
 use super::disks::about;
 use super::{Form, Shape, choice, precautions};
-use crate::ask::ask;
-use crate::command::quoted;
+use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
-use crate::pages::{metered, one_disk, one_instance, one_snapshot};
+use crate::pages::{json_ids, metered, one_disk, one_instance, one_snapshot};
 use crate::{parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
@@ -40,7 +39,6 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.text("Snapshot Name", "SnapshotName", "2 to 128 letters, digits and : _ . -, beginning with a letter, not with auto."))
         (form.text("Description", "Description", "2 to 256 characters."))
         (form.number("Keep for, days", "RetentionDays", "Empty: for ever.", ""))
-        @if !disk.instance_id.is_empty() { (consistency(form)) }
         @if is_essd {
             fieldset {
                 legend { "Instant Access" }
@@ -54,6 +52,12 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
             }
         }
         (form.tags())
+        @if !disk.instance_id.is_empty() {
+            details open[form.fields.get("Consistency").is_some()] {
+                summary { "Consistency" }
+                (consistency(form))
+            }
+        }
         (precautions(NOTICE))
     };
     let shape = Shape::new(Section::Disks, "Create Snapshot", "CreateSnapshot", "Create");
@@ -95,62 +99,106 @@ pub(super) async fn delete(form: &Form<'_>) -> Result<Page, ApiError> {
 }
 
 /// Several at once, ticked in a list.
-pub(super) fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
+pub(super) async fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
     let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
-    let line = |id: &&str| {
-        let region = quoted(&form.ctx.region);
-        format!(
-            "tidemark ecs DeleteSnapshot --RegionId {region} --SnapshotId {}",
-            quoted(id)
-        )
+    let known = match ids.len() {
+        1..=LISTED_MOST => named(ctx, &ids).await?,
+        _ => Vec::new(),
     };
-    let lines: Vec<String> = ids.iter().map(line).collect();
-    let undelete = text::undelete(form.ctx.control().undelete_window());
+    let freed = freed_by(form, &known).await;
+    let about = |id: &str| known.iter().find(|snapshot| snapshot.snapshot_id == id);
+    let undelete = text::undelete(ctx.control().undelete_window());
     let inner = html! {
         @if ids.is_empty() { p class="hint bad" { "No snapshot is ticked. Go back and tick some." } } @else {
             p { "Delete " (text::count(ids.len() as u64, "snapshot")) "?" }
-            ul class="plain" { @for id in &ids { li { code { (id) } input type="hidden" name="_each" value=(id); } } }
+            ul class="plain" {
+                @for id in &ids {
+                    li {
+                        code { (id) }
+                        @if let Some(snapshot) = about(id) { " " (snapshot.snapshot_name) " of " (text::time(&snapshot.creation_time)) }
+                        input type="hidden" name="_each" value=(id);
+                    }
+                }
+            }
+            (freed)
             (form.tick("Proceed to Forcibly Delete those that disks were made from", "Force", "true", false))
             (precautions(&[undelete.as_str()]))
         }
     };
     let shape = Shape::new(Section::Snapshots, "Delete snapshots", "DeleteSnapshot", "Delete");
-    let shape = shape.dangerous().each().command(lines.join(" && "));
+    let shape = shape.dangerous().each();
     Ok(form.page_if(&shape, &inner, !ids.is_empty()))
 }
 
-/// What deleting the snapshot would free.
-async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
-    async fn alone(form: &Form<'_>, id: &str) -> Result<(u64, u64), ApiError> {
-        let changes = ask!(
-            form.ctx,
-            "DescribeSnapshotChanges",
-            describe_snapshot_changes,
-            &[("SnapshotId", id)]
-        );
+/// Most snapshots that a dialog about several looks into.
+const LISTED_MOST: usize = 100;
+
+/// Those of these snapshots that there are.
+async fn named(ctx: &Ctx, ids: &[&str]) -> Result<Vec<Snapshot>, ApiError> {
+    let asked = json_ids(ids);
+    let asked = [("SnapshotIds", asked.as_str()), ("PageSize", "100")];
+    Ok(ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots)
+}
+
+/// What deleting the snapshot alone would free at most, and what is stored for it, in bytes; `None` where that is not known. It is a help to
+/// decide, and no reason to keep anybody from deleting.
+async fn freeable(ctx: &Ctx, snapshot: &Snapshot) -> Option<(u64, u64)> {
+    async fn alone(ctx: &Ctx, id: &str) -> Result<(u64, u64), ApiError> {
+        let asked = [("SnapshotId", id)];
+        let changes = ask!(ctx, "DescribeSnapshotChanges", describe_snapshot_changes, &asked);
         Ok((changes.alone_size, changes.added_size))
     }
     if snapshot.status != "accomplished" {
-        return html! {};
+        return None;
     }
     let id = snapshot.snapshot_id.as_str();
-    // What it would free is a help to decide, and no reason to keep anybody from deleting.
-    let items = metered(form.ctx, &[("SnapshotId", id)]).await.ok().flatten();
-    let stored = items
-        .and_then(|items| items.into_iter().next())
-        .map(|item| item.size);
-    let (Ok((alone, added)), Some(stored)) = (alone(form, id).await, stored) else {
-        return html! {};
-    };
+    let items = metered(ctx, &[("SnapshotId", id)]).await.ok().flatten()?;
+    let stored = items.into_iter().next()?.size;
+    let (alone, added) = alone(ctx, id).await.ok()?;
     // What is stored for it is what it added, compressed; of that goes what nobody else has.
     let share = u128::from(stored) * u128::from(alone) / u128::from(added.max(1));
     let freed = u64::try_from(share).unwrap_or(u64::MAX).min(stored);
+    Some((freed, stored))
+}
+
+/// What deleting the snapshot would free, in a sentence.
+async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
+    let Some((freed, stored)) = freeable(form.ctx, snapshot).await else {
+        return html! {};
+    };
     html! {
         p class="freed" {
             "Deleting it would free at most about " strong { (text::bytes(freed)) } " of the " (text::bytes(stored)) " that are stored for it; the rest is shared with the snapshots beside it."
         }
     }
 }
+
+/// As [`freed`], of several that are deleted together. What neighbours among them share goes with the last of them, and no single one tells of
+/// that: so it is between what each frees alone and all that is stored for them.
+async fn freed_by(form: &Form<'_>, snapshots: &[Snapshot]) -> Markup {
+    // Each is a walk through two trees.
+    if snapshots.is_empty() || snapshots.len() > WALKED_MOST {
+        return html! {};
+    }
+    let (mut least, mut most) = (0u64, 0u64);
+    for snapshot in snapshots {
+        let Some((freed, stored)) = freeable(form.ctx, snapshot).await else {
+            return html! {};
+        };
+        least = least.saturating_add(freed);
+        most = most.saturating_add(stored);
+    }
+    html! {
+        p class="freed" {
+            "Deleting them would free about " strong { (text::bytes(least)) } ", and at most the " (text::bytes(most))
+            " that are stored for them if none of it is shared with others that stay."
+        }
+    }
+}
+
+/// Most snapshots whose trees a dialog walks.
+const WALKED_MOST: usize = 20;
 
 pub(super) async fn copy(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
@@ -193,7 +241,7 @@ pub(super) async fn modify(form: &Form<'_>) -> Result<Page, ApiError> {
     };
     let shape = Shape::new(
         Section::Snapshots,
-        "Rename or keep for",
+        "Edit Name and Retention",
         "ModifySnapshotAttribute",
         "OK",
     );
@@ -235,7 +283,7 @@ pub(super) fn verify(form: &Form<'_>) -> Result<Page, ApiError> {
     let shape = Shape::new(Section::Snapshots, "Verify now", "StartVaultScrub", "OK");
     let text = format!(
         "Read the snapshot {id} through in the vault, and compare every byte with its checksum? What is damaged is repaired from the \
-         disk where that still has it; what is found stands in Events."
+         disk where that still has it; the verdict stands on the snapshot's page, and damage in Events, too."
     );
     Ok(form.confirm(&shape, &["SnapshotId.1"], &text))
 }
@@ -291,7 +339,9 @@ fn consistency(form: &Form<'_>) -> Markup {
             (form.tick("Enable Application-consistent Snapshot", "Consistency", "Application", false))
             (form.tick("Enable File System Freeze and Thaw", "Consistency", "FileSystem", false))
             p class="hint" {
-                "With neither the snapshot is what the disk would be after a power cut, and needs nothing in the guest. With one, the QEMU guest agent has                  to run there; an application-consistent snapshot runs /tmp/prescript.sh, freezes the file systems, and runs /tmp/postscript.sh after that. What                  was reached stands in the snapshot's tags."
+                "With neither, the snapshot is what the disk would be after a power cut, and needs nothing in the guest. With one, the QEMU guest agent is asked to "
+                "freeze the file systems, and for an application-consistent snapshot to run /tmp/prescript.sh before that and /tmp/postscript.sh after it. Where "
+                "that cannot be, the snapshot is taken all the same, and its tags say what was reached and why not more."
             }
         }
     }
@@ -325,9 +375,29 @@ async fn group_of_which(form: &Form<'_>) -> Result<Page, ApiError> {
     Ok(form.page_if(&shape, &inner, false))
 }
 
-pub(super) fn delete_group(form: &Form<'_>) -> Result<Page, ApiError> {
+pub(super) async fn delete_group(form: &Form<'_>) -> Result<Page, ApiError> {
+    let ctx = form.ctx;
     let id = form.needed("SnapshotGroupId")?;
+    let asked = [("SnapshotGroupId.1", id)];
+    let found = ask!(ctx, "DescribeSnapshotGroups", describe_snapshot_groups, &asked);
+    let group = found.snapshot_groups.into_iter().next();
+    let members = group.as_ref().map_or(&[][..], |group| group.snapshots.as_slice());
+    let ids: Vec<&str> = members.iter().map(|member| member.snapshot_id.as_str()).collect();
+    let known = match ids.is_empty() {
+        true => Vec::new(),
+        false => named(ctx, &ids).await?,
+    };
+    let freed = freed_by(form, &known).await;
+    let undelete = text::undelete(ctx.control().undelete_window());
+    let inner = html! {
+        (form.hidden("SnapshotGroupId"))
+        p { "Delete the instance snapshot " code { (id) } " with all its snapshots?" }
+        ul class="plain" {
+            @for member in members { li { code { (member.snapshot_id) } " of the disk " code { (member.source_disk_id) } } }
+        }
+        (freed)
+        (precautions(&[undelete.as_str()]))
+    };
     let shape = Shape::new(Section::Snapshots, "Delete", "DeleteSnapshotGroup", "OK").dangerous();
-    let text = format!("Delete the instance snapshot {id} with all its snapshots?");
-    Ok(form.confirm(&shape, &["SnapshotGroupId"], &text))
+    Ok(form.page(&shape, &inner))
 }

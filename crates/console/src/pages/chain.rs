@@ -18,6 +18,7 @@ pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
     let link = |node: &Snapshot, owned: u64| Link {
         href: ctx.link(&format!("/snapshots/{}", node.snapshot_id)),
         owned,
+        full: node.full_snapshot_size_in_bytes,
         id: node.snapshot_id.clone(),
         name: node.snapshot_name.clone(),
     };

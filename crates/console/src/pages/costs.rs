@@ -1,12 +1,11 @@
 //! What the region's snapshots cost over time: the meter's own figures, hour by hour or day by day; without a price their GiB-hours.
 
-use super::metered;
-use crate::ask::Ctx;
+use crate::ask::{Ctx, ask};
 use crate::pictures::bars::{self, Bar};
 use crate::text;
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
-use tidemark_ecs::actions::describe_snapshot_metering::MeterItem;
+use tidemark_ecs::actions::describe_snapshot_metering::{MeterItem, Response};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -29,10 +28,42 @@ fn times(days: i64, end: i64) -> Vec<(i64, i64)> {
     }
 }
 
+/// As [`super::metered`], for one row of figures and with the price that they cost: its currency is nowhere else.
+pub(super) async fn priced(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Option<Figures>, ApiError> {
+    if !ctx.may("DescribeSnapshotMetering", pairs).await {
+        return Ok(None);
+    }
+    let answer = ask!(ctx, "DescribeSnapshotMetering", describe_snapshot_metering, pairs);
+    Ok(Some(Figures::of(answer)))
+}
+
+/// What was metered of one thing.
+pub(super) struct Figures {
+    /// `None`: nothing was.
+    pub(super) item: Option<MeterItem>,
+    /// Of a GiB in a month; `""`: the service has none.
+    price: String,
+}
+
+impl Figures {
+    fn of(answer: Response) -> Self {
+        Self {
+            item: answer.meter_items.into_iter().next(),
+            price: answer.price.unwrap_or_default(),
+        }
+    }
+
+    /// What it costs, with its currency; `None`: the service has no price, or nothing was metered.
+    pub(super) fn cost(&self) -> Option<String> {
+        let cost = self.item.as_ref()?.cost.as_ref()?;
+        Some(text::money(text::amount(cost), &self.price))
+    }
+}
+
 /// The section. `days`: 1 is drawn in hours.
 pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Result<Markup, ApiError> {
     let mut bars = Vec::new();
-    let mut priced = false;
+    let mut price = String::new();
     for (from, until) in times(days, end) {
         // An hour that a time reaches into belongs to it: the next one is not reached.
         let (start, stop) = (text::stamp(from), text::stamp(until - 1000));
@@ -41,25 +72,38 @@ pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Result<Markup, Ap
             ("StartTime", start.as_str()),
             ("EndTime", stop.as_str()),
         ];
-        let Some(items) = metered(ctx, &asked).await? else {
+        let Some(figures) = priced(ctx, &asked).await? else {
             return Ok(html! {});
         };
-        let item = items.into_iter().next();
-        priced |= item.as_ref().is_some_and(|item| item.cost.is_some());
-        bars.push(bar(&start, days == 1, item));
+        price = figures.price;
+        bars.push(bar(&start, days == 1, figures.item));
     }
     if bars.iter().all(|bar| bar.value == 0.0) {
         return Ok(html! {});
     }
-    let what = if priced { "Cost" } else { "GiB-hours" };
-    let each = if days == 1 { "an hour" } else { "a day" };
-    let newest = bars.last().map(|bar| bar.shown.clone()).unwrap_or_default();
-    let said = format!("{what} in {each}: {newest} in the newest.");
+    let what = if price.is_empty() { "GiB-hours" } else { "Cost" };
+    let each = if days == 1 { "hour" } else { "day" };
+    let currency = text::currency(&price);
+    // Above a bar there is room for a number alone.
+    let head = match currency {
+        "" => format!("{what} per {each}"),
+        currency => format!("{what} per {each}, {currency}"),
+    };
+    let shown = |bar: &Bar| match price.as_str() {
+        "" => bar.shown.clone(),
+        price => text::money(bar.value, price),
+    };
+    let newest = bars.last().map(shown).unwrap_or_default();
+    let said = format!("{what} per {each}: {newest} in the newest.");
     Ok(html! {
-        h2 { (what) " in " (each) }
+        h2 { (head) }
         (bars::draw(&bars, &said))
         p class="legend" {
-            @if priced { "In the currency of the service's price." } @else { "Start the service with a price (--snapshot-price) to see money." }
+            @if price.is_empty() {
+                "Start the service with a price (--snapshot-price) to see money."
+            } @else {
+                "At " (text::money(text::amount(&price), &price)) " for a GiB in a month of 30 days."
+            }
             " Metered by started hours; days are days in UTC."
         }
         details {
@@ -67,24 +111,18 @@ pub(super) async fn section(ctx: &Ctx, days: i64, end: i64) -> Result<Markup, Ap
             div class="scroll" tabindex="0" {
                 table {
                     thead { tr { th { "Time" } th { (what) } } }
-                    tbody { @for bar in bars.iter().rev() { tr { td { (bar.name) } td { (bar.shown) } } } }
+                    tbody { @for bar in bars.iter().rev() { tr { td { (bar.name) } td { (shown(bar)) } } } }
                 }
             }
         }
     })
 }
 
-/// The number of a cost, `12.345678 CNY`, or of a plain figure.
-pub(super) fn number(figure: &str) -> f64 {
-    let number = figure.split(' ').next().unwrap_or_default();
-    number.parse().unwrap_or(0.0)
-}
-
 fn bar(start: &str, is_hour: bool, item: Option<MeterItem>) -> Bar {
     let figure = item
         .map(|item| item.cost.unwrap_or(item.gib_hours))
         .unwrap_or_default();
-    let value = number(&figure);
+    let value = text::amount(&figure);
     let name = match is_hour {
         true => start.get(11..16),
         false => start.get(5..10),
@@ -124,8 +162,21 @@ mod tests {
             gib_hours: "2.500000".to_owned(),
             ..MeterItem::default()
         };
+        let cost = |item: Option<MeterItem>, price: &str| {
+            let figures = Figures {
+                item,
+                price: price.to_owned(),
+            };
+            figures.cost()
+        };
+        assert_eq!(
+            cost(Some(item(Some("1.250000"))), "0.120000 CNY").as_deref(),
+            Some("1.25 CNY")
+        );
+        assert_eq!(cost(Some(item(None)), ""), None);
+        assert_eq!(cost(None, "0.120000 CNY"), None);
         let start = "2026-01-02T03:00:00Z";
-        let own = bar(start, false, Some(item(Some("1.250000 CNY"))));
+        let own = bar(start, false, Some(item(Some("1.250000"))));
         assert_eq!(
             (own.name.as_str(), own.value, own.shown.as_str()),
             ("01-02", 1.25, "1.25")

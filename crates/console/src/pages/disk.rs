@@ -1,6 +1,6 @@
 //! One disk: what it is, its snapshots along the time, how it is being filled, what can be done with it.
 
-use super::{disks, monitoring, one_disk, snapshots, snapshots_of, stored_of};
+use super::{disks, events, monitoring, one_disk, one_instance, snapshots, snapshots_of, stored_of};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::timeline::{self, Mark};
@@ -23,36 +23,37 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let filling = hydration(ctx, id).await;
     let own = [("DiskId", id)];
     let may_change = ctx.may("ModifyDiskHydration", &own).await;
-    let can_snapshot =
-        matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let first = disks::first(ctx, &disk).await;
     let more = disks::more(ctx, &disk).await;
     let listed = snapshots.get(..LISTED.min(snapshots.len())).unwrap_or_default();
     let table = snapshots::table(ctx, listed, false).await;
     let facts = facts(ctx, &disk).await;
     let latency = monitoring::of_disk(ctx, id).await;
-    let create = parts::opens(
-        can_snapshot,
-        &ctx.dialog("create-snapshot", &own),
-        "Create Snapshot",
-        id,
-    );
+    let events = events::link(ctx, id).await;
+    let none_yet = match disks::is_never_attached(&disk) {
+        true => {
+            "Attach the disk to an instance first: while none has ever had it, nothing can have been written to it that a snapshot would \
+             keep."
+        }
+        false => {
+            "A snapshot keeps what the disk is like at this moment. The first one stores all that was ever written, later ones only what \
+             changed since."
+        }
+    };
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link("/disks")) { "Disks" } }
         div class="title" {
             h1 { (text::or(&disk.disk_name, id)) }
+            @if !disk.disk_name.is_empty() { code { (id) } }
             (parts::disk_status(&disk.status))
-            div class="actions" { (create) @for item in &more { (item) } }
+            div class="actions" { (first) @for item in &more { (item) } (events) }
         }
         (facts)
         @if let Some(filling) = &filling { (filled(ctx, filling, disk.size, may_change)) }
         section aria-labelledby="timeline" {
             h2 id="timeline" { "Timeline" }
             @if snapshots.is_empty() {
-                (parts::empty(
-                    "No snapshot of this disk yet",
-                    "A snapshot keeps what the disk is like at this moment. The first one stores all that was ever written, later ones only what changed since.",
-                    &create,
-                ))
+                (parts::empty("No snapshot of this disk yet", none_yet, &first))
             } @else {
                 @if let Some(sizes) = &sizes { (timeline::draw(marks(&snapshots, sizes))) }
                 p {
@@ -65,7 +66,8 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
         }
         (latency)
     };
-    Ok(Page::new(Section::Disks, format!("Disk {id}"), body))
+    let title = format!("Disk {}", text::named(&disk.disk_name, id));
+    Ok(Page::new(Section::Disks, title, body))
 }
 
 async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
@@ -73,6 +75,15 @@ async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
     let edits = ctx
         .may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)])
         .await;
+    let instance = disk.instance_id.as_str();
+    let instance_name = match instance {
+        "" => String::new(),
+        // One that the caller may not see has no name here.
+        id => one_instance(ctx, id)
+            .await
+            .map(|one| one.instance_name)
+            .unwrap_or_default(),
+    };
     html! {
         dl class="facts" {
             (parts::fact("Disk ID", &html! { code { (id) } }))
@@ -82,9 +93,12 @@ async fn facts(ctx: &Ctx, disk: &Disk) -> Markup {
             (parts::fact_text("Type", parts::disk_type(&disk.disk_type)))
             (parts::fact_text("Encrypted", parts::yes(disk.encrypted)))
             (parts::fact_text("Zone", &disk.zone_id))
-            (parts::fact("Instance", &parts::id_link(&ctx.link(&format!("/instances/{}", disk.instance_id)), &disk.instance_id)))
+            (parts::fact("Instance", &html! {
+                (parts::id_link(&ctx.link(&format!("/instances/{instance}")), instance))
+                @if !instance_name.is_empty() { span class="name" { (instance_name) } }
+            }))
             (parts::fact_text("Mount point", &disk.device))
-            (parts::fact("Made from", &parts::id_link(&ctx.link(&format!("/snapshots/{}", disk.source_snapshot_id)), &disk.source_snapshot_id)))
+            (parts::fact("Created from", &parts::id_link(&ctx.link(&format!("/snapshots/{}", disk.source_snapshot_id)), &disk.source_snapshot_id)))
             (parts::fact("Created at", &text::time(&disk.creation_time)))
             (parts::fact_text("Automatic policy", &disk.auto_snapshot_policy_id))
             (parts::fact_text("Release Disk with Instance", parts::yes(disk.delete_with_instance)))
@@ -123,9 +137,9 @@ fn filled(ctx: &Ctx, now: &describe_disk_hydration::Response, size_gib: u64, may
                 "; what a guest reads comes first."
             }
             p { (parts::status(&now.status)) " " (parts::progress(&percent)) }
-            (filling::draw(&now.parts, size_gib << 30))
+            (filling::draw(&now.parts, size_gib << 30, now.data_bytes))
             dl class="facts" {
-                (parts::fact("Still to come, at most", &text::size(now.data_bytes)))
+                (parts::fact("Data still to come, at most", &text::size(now.data_bytes)))
                 (parts::fact("Fetched", &text::size(now.fetched_bytes)))
                 (parts::fact_text("Rate", &format!("{} in a second", text::bytes(now.rate_bytes))))
                 (parts::fact_text("Time left", &now.remain_time.map_or_else(String::new, text::seconds)))

@@ -43,7 +43,8 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         @if found.disks.is_empty() && asked.len() == 1 {
             (parts::empty(
                 "No disk here yet",
-                "A disk is made empty or from a snapshot, is attached to an instance, and can be snapshotted whether it is attached or not.",
+                "A disk is created empty or from a snapshot, and is attached to an instance. From then on it can be snapshotted, also when it is \
+                 detached again.",
                 &create,
             ))
         } @else {
@@ -82,7 +83,7 @@ pub(super) async fn table(ctx: &Ctx, disks: &[Disk], everywhere: bool) -> Markup
                     th { (parts::column_filter(ctx, "Type", "DiskType", TYPES)) }
                     th { "Detachable" } th { "Billing Method" }
                     @if everywhere { th { "Instance" } th { "Zone" } } @else { th { "Mount point" } }
-                    th { "Automatic policy" } th { "Actions" }
+                    th { "Automatic policy" } th class="actions" { "Actions" }
                 } }
                 tbody {
                     @for row in &rows { (row) }
@@ -96,14 +97,12 @@ pub(super) async fn table(ctx: &Ctx, disks: &[Disk], everywhere: bool) -> Markup
 
 async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool, resizes: bool) -> Markup {
     let id = disk.disk_id.as_str();
-    let own = [("DiskId", id)];
     let here = ctx.link(&format!("/disks/{id}"));
     let edits = everywhere
         && ctx
             .may("TagResources", &[("ResourceType", "disk"), ("ResourceId.1", id)])
             .await;
-    let can_snapshot =
-        matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    let first = first(ctx, disk).await;
     let more = more(ctx, disk).await;
     html! {
         tr {
@@ -125,11 +124,29 @@ async fn row(ctx: &Ctx, disk: &Disk, everywhere: bool, resizes: bool) -> Markup 
             }
             td data-label="Automatic policy" { (text::or(&disk.auto_snapshot_policy_id, "–")) }
             td data-label="Actions" class="actions" {
-                (parts::opens(can_snapshot, &ctx.dialog("create-snapshot", &own), "Create Snapshot", id))
+                (first)
                 (parts::more(id, &more))
             }
         }
     }
+}
+
+/// Whether no instance has had the disk yet. Nobody can have written to it, so the API refuses to snapshot it. It is exported only while it
+/// is attached, and keeps the time when it was detached.
+pub(super) fn is_never_attached(disk: &Disk) -> bool {
+    disk.status == "Available" && disk.detached_time.is_empty()
+}
+
+/// What comes first with a disk, as far as the caller may: a snapshot, or what has to come before one.
+pub(super) async fn first(ctx: &Ctx, disk: &Disk) -> Markup {
+    let id = disk.disk_id.as_str();
+    let own = [("DiskId", id)];
+    if is_never_attached(disk) {
+        let may = ctx.may("AttachDisk", &own).await;
+        return parts::opens(may, &ctx.dialog("attach-disk", &own), "Attach", id);
+    }
+    let may = matches!(disk.status.as_str(), "In_use" | "Available") && ctx.may("CreateSnapshot", &own).await;
+    parts::opens(may, &ctx.dialog("create-snapshot", &own), "Create Snapshot", id)
 }
 
 /// What else can be done with a disk, as far as the caller may and its state allows.
@@ -151,7 +168,8 @@ pub(super) async fn more(ctx: &Ctx, disk: &Disk) -> Vec<Markup> {
             &own,
         ),
         open(
-            free && ctx.may("AttachDisk", &own).await,
+            // It comes first otherwise.
+            free && !is_never_attached(disk) && ctx.may("AttachDisk", &own).await,
             "attach-disk",
             "Attach",
             &own,
@@ -193,4 +211,23 @@ pub(super) async fn more(ctx: &Ctx, disk: &Disk) -> Vec<Markup> {
             &own,
         ),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_that_was_detached_has_been_attached() {
+        let disk = |status: &str, detached: &str| Disk {
+            status: status.to_owned(),
+            detached_time: detached.to_owned(),
+            ..Disk::default()
+        };
+        assert!(is_never_attached(&disk("Available", "")));
+        assert!(!is_never_attached(&disk("Available", "2026-01-02T03:04:05Z")));
+        for status in ["In_use", "Creating", "Attaching", "Detaching", "ReIniting"] {
+            assert!(!is_never_attached(&disk(status, "")), "{status}");
+        }
+    }
 }

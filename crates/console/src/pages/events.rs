@@ -17,20 +17,56 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         div class="title" { h1 { "Events" } }
         (parts::filters(ctx, "ResourceId", "Resource ID", false))
         @if found.events.is_empty() && asked.len() == 1 {
-            (parts::empty("Nothing has happened yet", "Whatever is made, changed, finished or found damaged stands here, with who asked for it.", &html! {}))
+            (parts::empty("Nothing has happened yet", "Whatever is created, changed, finished or found damaged stands here, with who asked for it.", &html! {}))
         } @else {
-            div class="scroll" tabindex="0" {
-                table {
-                    thead { tr {
-                        th { "Time" } th { (parts::column_filter(ctx, "Level", "Level", LEVELS)) } th { "Event" } th { "Resource" } th { "Details" }
-                    } }
-                    tbody { @for event in &found.events { (row(ctx, event)) } }
-                }
-            }
+            (table(ctx, &found.events, true))
             (parts::pager(ctx, found.events.len(), found.page.total_count, &found.page.next_token))
         }
     };
     Ok(Page::new(Section::Events, "Events", body))
+}
+
+/// The events of one thing, for a tab of its page.
+pub(super) async fn of(ctx: &Ctx, id: &str) -> Result<Markup, ApiError> {
+    let mut asked = listing(ctx, &[]);
+    asked.push(("ResourceId", id));
+    let found = ask!(ctx, "DescribeEvents", describe_events, &asked);
+    Ok(html! {
+        @if found.events.is_empty() && ctx.query.get("NextToken").is_none() {
+            (parts::empty("Nothing has happened yet", "Whatever is changed, finished or fails here is listed with who asked for it.", &html! {}))
+        } @else {
+            (table(ctx, &found.events, false))
+            (parts::pager(ctx, found.events.len(), found.page.total_count, &found.page.next_token))
+        }
+    })
+}
+
+/// The way to the events of one thing, for who may see them.
+pub(super) async fn link(ctx: &Ctx, id: &str) -> Markup {
+    let own = [("ResourceId", id)];
+    let may = ctx.may("DescribeEvents", &own).await;
+    html! {
+        @if may { a href=(ctx.link_with("/events", &own)) aria-label=(format!("Events of {id}")) { "Events" } }
+    }
+}
+
+/// `filters`: the page has the form that the filter in the head belongs to.
+fn table(ctx: &Ctx, events: &[Event], filters: bool) -> Markup {
+    html! {
+        div class="scroll" tabindex="0" {
+            table {
+                thead { tr {
+                    th { "Time" }
+                    th { @if filters { (parts::column_filter(ctx, "Level", "Level", LEVELS)) } @else { "Level" } }
+                    th { "Event" } th { "Resource" } th { "Details" }
+                } }
+                tbody {
+                    @for event in events { (row(ctx, event)) }
+                    @if events.is_empty() { tr { td class="none" colspan="5" { "No event fits these filters." } } }
+                }
+            }
+        }
+    }
 }
 
 fn row(ctx: &Ctx, event: &Event) -> Markup {

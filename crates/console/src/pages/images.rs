@@ -33,8 +33,8 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         @if rows.is_empty() && !is_filtered {
             (parts::empty(
                 "No image of your own yet",
-                "An image is what new instances are made of: the snapshot of a system disk, with those of data disks if there are any. Choose Create Custom \
-                 Image on an instance, or on the snapshot of a system disk.",
+                "An image is what new instances are created from: the snapshot of a system disk, with those of data disks if there are any. Choose \
+                 Create Custom Image on an instance, or on the snapshot of a system disk.",
                 &html! { a class="button" href=(ctx.link_with("/snapshots", &[("SourceDiskType", "system")])) { "Snapshots of system disks" } },
             ))
         } @else {
@@ -43,9 +43,12 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                     thead { tr {
                         th { "Image ID/Name" } th { "Tag" } th { "System" } th { "Size" } th { "Snapshots" }
                         th { (parts::column_filter(ctx, "Status", "Status", STATUSES)) }
-                        th { "Progress" } th { "Created at" } th { "Actions" }
+                        th { "Progress" } th { "Created at" } th class="actions" { "Actions" }
                     } }
-                    tbody { @for row in &rows { (row) } }
+                    tbody {
+                        @for row in &rows { (row) }
+                        @if rows.is_empty() { tr { td class="none" colspan="9" { "No image fits these filters." } } }
+                    }
                 }
             }
             (parts::pager(ctx, rows.len(), found.page.total_count, &found.page.next_token))

@@ -1,6 +1,6 @@
-//! One instance: Instance Details, Cloud Disk, Snapshot, and the groups of its snapshots (product.md 3.3).
+//! One instance: Instance Details, Cloud Disk, Snapshot, the groups of its snapshots (product.md 3.3), and what happened to it.
 
-use super::{disks, instances, listing, monitoring, one_instance, snapshots};
+use super::{disks, events, instances, listing, monitoring, one_instance, snapshots};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::{parts, text};
@@ -11,7 +11,7 @@ use tidemark_ecs::model::Instance;
 pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
     let instance = one_instance(ctx, id).await?;
     let tab = match ctx.query.text("tab") {
-        tab @ ("monitoring" | "disks" | "snapshots" | "groups") => tab,
+        tab @ ("monitoring" | "disks" | "snapshots" | "groups" | "events") => tab,
         _ => "details",
     };
     let here = |tab: &str| ctx.link_with(&format!("/instances/{id}"), &[("tab", tab)]);
@@ -20,26 +20,33 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
         "disks" => cloud_disk(ctx, &instance).await?,
         "snapshots" => snapshots_tab(ctx, &instance).await?,
         "groups" => snapshots::groups(ctx, Some(id)).await?,
+        "events" => events::of(ctx, id).await?,
         _ => details(ctx, &instance).await,
     };
     let more = instances::more(ctx, &instance).await;
+    let mut tabs = vec![
+        ("details", "Instance Details", here("details")),
+        ("disks", "Cloud Disk", here("disks")),
+        ("snapshots", "Snapshot", here("snapshots")),
+        ("groups", "Instance Snapshots", here("groups")),
+        ("monitoring", "Monitoring", here("monitoring")),
+    ];
+    if ctx.may("DescribeEvents", &[("ResourceId", id)]).await {
+        tabs.push(("events", "Events", here("events")));
+    }
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link("/instances")) { "Instances" } }
         div class="title" {
             h1 { (text::or(&instance.instance_name, id)) }
+            @if !instance.instance_name.is_empty() { code { (id) } }
             (parts::status(&instance.status))
             div class="actions" { @for item in &more { (item) } }
         }
-        (parts::tabs("Instance", tab, &[
-            ("details", "Instance Details", here("details")),
-            ("disks", "Cloud Disk", here("disks")),
-            ("snapshots", "Snapshot", here("snapshots")),
-            ("groups", "Instance Snapshots", here("groups")),
-            ("monitoring", "Monitoring", here("monitoring")),
-        ]))
+        (parts::tabs("Instance", tab, &tabs))
         (shown)
     };
-    Ok(Page::new(Section::Instances, format!("Instance {id}"), body))
+    let title = format!("Instance {}", text::named(&instance.instance_name, id));
+    Ok(Page::new(Section::Instances, title, body))
 }
 
 async fn details(ctx: &Ctx, instance: &Instance) -> Markup {

@@ -46,9 +46,12 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                     thead { tr {
                         th { "Instance ID/Name" } th { "Tag" } th { "Zone" } th { "IP Address" }
                         th { (parts::column_filter(ctx, "Status", "Status", STATUSES)) }
-                        th { "Network Type" } th { "Configuration" } th { "Billing Method" } th { "Actions" }
+                        th { "Network Type" } th { "Configuration" } th { "Billing Method" } th class="actions" { "Actions" }
                     } }
-                    tbody { @for row in &rows { (row) } }
+                    tbody {
+                        @for row in &rows { (row) }
+                        @if rows.is_empty() { tr { td class="none" colspan="9" { "No instance fits these filters." } } }
+                    }
                 }
             }
             (parts::pager(ctx, rows.len(), found.page.total_count, &found.page.next_token))

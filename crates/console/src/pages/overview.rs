@@ -1,12 +1,12 @@
-//! What somebody wants to know first: what is protected, what is going on, what it takes.
+//! What somebody wants to know first: what is protected, what is in progress, what it takes.
 
-use super::metered;
+use super::{costs, disks};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::{parts, text};
 use maud::{Markup, html};
 use tidemark_ecs::ApiError;
-use tidemark_ecs::model::{Disk, Snapshot};
+use tidemark_ecs::model::{Disk, Image, Snapshot};
 
 /// A disk whose newest snapshot is older is named.
 const RECENT_MS: i64 = 7 * 24 * 3600 * 1000;
@@ -19,8 +19,8 @@ const LOOKED_AT_MOST: usize = 100;
 struct Protection {
     disk: Disk,
     newest: Option<Snapshot>,
-    /// Whether the caller may take one.
-    may: bool,
+    /// What comes first with the disk.
+    first: Markup,
 }
 
 impl Protection {
@@ -39,6 +39,8 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let mut protections = Vec::new();
     let asked = [("Status", "progressing"), ("PageSize", "100")];
     let under_way = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
+    // Who may not see images sees the rest all the same.
+    let images = images(ctx).await.ok();
     for disk in disks.disks.into_iter().take(LOOKED_AT_MOST) {
         let asked = [
             ("DiskId", disk.disk_id.as_str()),
@@ -46,10 +48,8 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
             ("PageSize", "1"),
         ];
         let newest = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
-        let own = [("DiskId", disk.disk_id.as_str())];
-        let fits = matches!(disk.status.as_str(), "In_use" | "Available");
         protections.push(Protection {
-            may: fits && ctx.may("CreateSnapshot", &own).await,
+            first: disks::first(ctx, &disk).await,
             disk,
             newest: newest.into_iter().next(),
         });
@@ -67,12 +67,16 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         Some(first) => format!("{} of the first {first}", bare.len()),
         None => bare.len().to_string(),
     };
-    let metered = metered(ctx, &[("GroupBy", "Region")]).await?;
-    let stored = metered
+    let figures = costs::priced(ctx, &[("GroupBy", "Region")]).await?;
+    let stored = figures
         .as_ref()
-        .map(|items| items.iter().map(|region| region.size).sum());
-    let region = metered.and_then(|items| items.into_iter().next());
-    let cost = region.as_ref().and_then(|region| region.cost.clone());
+        .map(|figures| figures.item.as_ref().map_or(0, |region| region.size));
+    let cost = figures.and_then(|figures| figures.cost());
+    let changing: Vec<&Disk> = protections
+        .iter()
+        .map(|one| &one.disk)
+        .filter(|disk| !matches!(disk.status.as_str(), "In_use" | "Available"))
+        .collect();
     let body = html! {
         h1 { "Overview" }
         ul class="figures" {
@@ -83,16 +87,22 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
                 (figure("Stored by snapshots", &text::bytes(stored), &ctx.link_with("/snapshots", &[("tab", "size")])))
             }
             @if let Some(cost) = &cost {
-                (figure("Cost this month", &text::figure(super::costs::number(cost)), &ctx.link_with("/snapshots", &[("tab", "size")])))
+                (figure("Cost this month", cost, &ctx.link_with("/snapshots", &[("tab", "size")])))
             }
         }
+        @if all_disks > 0 { p { (protected(&protections, bare.len(), of_first)) } }
         section aria-labelledby="now" {
-            h2 id="now" { "Going on" }
-            @if under_way.is_empty() {
-                p class="none" { "No snapshot is being created. " a href=(ctx.link("/tasks")) { "Tasks" } " has everything else that takes time." }
+            h2 id="now" { "In progress now" }
+            @let created = images.as_deref().unwrap_or_default();
+            @if under_way.is_empty() && created.is_empty() && changing.is_empty() {
+                p class="none" {
+                    @if images.is_some() { "No snapshot and no image is being created." } @else { "No snapshot is being created." }
+                    @if of_first.is_none() { " No disk is being created, attached, detached or rolled back." }
+                }
             } @else {
-                (going_on(ctx, &under_way))
+                (in_progress(ctx, &under_way, created, &changing, &protections))
             }
+            p class="legend" { "A disk that is being filled from a snapshot can be used, and shows on its own page how far that is." }
         }
         section aria-labelledby="bare" {
             h2 id="bare" { "Disks without a recent snapshot" }
@@ -117,22 +127,86 @@ fn figure(name: &str, value: &str, href: &str) -> Markup {
     html! { li { a href=(href) { span class="value" { (value) } span class="name" { (name) } } } }
 }
 
-fn going_on(ctx: &Ctx, snapshots: &[Snapshot]) -> Markup {
+/// The caller's images that are being created.
+async fn images(ctx: &Ctx) -> Result<Vec<Image>, ApiError> {
+    let asked = [
+        ("ImageOwnerAlias", "self"),
+        ("Status", "Creating"),
+        ("PageSize", "100"),
+    ];
+    Ok(ask!(ctx, "DescribeImages", describe_images, &asked).images)
+}
+
+/// How many disks could be gone back with, in a sentence.
+fn protected(disks: &[Protection], bare: usize, of_first: Option<usize>) -> String {
+    let all = disks.len();
+    let with_policy = disks
+        .iter()
+        .filter(|one| one.disk.enable_automated_snapshot_policy)
+        .count();
+    let which = match of_first {
+        Some(first) => format!("the first {first} disks"),
+        None => text::count(all as u64, "disk"),
+    };
+    format!(
+        "{} of {which} {} a snapshot of the last seven days; {with_policy} {} an automatic policy.",
+        all - bare,
+        have(all - bare),
+        have(with_policy)
+    )
+}
+
+fn have(number: usize) -> &'static str {
+    if number == 1 { "has" } else { "have" }
+}
+
+/// `disks`: those that are between two states; `known`: all that have a name here.
+fn in_progress(
+    ctx: &Ctx,
+    snapshots: &[Snapshot],
+    images: &[Image],
+    disks: &[&Disk],
+    known: &[Protection],
+) -> Markup {
+    let disk_link = |id: &str| {
+        let named = known.iter().find(|one| one.disk.disk_id == id);
+        let name = named.map_or("", |one| one.disk.disk_name.as_str());
+        parts::id_and_name(&ctx.link(&format!("/disks/{id}")), id, name)
+    };
     html! {
         div class="scroll" tabindex="0" {
             table {
-                thead { tr { th { "Snapshot" } th { "Disk" } th { "Progress" } th { "Time left" } } }
+                thead { tr { th { "What" } th { "ID/Name" } th { "Disk" } th { "Progress" } th { "Time left" } } }
                 tbody {
                     @for snapshot in snapshots {
                         tr {
-                            td data-label="Snapshot" {
+                            td data-label="What" { "Snapshot" }
+                            td data-label="ID/Name" {
                                 (parts::id_and_name(&ctx.link(&format!("/snapshots/{}", snapshot.snapshot_id)), &snapshot.snapshot_id, &snapshot.snapshot_name))
                             }
-                            td data-label="Disk" {
-                                (parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id))
-                            }
+                            td data-label="Disk" { (disk_link(&snapshot.source_disk_id)) }
                             td data-label="Progress" { (parts::progress(&snapshot.progress)) }
                             td data-label="Time left" { (parts::remaining(snapshot.remain_time)) }
+                        }
+                    }
+                    @for image in images {
+                        tr {
+                            td data-label="What" { "Image" }
+                            td data-label="ID/Name" {
+                                (parts::id_and_name(&ctx.link_with("/images", &[("ImageName", &image.image_name)]), &image.image_id, &image.image_name))
+                            }
+                            td data-label="Disk" { span class="none" { "–" } }
+                            td data-label="Progress" { (parts::progress(&image.progress)) }
+                            td data-label="Time left" {}
+                        }
+                    }
+                    @for disk in disks {
+                        tr {
+                            td data-label="What" { "Disk" }
+                            td data-label="ID/Name" { (disk_link(&disk.disk_id)) }
+                            td data-label="Disk" { span class="none" { "–" } }
+                            td data-label="Progress" { (parts::disk_status(&disk.status)) }
+                            td data-label="Time left" {}
                         }
                     }
                 }
@@ -145,7 +219,7 @@ fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
     html! {
         div class="scroll" tabindex="0" {
             table {
-                thead { tr { th { "Disk ID/Name" } th { "Status" } th { "Newest snapshot" } th { "Automatic policy" } th { "Actions" } } }
+                thead { tr { th { "Disk ID/Name" } th { "Status" } th { "Newest snapshot" } th { "Automatic policy" } th class="actions" { "Actions" } } }
                 tbody {
                     @for one in disks.iter().take(NAMED_MOST) {
                         @let disk = &one.disk;
@@ -155,13 +229,19 @@ fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
                             }
                             td data-label="Status" { (parts::disk_status(&disk.status)) }
                             td data-label="Newest snapshot" {
-                                @if let Some(newest) = &one.newest { (text::time(&newest.creation_time)) } @else { "never" }
+                                @if let Some(newest) = &one.newest {
+                                    (text::time(&newest.creation_time))
+                                } @else if disks::is_never_attached(disk) {
+                                    "none: it was never attached"
+                                } @else {
+                                    "never"
+                                }
                             }
                             td data-label="Automatic policy" {
                                 (text::or(&disk.auto_snapshot_policy_id, "none"))
                             }
                             td data-label="Actions" class="actions" {
-                                (parts::opens(one.may, &ctx.dialog("create-snapshot", &[("DiskId", &disk.disk_id)]), "Create Snapshot", &disk.disk_id))
+                                (one.first)
                             }
                         }
                     }
@@ -173,13 +253,44 @@ fn unprotected(ctx: &Ctx, disks: &[&Protection]) -> Markup {
 }
 
 fn first_steps(ctx: &Ctx, makes_disks: bool, makes_instances: bool) -> Markup {
+    // A disk that is created alone has to be attached before it can be snapshotted, so an instance with one comes first.
+    let disk = if makes_instances { "button" } else { "primary" };
     parts::empty(
         "There is no disk yet",
-        "A disk holds what a machine keeps. Make one, attach it to an instance, and take a snapshot of it: from then on \
-         whatever happens to the disk, what it was like at that moment is one click away.",
+        "A disk holds what a machine keeps. Create an instance with a data disk, and take a snapshot of that disk: whatever happens to it from \
+         then on, what it was like at that moment is one click away. A disk that is created alone is attached to an instance first.",
         &html! {
-            @if makes_disks { a class="primary" data-dialog href=(ctx.dialog("create-disk", &[])) { "Create Disk" } }
-            @if makes_instances { " " a class="button" data-dialog href=(ctx.dialog("create-instance", &[])) { "Create Instance" } }
+            @if makes_instances { a class="primary" data-dialog href=(ctx.dialog("create-instance", &[])) { "Create Instance" } }
+            @if makes_disks { " " a class=(disk) data-dialog href=(ctx.dialog("create-disk", &[])) { "Create Disk" } }
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_protected_is_one_sentence() {
+        let disk = |policy: bool| Protection {
+            disk: Disk {
+                enable_automated_snapshot_policy: policy,
+                ..Disk::default()
+            },
+            newest: None,
+            first: html! {},
+        };
+        assert_eq!(
+            protected(&[disk(false), disk(true), disk(false)], 1, None),
+            "2 of 3 disks have a snapshot of the last seven days; 1 has an automatic policy."
+        );
+        assert_eq!(
+            protected(&[disk(false)], 0, None),
+            "1 of 1 disk has a snapshot of the last seven days; 0 have an automatic policy."
+        );
+        assert_eq!(
+            protected(&[disk(false), disk(false)], 2, Some(2)),
+            "0 of the first 2 disks have a snapshot of the last seven days; 0 have an automatic policy."
+        );
+    }
 }

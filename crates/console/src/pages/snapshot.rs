@@ -1,11 +1,12 @@
 //! One snapshot: what it is, what it shares, what deleting it would free, and what changed since another one.
 
-use super::{metered, one_snapshot, snapshots, snapshots_of};
+use super::{costs, events, one_disk, one_snapshot, snapshots, snapshots_of};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::{grid, heat};
 use crate::{command, parts, text};
 use maud::{Markup, html};
+use tidemark_control::{KnownDamage, Verification};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::actions::describe_events::Event;
 use tidemark_ecs::actions::describe_snapshot_changes;
@@ -24,20 +25,29 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
         true => Some(changes_section(ctx, &snapshot).await),
         false => None,
     };
-    let verdict = verdict(ctx, &snapshot).await;
+    let verdict = match is_done {
+        true => Some(verdict(ctx, &snapshot).await),
+        false => None,
+    };
     let lock = lock(ctx, id).await;
-    let facts = facts(ctx, &snapshot, lock.as_ref()).await?;
+    // A disk that is gone, or that the caller may not see, has no name here.
+    let disk = one_disk(ctx, &snapshot.source_disk_id).await;
+    let disk_name = disk.map(|disk| disk.disk_name).unwrap_or_default();
+    let facts = facts(ctx, &snapshot, &disk_name, lock.as_ref()).await?;
+    let events = events::link(ctx, id).await;
     let body = html! {
         nav class="trail" aria-label="Trail" {
             a href=(ctx.link("/snapshots")) { "Snapshots" }
-            " › " a href=(ctx.link(&format!("/disks/{}", snapshot.source_disk_id))) { (snapshot.source_disk_id) }
+            " › " a href=(ctx.link(&format!("/disks/{}", snapshot.source_disk_id))) { (text::named(&disk_name, &snapshot.source_disk_id)) }
         }
         div class="title" {
             h1 { (text::or(&snapshot.snapshot_name, id)) }
+            @if !snapshot.snapshot_name.is_empty() { code { (id) } }
             (parts::status(&snapshot.status))
             div class="actions" {
                 (parts::opens(rolls_back, &ctx.dialog("roll-back", &own), "Roll Back Disk", id))
                 @for item in &more { (item) }
+                (events)
             }
         }
         @if snapshot.status == "progressing" {
@@ -45,9 +55,10 @@ pub(super) async fn page(ctx: &Ctx, id: &str) -> Result<Page, ApiError> {
         }
         (facts)
         @if let Some(changes) = &changes { (changes) }
-        (verdict)
+        @if let Some(verdict) = &verdict { (verdict) }
     };
-    Ok(Page::new(Section::Snapshots, format!("Snapshot {id}"), body))
+    let title = format!("Snapshot {}", text::named(&snapshot.snapshot_name, id));
+    Ok(Page::new(Section::Snapshots, title, body))
 }
 
 /// The lock of a snapshot, if it has one and the caller may know.
@@ -65,7 +76,7 @@ pub(crate) async fn lock(ctx: &Ctx, id: &str) -> Option<LockedSnapshot> {
     (lock.lock_status != "expired").then_some(lock)
 }
 
-/// What reading through the vault has found of this snapshot, newest first.
+/// Whether the snapshot is whole, as far as anybody has looked; nothing for who may not see events, which is where damage is told.
 async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     async fn told(ctx: &Ctx, disk: &str) -> Result<Vec<Event>, ApiError> {
         let asked = [
@@ -80,6 +91,8 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     let Ok(events) = told(ctx, &snapshot.source_disk_id).await else {
         return html! {};
     };
+    // The snapshot and its events are what the caller may see; this is what is known of both, and no action of its own.
+    let known = ctx.control().snapshot_verification(&ctx.caller, id).await;
     let is_about = |event: &&Event| {
         let ids = event
             .content
@@ -91,16 +104,21 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     html! {
         section aria-labelledby="verdict" {
             h2 id="verdict" { "Verified" }
-            @if found.is_empty() {
-                p { "No damage is known. The vault is read through again and again; Verify now does so at once for this snapshot, and what is found stands here." }
-            } @else {
-                @for event in &found {
-                    @let what = event.content.get("what").and_then(|what| what.as_str()).unwrap_or_default();
-                    div class=(if event.event_name == "Vault:Repaired" { "notice" } else { "notice bad" }) {
-                        p {
-                            (text::time(&event.event_time)) ": "
-                            @if event.event_name == "Vault:Repaired" { "damage was found and repaired" } @else { "damage was found" }
-                            @if !what.is_empty() { ": " (what) }
+            @match &known {
+                Ok(known) => { (said(known, text::millis(&snapshot.creation_time))) }
+                Err(error) => { p class="none" { (error.message) } }
+            }
+            @if !found.is_empty() {
+                details {
+                    summary { "What was found, newest first" }
+                    ul class="plain" {
+                        @for event in &found {
+                            @let what = event.content.get("what").and_then(|what| what.as_str()).unwrap_or_default();
+                            li {
+                                (text::time(&event.event_time)) ": "
+                                @if event.event_name == "Vault:Repaired" { "damage was found and repaired" } @else { "damage was found" }
+                                @if !what.is_empty() { ": " (what) }
+                            }
                         }
                     }
                 }
@@ -109,7 +127,89 @@ async fn verdict(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     }
 }
 
-async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) -> Result<Markup, ApiError> {
+/// What is known, in sentences. `created_ms`: when the snapshot was taken.
+fn said(known: &Verification, created_ms: Option<i64>) -> Markup {
+    let time = |ms: i64| text::time(&text::stamp(ms));
+    html! {
+        @if known.is_under_way {
+            p {
+                (parts::status("Verifying"))
+                " All of it is being read in the vault and compared with its checksums. What comes of it stands here."
+            }
+        }
+        @for damage in &known.damage { (damaged(damage)) }
+        @match &known.own {
+            _ if known.is_under_way => {}
+            Some(own) if !own.is_there => {
+                div class="notice bad" { p { "It was not in the vault when it was to be verified, " (time(own.ended_ms)) "." } }
+            }
+            Some(own) if !known.damage.is_empty() => { p { "Verified by itself " (time(own.ended_ms)) "." } }
+            Some(own) if own.is_whole => {
+                p {
+                    (whole()) ": verified " (time(own.ended_ms))
+                    @if own.repaired > 0 { ", with " (text::count(own.repaired, "damaged piece")) " repaired" }
+                    "."
+                }
+            }
+            // A whole round has not met it any more.
+            Some(own) => {
+                p { "Damage was found when it was verified " (time(own.ended_ms)) ", and none is known now. Verify it once more to be sure." }
+            }
+            None if known.damage.is_empty() => { p { "Not verified by itself yet, and no damage of it is known." } }
+            None => {}
+        }
+        p { (scrubbed(known, created_ms)) }
+        @if known.is_in_trouble {
+            p { "The vault could not be read when that was tried last, so nothing more is known; the service's log says why." }
+        }
+    }
+}
+
+fn whole() -> Markup {
+    html! { span class="badge good" { span class="sign" aria-hidden="true" { "●" } "Whole" } }
+}
+
+/// What the background scrub has had to do with it.
+fn scrubbed(known: &Verification, created_ms: Option<i64>) -> Markup {
+    let time = |ms: i64| text::time(&text::stamp(ms));
+    html! {
+        @match known.round {
+            Some((begun, ended)) => {
+                "The background scrub last read the whole vault from " (time(begun)) " to " (time(ended))
+                @if created_ms.is_some_and(|created| created >= begun) { ", and had begun before this snapshot was taken" }
+                "."
+            }
+            None if known.scrubs_by_itself => { "The background scrub, which reads the whole vault again and again, is not through with it yet." }
+            None => {}
+        }
+        @if !known.scrubs_by_itself { " The service does not read its vault without being asked (--scrub-rate 0)." }
+    }
+}
+
+fn damaged(damage: &KnownDamage) -> Markup {
+    let length = damage.end.saturating_sub(damage.start);
+    html! {
+        div class="notice bad" {
+            p {
+                strong { "Damaged" } ": " (damage.what) ". "
+                @if length > 0 { "It hits " (text::size(length)) " of the disk, from byte " (damage.start) " on. " }
+                @if damage.content_lost {
+                    "That content cannot be read from this snapshot."
+                } @else {
+                    "All content can still be read in another way."
+                }
+            }
+            p class="code" { "Known since " (text::time(&text::stamp(damage.since_ms))) ", in " code { (damage.object) } }
+        }
+    }
+}
+
+async fn facts(
+    ctx: &Ctx,
+    snapshot: &Snapshot,
+    disk_name: &str,
+    lock: Option<&LockedSnapshot>,
+) -> Result<Markup, ApiError> {
     let id = snapshot.snapshot_id.as_str();
     let edits = ctx
         .may(
@@ -118,13 +218,12 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
         )
         .await;
     let unlocks = ctx.may("UnlockSnapshot", &[("SnapshotId", id)]).await;
-    let items = metered(ctx, &[("SnapshotId", id)]).await?;
-    let item = items.and_then(|items| items.into_iter().next());
+    let figures = costs::priced(ctx, &[("SnapshotId", id)]).await?;
     Ok(html! {
         dl class="facts" {
             (parts::fact("Snapshot ID", &html! { code { (id) } }))
             (parts::fact_text("Description", &snapshot.description))
-            (parts::fact("Disk", &parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id)))
+            (parts::fact("Disk", &parts::id_and_name(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id, disk_name)))
             (parts::fact_text("Capacity", &text::gib(snapshot.source_disk_size)))
             (parts::fact_text("Disk type", parts::disk_type(&snapshot.source_disk_type)))
             (parts::fact_text("Kind", snapshots::kind(&snapshot.snapshot_type)))
@@ -135,9 +234,9 @@ async fn facts(ctx: &Ctx, snapshot: &Snapshot, lock: Option<&LockedSnapshot>) ->
             @if let Some(full) = snapshot.full_snapshot_size_in_bytes {
                 (parts::fact("Data in it", &text::size(full)))
             }
-            @if let Some(item) = &item {
-                (parts::fact("Stored for it", &text::size(item.size)))
-                @if let Some(cost) = &item.cost { (parts::fact_text("Cost this month", cost)) }
+            @if let Some(figures) = &figures {
+                @if let Some(item) = &figures.item { (parts::fact("Stored for it", &text::size(item.size))) }
+                @if let Some(cost) = figures.cost() { (parts::fact_text("Cost this month", &cost)) }
             }
             @if let Some(lock) = lock {
                 (parts::fact("Locked until", &html! {
@@ -196,7 +295,7 @@ async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
                         option value="" selected[base.is_empty()] { "the snapshot before it" }
                         @for other in others.iter().filter(|other| other.snapshot_id != id && other.status == "accomplished") {
                             option value=(other.snapshot_id) selected[other.snapshot_id == base] {
-                                (text::or(&other.snapshot_name, &other.snapshot_id)) " · " (other.creation_time)
+                                (text::named(&other.snapshot_name, &other.snapshot_id)) " · " (other.creation_time)
                             }
                         }
                     }
@@ -204,7 +303,7 @@ async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
                 button type="submit" class="quiet" { "Compare" }
             }
             @match &found {
-                Ok(changes) => { (shown(changes)) }
+                Ok(changes) => { (shown(changes, &others)) }
                 Err(error) => { (parts::refusal(error)) }
             }
             (parts::command(&line))
@@ -212,13 +311,18 @@ async fn changes_section(ctx: &Ctx, snapshot: &Snapshot) -> Markup {
     }
 }
 
-fn shown(changes: &describe_snapshot_changes::Response) -> Markup {
+/// `others`: the disk's snapshots, for the name of the one that it is compared with.
+fn shown(changes: &describe_snapshot_changes::Response, others: &[Snapshot]) -> Markup {
+    let base = others
+        .iter()
+        .find(|other| other.snapshot_id == changes.base_snapshot_id);
+    let base_name = base.map_or("", |base| base.snapshot_name.as_str());
     html! {
         p {
             @if changes.base_snapshot_id.is_empty() {
                 "It is the first one of its disk: all its data is new."
             } @else {
-                "Since " code { (changes.base_snapshot_id) } ": " (text::bytes(changes.changed_size)) " of " (text::bytes(changes.size)) "."
+                "Since " @if !base_name.is_empty() { (base_name) " " } code { (changes.base_snapshot_id) } ": " (text::bytes(changes.changed_size)) " of " (text::bytes(changes.size)) "."
             }
         }
         (heat::draw(&changes.parts, changes.size))
@@ -241,5 +345,81 @@ fn shown(changes: &describe_snapshot_changes::Response) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tidemark_control::OwnVerification;
+
+    fn text_of(known: &Verification, created: i64) -> String {
+        said(known, Some(created)).into_string()
+    }
+
+    #[test]
+    fn what_is_said_is_what_is_known() {
+        let mut known = Verification {
+            scrubs_by_itself: true,
+            ..Verification::default()
+        };
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("Not verified by itself yet") && said.contains("not through with it yet"),
+            "{said}"
+        );
+        known.round = Some((5000, 9000));
+        let said = text_of(&known, 6000);
+        assert!(
+            said.contains("1970-01-01 00:00:09") && said.contains("had begun before"),
+            "{said}"
+        );
+        assert!(!text_of(&known, 4000).contains("had begun before"));
+        known.is_under_way = true;
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("Verifying") && !said.contains("Not verified"),
+            "{said}"
+        );
+        known.is_under_way = false;
+        known.own = Some(OwnVerification {
+            ended_ms: 12_000,
+            is_whole: true,
+            repaired: 0,
+            is_there: true,
+        });
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("Whole") && said.contains("1970-01-01 00:00:12") && !said.contains("notice bad"),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn damage_is_said_with_what_it_hits_and_is_not_whole() {
+        let known = Verification {
+            own: Some(OwnVerification {
+                ended_ms: 12_000,
+                is_whole: false,
+                repaired: 0,
+                is_there: true,
+            }),
+            damage: vec![KnownDamage {
+                since_ms: 11_000,
+                object: "packs/ab/<b>".to_owned(),
+                what: "it is not there".to_owned(),
+                content_lost: true,
+                start: 65_536,
+                end: 131_072,
+            }],
+            ..Verification::default()
+        };
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("Damaged") && said.contains("64.0 KiB") && said.contains("from byte 65536"),
+            "{said}"
+        );
+        assert!(!said.contains("Whole") && !said.contains("<b>"), "{said}");
+        assert!(said.contains("--scrub-rate 0"), "{said}");
     }
 }

@@ -1,12 +1,13 @@
 //! Storage & Snapshots > Snapshots: disk snapshots, instance snapshots, chains, what they take, automatic policies, and what was deleted
 //! and can be brought back (product.md 3.6).
 
-use super::{listing, metered};
+use super::listing;
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::curve;
 use crate::{parts, text};
 use maud::{Markup, html};
+use std::collections::HashMap;
 use tidemark_ecs::ApiError;
 use tidemark_ecs::model::{AutoSnapshotPolicy, Snapshot, SnapshotGroup};
 
@@ -20,6 +21,8 @@ const KINDS: &[(&str, &str)] = &[("user", "Manual"), ("auto", "Automatic")];
 /// Days of the curve.
 const DAYS: i64 = 15;
 const HOUR_MS: i64 = 3_600_000;
+/// How often the end of the curve moves, and the page with it.
+const MINUTE_MS: i64 = 60_000;
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
 pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
@@ -62,13 +65,18 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
         "Tag.1.Key",
         "Tag.1.Value",
     ];
-    let own = looked_for(ctx);
+    let fields = parts::filters_and(ctx, "SnapshotName", "Name", true, &more_filters(ctx));
+    let own = match looked_for(ctx) {
+        Ok(own) => own,
+        // What was typed can be mended where it was typed.
+        Err(error) => return Ok(html! { (fields) (parts::refusal(&error)) }),
+    };
     let mut asked = listing(ctx, &names);
     asked.extend(own.iter().map(|(name, value)| (*name, value.as_str())));
     let found = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);
     let table = table(ctx, &found.snapshots, true).await;
     Ok(html! {
-        (parts::filters_and(ctx, "SnapshotName", "Name", true, &more_filters(ctx)))
+        (fields)
         @if found.snapshots.is_empty() && asked.len() == 1 {
             (parts::empty(
                 "No snapshot here yet",
@@ -84,10 +92,18 @@ async fn list(ctx: &Ctx) -> Result<Markup, ApiError> {
 
 /// What is looked for beside names and tags, as the action knows it: one snapshot by its id, and when it was taken. Days are those of UTC, and both
 /// belong to what is found.
-fn looked_for(ctx: &Ctx) -> Vec<(&'static str, String)> {
+fn looked_for(ctx: &Ctx) -> Result<Vec<(&'static str, String)>, ApiError> {
     let mut pairs = Vec::new();
     if let Some(id) = ctx.query.get("_id") {
         pairs.push(("SnapshotIds", super::json_ids(&[id.trim()])));
+    }
+    for (name, label) in [("_from", "Created from"), ("_until", "Created until")] {
+        if let Some(day) = ctx.query.get(name)
+            && day.parse::<jiff::civil::Date>().is_err()
+        {
+            let message = format!("{label}: {day:?} is no day; write it as 2026-01-31.");
+            return Err(ApiError::new(400, "InvalidParameter", message));
+        }
     }
     if let Some(day) = ctx.query.get("_from") {
         pairs.push(("Filter.1.Key", "CreationStartTime".to_owned()));
@@ -97,7 +113,7 @@ fn looked_for(ctx: &Ctx) -> Vec<(&'static str, String)> {
         pairs.push(("Filter.2.Key", "CreationEndTime".to_owned()));
         pairs.push(("Filter.2.Value", format!("{day}T23:59:59Z")));
     }
-    pairs
+    Ok(pairs)
 }
 
 /// Fields for what few look for; open while one of them is used.
@@ -130,12 +146,14 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
     };
     let mut rows = Vec::new();
     let mut any = false;
+    let stored = stored(ctx, snapshots).await;
     for snapshot in snapshots {
         let deletes = ctx
             .may("DeleteSnapshot", &[("SnapshotId", &snapshot.snapshot_id)])
             .await;
         any |= deletes;
-        rows.push(row(ctx, snapshot, deletes).await);
+        let size = stored.get(&snapshot.snapshot_id).copied();
+        rows.push(row(ctx, snapshot, deletes, size).await);
     }
     html! {
         div class="scroll" tabindex="0" {
@@ -143,14 +161,14 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
                 thead { tr {
                     th { "Choose" } th { "Snapshot ID/Name" } th { "Progress" }
                     th { (filter("Status", "Status", STATUSES)) }
-                    th { "Created at" } th { "Tag" } th { "Disk" } th { "Capacity" }
+                    th { "Created at" } th { "Stored" } th { "Tag" } th { "Disk" } th { "Capacity" }
                     th { (filter("Disk Type", "SourceDiskType", DISK_TYPES)) }
                     th { (filter("Kind", "SnapshotType", KINDS)) }
                     th { "Retention" } th { "Encrypted" } th { "Instant Access" } th class="actions" { "Actions" }
                 } }
                 tbody {
                     @for row in &rows { (row) }
-                    @if rows.is_empty() { tr { td class="none" colspan="14" { "No snapshot fits these filters." } } }
+                    @if rows.is_empty() { tr { td class="none" colspan="15" { "No snapshot fits these filters." } } }
                 }
             }
         }
@@ -158,7 +176,21 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
     }
 }
 
-async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool) -> Markup {
+/// What is stored for each of these snapshots, by its id, as far as the caller may know it.
+async fn stored(ctx: &Ctx, snapshots: &[Snapshot]) -> HashMap<String, u64> {
+    let mut disks: Vec<&str> = snapshots.iter().map(|one| one.source_disk_id.as_str()).collect();
+    disks.sort_unstable();
+    disks.dedup();
+    let mut all = HashMap::new();
+    for disk in disks {
+        // A figure beside the list: without it the list is still there.
+        let of_disk = super::stored_of(ctx, disk).await.ok().flatten();
+        all.extend(of_disk.unwrap_or_default());
+    }
+    all
+}
+
+async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool, stored: Option<u64>) -> Markup {
     let id = snapshot.snapshot_id.as_str();
     let here = ctx.link(&format!("/snapshots/{id}"));
     let edits = ctx
@@ -180,6 +212,7 @@ async fn row(ctx: &Ctx, snapshot: &Snapshot, deletes: bool) -> Markup {
             td data-label="Progress" { (parts::progress(&snapshot.progress)) (parts::remaining(snapshot.remain_time)) }
             td data-label="Status" { (parts::status(&snapshot.status)) }
             td data-label="Created at" { (text::time(&snapshot.creation_time)) }
+            td data-label="Stored" { @if let Some(stored) = stored { (text::size(stored)) } @else { span class="none" { "–" } } }
             td data-label="Tag" { (parts::tags(ctx, &snapshot.tags, edits.then_some(("snapshot", id)))) }
             td data-label="Disk" { (parts::id_link(&ctx.link(&format!("/disks/{}", snapshot.source_disk_id)), &snapshot.source_disk_id)) }
             td data-label="Capacity" { (text::gib(snapshot.source_disk_size)) }
@@ -246,7 +279,7 @@ pub(super) async fn more(ctx: &Ctx, snapshot: &Snapshot) -> Vec<Markup> {
         open(
             ctx.may("ModifySnapshotAttribute", &own).await,
             "modify-snapshot",
-            "Rename or keep for",
+            "Edit Name and Retention",
         ),
         open(
             is_done && ctx.may("LockSnapshot", &own).await,
@@ -294,8 +327,8 @@ pub(super) async fn groups(ctx: &Ctx, instance: Option<&str>) -> Result<Markup, 
             div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
-                        th { "Instance Snapshot ID/Name" } th { "Instance" } th { "Snapshots" } th { "Created at" }
-                        th { "Status" } th { "Actions" }
+                        th { "Instance Snapshot ID/Name" } th { "Instance" } th { "Snapshots" } th { "Tag" } th { "Created at" }
+                        th { "Status" } th class="actions" { "Actions" }
                     } }
                     tbody { @for row in &rows { (row) } }
                 }
@@ -334,6 +367,12 @@ async fn group_row(ctx: &Ctx, group: &SnapshotGroup) -> Markup {
                     }
                 }
             }
+            td data-label="Tag" {
+                ul class="tags" {
+                    @for tag in &group.tags { li { (tag.key) @if !tag.value.is_empty() { ": " (tag.value) } } }
+                    @if group.tags.is_empty() { li class="none" { "–" } }
+                }
+            }
             td data-label="Created at" { (text::time(&group.creation_time)) }
             td data-label="Status" { (parts::status(&group.status)) }
             td data-label="Actions" class="actions" {
@@ -355,7 +394,7 @@ async fn chains(ctx: &Ctx) -> Result<Markup, ApiError> {
                 table {
                     thead { tr {
                         th { "Disk ID/Name" } th { "Disk Type" } th { "Capacity" } th { "Instance" }
-                        th { "Snapshots" } th { "Total size" } th { "Actions" }
+                        th { "Snapshots" } th { "Total size" } th class="actions" { "Actions" }
                     } }
                     tbody {
                         @for link in &found.snapshot_links {
@@ -400,12 +439,26 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
         &asked
     )
     .monitor_data;
-    let points: Vec<(i64, u64)> = curve
+    let mut points: Vec<(i64, u64)> = curve
         .iter()
         .filter_map(|point| Some((text::millis(&point.time_stamp)?, point.size)))
         .collect();
-    let disks = metered(ctx, &[("GroupBy", "Link"), ("PageSize", "100")]).await?;
-    let disks = disks.unwrap_or_default();
+    // The curve has full hours; what is stored now is its end.
+    points.push((text::now_ms() / MINUTE_MS * MINUTE_MS, usage.snapshot_size));
+    let asked = [("GroupBy", "Link"), ("PageSize", "100")];
+    let (disks, price) = match ctx.may("DescribeSnapshotMetering", &asked).await {
+        true => {
+            let answer = ask!(
+                ctx,
+                "DescribeSnapshotMetering",
+                describe_snapshot_metering,
+                &asked
+            );
+            (answer.meter_items, answer.price.unwrap_or_default())
+        }
+        false => (Vec::new(), String::new()),
+    };
+    let cost = |amount: &str| text::money(text::amount(amount), &price);
     let priced = disks.iter().any(|disk| disk.cost.is_some());
     Ok(html! {
         ul class="figures" {
@@ -443,7 +496,7 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
                                 td data-label="Disk" { (parts::id_link(&ctx.link(&format!("/chains/{}", disk.source_disk_id)), &disk.source_disk_id)) }
                                 td data-label="Stored now" { (text::size(disk.size)) }
                                 td data-label="GiB-hours" { (disk.gib_hours) }
-                                @if priced { td data-label="Cost" { (disk.cost.as_deref().unwrap_or("–")) } }
+                                @if priced { td data-label="Cost" { (disk.cost.as_deref().map_or_else(|| "–".to_owned(), cost)) } }
                             }
                         }
                     }
@@ -484,7 +537,7 @@ async fn policies(ctx: &Ctx) -> Result<Markup, ApiError> {
                 table {
                     thead { tr {
                         th { "Policy ID/Name" } th { "Tag" } th { "Executed At" } th { "Execution Frequency" } th { "Keep Snapshots" }
-                        th { "Disks" } th { "Copies to" } th { "Actions" }
+                        th { "Disks" } th { "Copies to" } th class="actions" { "Actions" }
                     } }
                     tbody { @for policy in &found.auto_snapshot_policies { (policy_row(ctx, policy, may_change, may_apply, may_delete)) } }
                 }
@@ -508,7 +561,7 @@ fn policy_row(
         tr {
             td data-label="Policy ID/Name" { span class="id" { (id) } span class="name" { (policy.auto_snapshot_policy_name) } }
             td data-label="Tag" { (parts::tags(ctx, &policy.tags, None)) }
-            td data-label="Executed At" { (hours(&policy.time_points)) }
+            td data-label="Executed At" { (hours(&policy.time_points)) " UTC+8" }
             td data-label="Execution Frequency" { (weekdays(&policy.repeat_weekdays)) }
             td data-label="Keep Snapshots" {
                 @if policy.retention_days > 0 { (text::count(policy.retention_days.unsigned_abs(), "day")) } @else { "Always Keep" }
@@ -562,7 +615,7 @@ async fn deleted(ctx: &Ctx) -> Result<Markup, ApiError> {
         } @else {
             div class="scroll" tabindex="0" {
                 table {
-                    thead { tr { th { "Snapshot ID/Name" } th { "Disk" } th { "Gone for good" } th { "Actions" } } }
+                    thead { tr { th { "Snapshot ID/Name" } th { "Disk" } th { "Gone for good" } th class="actions" { "Actions" } } }
                     tbody {
                         @for (snapshot, may) in &rows {
                             tr {

@@ -1,4 +1,5 @@
-//! Maintenance & Monitoring > Tasks: what takes time and is no resource of its own.
+//! Maintenance & Monitoring > Tasks: what the API calls tasks. Of what Tidemark does that is a change of a disk's category alone: what takes
+//! long here is a state of its resource.
 
 use super::listing;
 use crate::ask::{Ctx, ask};
@@ -28,15 +29,21 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         div class="title" { h1 { "Tasks" } }
         (parts::filters(ctx, "TaskAction", "Action", false))
         @if rows.is_empty() && asked.len() == 1 {
-            (parts::empty("No task", "What takes long, like a copy between regions, stands here while it is going on and for some time after.", &html! {}))
+            (parts::empty(
+                "No task",
+                "A change of a disk's category or performance level is listed here, for 30 days. Snapshots, copies, images and rollbacks are no tasks: \
+                 the snapshot, image or disk itself shows how far they are.",
+                &html! {},
+            ))
         } @else {
             div class="scroll" tabindex="0" {
                 table {
                     thead { tr {
                         th { "Task ID" } th { "Action" } th { "Resource" } th { (parts::column_filter(ctx, "Status", "TaskStatus", STATUSES)) }
-                        th { "Progress" } th { "Began" } th { "Ended" } th { "Actions" }
+                        th { "Progress" } th { "Began" } th { "Ended" } th class="actions" { "Actions" }
                     } }
                     tbody {
+                        @if rows.is_empty() { tr { td class="none" colspan="8" { "No task fits these filters." } } }
                         @for (task, may, progress) in &rows {
                             tr {
                                 td data-label="Task ID" { span class="id" { (task.task_id) } }

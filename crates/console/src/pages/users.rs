@@ -15,6 +15,13 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let users = list(ctx).await;
     let may_make = ctx.may_ram("CreateUser", &[("UserName", "x")]).await;
     let own = own_keys(ctx).await;
+    if users.as_ref().is_err_and(is_forbidden) && own.as_ref().is_err_and(is_forbidden) {
+        let body = html! {
+            h1 { "Users & Keys" }
+            p class="none" { "You may not see users and access keys. Whoever manages the account can change that." }
+        };
+        return Ok(Page::new(Section::Users, "Users & Keys", body));
+    }
     let body = html! {
         div class="title" {
             h1 { "Users & Keys" }
@@ -22,11 +29,16 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         }
         section aria-labelledby="own" {
             h2 id="own" { "Your access keys" }
-            (own)
+            @match &own {
+                Ok(own) => { (own) }
+                Err(error) if is_forbidden(error) => { p class="none" { "You may not see them. Whoever manages the account can change that." } }
+                Err(error) => { (parts::refusal(error)) }
+            }
         }
         section aria-labelledby="users" {
             h2 id="users" { "Users" }
             @match &users {
+                Err(error) if is_forbidden(error) => { p class="none" { "You may not see them. Whoever manages the account can change that." } }
                 Err(error) => { (parts::refusal(error)) }
                 Ok(users) if users.is_empty() => {
                     (parts::empty(
@@ -58,6 +70,11 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     Ok(Page::new(Section::Users, "Users & Keys", body))
 }
 
+/// Whether the caller may not see something: no failure, and nothing to be alarmed about.
+fn is_forbidden(error: &ApiError) -> bool {
+    error.status == 403
+}
+
 async fn list(ctx: &Ctx) -> Result<Vec<tidemark_ecs::ram::users::User>, ApiError> {
     Ok(ask_ram!(
         ctx,
@@ -73,23 +90,19 @@ async fn keys_of(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Vec<AccessKeyItem>
     Ok(ask_ram!(ctx, "ListAccessKeys", KeysOf::parse, list_access_keys, pairs).access_keys)
 }
 
-async fn own_keys(ctx: &Ctx) -> Markup {
+async fn own_keys(ctx: &Ctx) -> Result<Markup, ApiError> {
     // Temporary keys have no keys of their own.
     if matches!(ctx.caller.identity, Identity::Role { .. }) {
-        return html! { p class="none" { "You are here with a role." } };
+        return Ok(html! { p class="none" { "You are here with a role." } });
     }
-    match keys_of(ctx, &[]).await {
-        Ok(keys) => {
-            let may_make = ctx.may_ram("CreateAccessKey", &[]).await;
-            let may_change = ctx.may_ram("UpdateAccessKey", &[]).await;
-            let may_delete = ctx.may_ram("DeleteAccessKey", &[]).await;
-            html! {
-                (keys_table(ctx, "", &keys, may_change, may_delete))
-                (parts::opens(may_make, &ctx.dialog("create-key", &[]), "Create Access Key", "of your own"))
-            }
-        }
-        Err(error) => parts::refusal(&error),
-    }
+    let keys = keys_of(ctx, &[]).await?;
+    let may_make = ctx.may_ram("CreateAccessKey", &[]).await;
+    let may_change = ctx.may_ram("UpdateAccessKey", &[]).await;
+    let may_delete = ctx.may_ram("DeleteAccessKey", &[]).await;
+    Ok(html! {
+        (keys_table(ctx, "", &keys, may_change, may_delete))
+        (parts::opens(may_make, &ctx.dialog("create-key", &[]), "Create Access Key", "of your own"))
+    })
 }
 
 fn keys_table(ctx: &Ctx, user: &str, keys: &[AccessKeyItem], may_change: bool, may_delete: bool) -> Markup {
@@ -97,7 +110,7 @@ fn keys_table(ctx: &Ctx, user: &str, keys: &[AccessKeyItem], may_change: bool, m
         @if keys.is_empty() { p class="none" { "No access key." } } @else {
             div class="scroll" tabindex="0" {
                 table {
-                    thead { tr { th { "Access key ID" } th { "Status" } th { "Created at" } th { "Last used" } th { "Actions" } } }
+                    thead { tr { th { "Access key ID" } th { "Status" } th { "Created at" } th { "Last used" } th class="actions" { "Actions" } } }
                     tbody {
                         @for key in keys {
                             @let own = [("UserName", user), ("UserAccessKeyId", key.access_key_id.as_str())];
@@ -191,7 +204,7 @@ pub(super) async fn one(ctx: &Ctx, name: &str) -> Result<Page, ApiError> {
             @if policies.is_empty() { p class="none" { "Nothing: no policy is attached." } } @else {
                 div class="scroll" tabindex="0" {
                     table {
-                        thead { tr { th { "Policy" } th { "Type" } th { "Description" } th { "Actions" } } }
+                        thead { tr { th { "Policy" } th { "Type" } th { "Description" } th class="actions" { "Actions" } } }
                         tbody {
                             @for policy in &policies {
                                 @let one = [("UserName", name), ("PolicyType", policy.policy_type.as_str()), ("PolicyName", policy.policy_name.as_str())];
@@ -240,7 +253,7 @@ pub(crate) fn new_key(ctx: &Ctx, form: &Fields, answer: &Value) -> Page {
         None => ctx.link("/users"),
     };
     let body = html! {
-        h1 { "The access key is made" }
+        h1 { "The access key is created" }
         div class="notice" role="status" {
             p { "Its secret is shown here once. Keep it somewhere safe now: nobody can show it again." }
         }
@@ -252,6 +265,6 @@ pub(crate) fn new_key(ctx: &Ctx, form: &Fields, answer: &Value) -> Page {
     };
     Page {
         is_still: true,
-        ..Page::new(Section::Users, "The access key is made", body)
+        ..Page::new(Section::Users, "The access key is created", body)
     }
 }

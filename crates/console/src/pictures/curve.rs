@@ -1,15 +1,12 @@
 //! Stored bytes over time.
 
-use super::{at, round_up};
+use super::{LEFT, RIGHT, WIDTH, at, round_up, side, steps};
 use crate::text;
 use maud::{Markup, html};
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 240.0;
-const LEFT: f64 = 76.0;
-const RIGHT: f64 = 12.0;
-const TOP: f64 = 12.0;
-const GROUND: f64 = 204.0;
+const HEIGHT: f64 = 248.0;
+const TOP: f64 = 20.0;
+const GROUND: f64 = 208.0;
 
 /// Points in the order of time: milliseconds and bytes. Four hundred at most.
 pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
@@ -18,6 +15,7 @@ pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
     };
     let span = (last - first).max(1) as f64;
     let most = round_up(points.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0));
+    let steps = steps(most, 4);
     let x = |ms: i64| LEFT + (WIDTH - LEFT - RIGHT) * (ms - first) as f64 / span;
     let y = |bytes: u64| GROUND - (GROUND - TOP) * bytes as f64 / most as f64;
     let line: Vec<String> = points
@@ -37,15 +35,20 @@ pub(crate) fn draw(points: &[(i64, u64)], label: &str) -> Markup {
     html! {
         svg class="picture curve" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
             title { (said) }
-            @for part in 0..=4u64 {
-                @let bytes = most / 4 * part;
-                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(bytes))) y2=(at(y(bytes))) {}
-                text class="axis" x=(at(LEFT - 8.0)) y=(at(y(bytes) + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
+            g class="plot" {
+                @for (bytes, _) in &steps {
+                    line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(*bytes))) y2=(at(y(*bytes))) {}
+                }
+                path class="area" d=(area) {}
+                path class="line" d=(format!("M{line}")) {}
             }
-            path class="area" d=(area) {}
-            path class="line" d=(format!("M{line}")) {}
-            text class="axis" x=(at(LEFT)) y=(at(HEIGHT - 12.0)) { (day(*first)) }
-            text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 12.0)) text-anchor="end" { (day(*last)) }
+            @for (bytes, is_rare) in &steps {
+                text class=(side(*is_rare)) x=(at(LEFT - 8.0)) y=(at(y(*bytes))) text-anchor="end" { (text::bytes(*bytes)) }
+            }
+            text class="axis below begin" x=(at(LEFT)) y=(at(GROUND + 10.0)) { (day(*first)) }
+            @if last > first {
+                text class="axis below" x=(at(WIDTH - RIGHT)) y=(at(GROUND + 10.0)) text-anchor="end" { (day(*last)) }
+            }
         }
     }
 }
@@ -65,5 +68,19 @@ mod tests {
         );
         assert_eq!(draw(&[], "Stored").into_string(), "");
         assert!(!draw(&[(0, 0)], "Stored").into_string().contains("NaN"));
+    }
+
+    #[test]
+    fn amounts_that_are_the_same_are_named_once() {
+        let nothing = draw(&[(0, 0), (3_600_000, 0)], "Stored").into_string();
+        assert_eq!(
+            nothing.matches("text-anchor=\"end\">0 B<").count(),
+            1,
+            "{nothing}"
+        );
+        assert_eq!(nothing.matches("axis side").count(), 1);
+        let level = draw(&[(0, 1 << 30), (3_600_000, 1 << 30)], "Stored").into_string();
+        assert_eq!(level.matches("axis side").count(), 5);
+        assert_eq!(level.matches("axis side rare").count(), 2);
     }
 }

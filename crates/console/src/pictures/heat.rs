@@ -1,6 +1,6 @@
 //! Which parts of a disk changed between two snapshots: in each cell a square that is as large as the part of it that changed.
 
-use super::{at, grid};
+use super::{grid, key};
 use crate::text;
 use maud::{Markup, html};
 
@@ -25,14 +25,15 @@ pub(crate) fn draw(parts: &[u64], size: u64) -> Markup {
     html! {
         svg class="picture heat" viewBox=(format!("0 0 {width} {height}")) role="img" aria-label=(said) {
             title { (said) }
-            rect class="ground" x="0" y="0" width=(at(width)) height=(at(height)) {}
+            path class="grid" d=(grid::borders(parts.len())) {}
             @for (class, path) in paths.iter().enumerate() {
                 @if !path.is_empty() { path class=(format!("heat-{class}")) d=(path) {} }
             }
         }
         p class="legend" {
+            (key(&html! { rect class="heat-0" x="9.5" y="3.5" width="5" height="5" {} }, "a little of a part changed"))
+            (key(&html! { rect class="heat-3" x="6.5" y=".5" width="11" height="11" {} }, "all of it did"))
             "The disk from its first byte (top left) to its last (bottom right). " (said)
-            " The larger a square, the more of its part changed."
         }
     }
 }
@@ -48,7 +49,8 @@ mod tests {
         parts[0] = 64 << 10;
         parts[65] = 1 << 30;
         let picture = draw(&parts, (CELLS as u64) << 30).into_string();
-        assert_eq!(picture.matches("d=\"M").count(), 2, "{picture}");
+        assert_eq!(picture.matches("<path class=\"heat-").count(), 2, "{picture}");
+        assert_eq!(picture.matches("<path class=\"grid\"").count(), 1);
         assert!(picture.contains("2 of 512 parts"));
     }
 

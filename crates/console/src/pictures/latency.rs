@@ -1,15 +1,12 @@
 //! How long a disk's clients waited, over time, with the times shaded in which snapshots of the disk were being taken.
 
-use super::at;
+use super::{LEFT, RIGHT, WIDTH, at, key, side, steps};
 use crate::text;
 use maud::{Markup, html};
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 220.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 12.0;
-const GROUND: f64 = 180.0;
+const HEIGHT: f64 = 234.0;
+const TOP: f64 = 20.0;
+const GROUND: f64 = 186.0;
 /// A shaded time is at least this wide: a snapshot may take less than a second.
 const WINDOW_LEAST: f64 = 3.0;
 
@@ -47,6 +44,7 @@ pub(crate) fn draw(
             .max()
             .unwrap_or(0),
     );
+    let steps = steps(most, 4);
     let x = |ms: i64| LEFT + (WIDTH - LEFT - RIGHT) * ((ms - from) as f64 / span).clamp(0.0, 1.0);
     let y = |micros: u64| GROUND - (GROUND - TOP) * micros as f64 / most as f64;
     // A period that nothing is known of, or in which nothing was asked, interrupts the line.
@@ -70,27 +68,36 @@ pub(crate) fn draw(
     html! {
         svg class="picture latency" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
             title { (said) }
-            @for window in windows {
-                @let left = x(window.from_ms);
-                @let wide = (x(window.until_ms) - left).max(WINDOW_LEAST);
-                g {
-                    title { (window.name) }
-                    rect class="window" x=(at(left)) y=(at(TOP)) width=(at(wide)) height=(at(GROUND - TOP)) {}
-                    path class="mark" d=(format!("M{} {}l5 8h-10z", at(left + wide / 2.0), at(GROUND + 3.0))) {}
+            g class="plot" {
+                @for window in windows {
+                    @let left = x(window.from_ms);
+                    @let wide = (x(window.until_ms) - left).max(WINDOW_LEAST);
+                    g {
+                        title { (window.name) }
+                        rect class="window" x=(at(left)) y=(at(TOP)) width=(at(wide)) height=(at(GROUND - TOP)) {}
+                        path class="mark" d=(format!("M{} {}l5 8h-10z", at(left + wide / 2.0), at(GROUND + 3.0))) {}
+                    }
                 }
+                @for (micros, _) in &steps {
+                    line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(*micros))) y2=(at(y(*micros))) {}
+                }
+                @if !reads.is_empty() { path class="line" d=(reads) {} }
+                @if !writes.is_empty() { path class="line second" d=(writes) {} }
             }
-            @for part in 0..=4u64 {
-                @let micros = most / 4 * part;
-                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y(micros))) y2=(at(y(micros))) {}
-                text class="axis" x=(at(LEFT - 8.0)) y=(at(y(micros) + 4.0)) text-anchor="end" { (text::micros(micros)) }
+            @for (micros, is_rare) in &steps {
+                text class=(side(*is_rare)) x=(at(LEFT - 8.0)) y=(at(y(*micros))) text-anchor="end" { (text::micros(*micros)) }
             }
-            @if !reads.is_empty() { path class="line" d=(reads) {} }
-            @if !writes.is_empty() { path class="line second" d=(writes) {} }
-            text class="axis" x=(at(LEFT)) y=(at(HEIGHT - 8.0)) { (clock(from)) " UTC" }
-            text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 8.0)) text-anchor="end" { (clock(until)) }
+            text class="axis below begin" x=(at(LEFT)) y=(at(GROUND + 18.0)) { (clock(from)) " UTC" }
+            text class="axis below" x=(at(WIDTH - RIGHT)) y=(at(GROUND + 18.0)) text-anchor="end" { (clock(until)) }
         }
         p class="legend" {
-            "━ reads  ┅ writes: " (figure) ". Shaded, with ▲ below: a snapshot was being taken."
+            (key(&html! { path class="line" d="M0 6h24" {} }, "reads"))
+            (key(&html! { path class="line second" d="M0 6h24" {} }, "writes"))
+            (key(
+                &html! { rect class="window" x="1" y="1" width="8" height="10" {} path class="mark" d="M18 2l5 8h-10z" {} },
+                "a snapshot was being taken",
+            ))
+            "The lines are " (figure) "."
         }
     }
 }
@@ -149,8 +156,10 @@ mod tests {
         };
         let picture = draw(&points, MINUTE, (0, 10 * MINUTE), &[window], "mean").into_string();
         assert_eq!(picture.matches("h.1").count(), 3, "{picture}");
-        assert_eq!(picture.matches("class=\"window\"").count(), 1);
-        assert!(!picture.contains("second"), "no writes, no line");
+        let (drawn, legend) = picture.split_once("</svg>").expect("a legend");
+        assert_eq!(drawn.matches("class=\"window\"").count(), 1);
+        assert!(!drawn.contains("second"), "no writes, no line");
+        assert!(legend.contains("line second"), "the key of what could be there");
         assert!(!picture.contains("<b>") && !picture.contains("NaN"));
     }
 

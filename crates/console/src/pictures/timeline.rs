@@ -1,15 +1,12 @@
 //! A disk's life: its marks along the time, and how much each holds that no older one does.
 
-use super::{at, round_up};
+use super::{LEFT, RIGHT, WIDTH, at, key, round_up, side, steps};
 use crate::text;
 use maud::{Markup, html};
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 200.0;
-const LEFT: f64 = 64.0;
-const RIGHT: f64 = 16.0;
-const TOP: f64 = 16.0;
-const GROUND: f64 = 160.0;
+const HEIGHT: f64 = 214.0;
+const TOP: f64 = 20.0;
+const GROUND: f64 = 164.0;
 /// Marks closer than this are drawn this far apart, so that each can be seen.
 const APART: f64 = 6.0;
 
@@ -55,36 +52,45 @@ pub(crate) fn draw(mut marks: Vec<Mark>) -> Markup {
         text::count(marks.len() as u64, "snapshot"),
         text::bytes(marks.iter().map(|mark| mark.bytes).max().unwrap_or(0))
     );
+    let steps = steps(most, 2);
     let height = |bytes: u64| (GROUND - TOP) * bytes as f64 / most as f64;
     html! {
         svg class="picture timeline" viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(said) {
             title { (said) }
-            @for part in 0..=2u64 {
-                @let bytes = most / 2 * part;
-                @let y = GROUND - height(bytes);
-                line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y)) y2=(at(y)) {}
-                text class="axis" x=(at(LEFT - 8.0)) y=(at(y + 4.0)) text-anchor="end" { (text::bytes(bytes)) }
-            }
-            @for (mark, x) in marks.iter().zip(&places) {
-                @let tall = height(mark.bytes).max(2.0);
-                @let top = GROUND - tall;
-                // Too small to be pressed: the list below has the links.
-                g {
-                    title { (label(mark)) }
-                    rect class=(if mark.is_complete { "owned" } else { "unfinished" }) x=(at(x - 2.0)) y=(at(top)) width="4" height=(at(tall)) {}
-                    @if mark.is_automatic {
-                        rect class="mark" x=(at(x - 4.0)) y=(at(GROUND + 6.0)) width="8" height="8" transform=(format!("rotate(45 {} {})", at(*x), at(GROUND + 10.0))) {}
-                    } @else {
-                        circle class="mark" cx=(at(*x)) cy=(at(GROUND + 10.0)) r="5" {}
+            g class="plot" {
+                @for (bytes, _) in &steps {
+                    @let y = GROUND - height(*bytes);
+                    line class="grid" x1=(at(LEFT)) x2=(at(WIDTH - RIGHT)) y1=(at(y)) y2=(at(y)) {}
+                }
+                @for (mark, x) in marks.iter().zip(&places) {
+                    @let tall = height(mark.bytes).max(2.0);
+                    @let top = GROUND - tall;
+                    // Too small to be pressed: the list below has the links.
+                    g {
+                        title { (label(mark)) }
+                        rect class=(if mark.is_complete { "owned" } else { "unfinished" }) x=(at(x - 2.0)) y=(at(top)) width="4" height=(at(tall)) {}
+                        @if mark.is_automatic {
+                            rect class="mark" x=(at(x - 4.0)) y=(at(GROUND + 6.0)) width="8" height="8" transform=(format!("rotate(45 {} {})", at(*x), at(GROUND + 10.0))) {}
+                        } @else {
+                            circle class="mark" cx=(at(*x)) cy=(at(GROUND + 10.0)) r="5" {}
+                        }
                     }
                 }
             }
-            text class="axis" x=(at(LEFT)) y=(at(HEIGHT - 6.0)) { (text::stamp(first).replace('T', " ").trim_end_matches('Z')) }
-            @if marks.len() > 1 {
-                text class="axis" x=(at(WIDTH - RIGHT)) y=(at(HEIGHT - 6.0)) text-anchor="end" { (text::stamp(last).replace('T', " ").trim_end_matches('Z')) }
+            @for (bytes, is_rare) in &steps {
+                text class=(side(*is_rare)) x=(at(LEFT - 8.0)) y=(at(GROUND - height(*bytes))) text-anchor="end" { (text::bytes(*bytes)) }
+            }
+            text class="axis below begin" x=(at(LEFT)) y=(at(GROUND + 22.0)) { (text::stamp(first).replace('T', " ").trim_end_matches('Z')) }
+            @if last > first {
+                text class="axis below" x=(at(WIDTH - RIGHT)) y=(at(GROUND + 22.0)) text-anchor="end" { (text::stamp(last).replace('T', " ").trim_end_matches('Z')) }
             }
         }
-        p class="legend" { "● taken by somebody  ◆ automatic. A bar is what the snapshot stores that no older one does; a hatched one is not complete yet." }
+        p class="legend" {
+            (key(&html! { circle class="mark" cx="12" cy="6" r="5" {} }, "taken by somebody"))
+            (key(&html! { rect class="mark" x="8" y="2" width="8" height="8" transform="rotate(45 12 6)" {} }, "automatic"))
+            (key(&html! { rect class="owned" x="10" y="0" width="4" height="12" {} }, "stored for it, and for no older one"))
+            (key(&html! { rect class="unfinished" x="10" y="1" width="4" height="10" {} }, "not complete yet"))
+        }
     }
 }
 
@@ -126,6 +132,13 @@ mod tests {
     #[test]
     fn one_mark_or_none_is_fine() {
         assert_eq!(draw(Vec::new()).into_string(), "");
-        assert!(draw(vec![mark(1, 0)]).into_string().contains("<circle"));
+        let one = draw(vec![mark(1, 0)]).into_string();
+        let (drawn, legend) = one.split_once("</svg>").expect("a legend");
+        assert_eq!(drawn.matches("<circle class=\"mark\"").count(), 1, "{drawn}");
+        assert_eq!(drawn.matches("0 B</text>").count(), 1, "an amount is named once");
+        assert!(
+            legend.contains("<circle class=\"mark\""),
+            "the key is what is drawn"
+        );
     }
 }
