@@ -1,6 +1,6 @@
 //! One chain: the snapshots of a disk, what each stores and what they share (product.md 3.6, Snapshot Chains > Details).
 
-use super::{snapshots, snapshots_of, stored_of};
+use super::{one_disk, snapshots, snapshots_of, stored_of};
 use crate::ask::Ctx;
 use crate::layout::{Page, Section};
 use crate::pictures::chain::{self, Link};
@@ -14,6 +14,11 @@ const LISTED: usize = 10;
 
 pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
     let nodes = snapshots_of(ctx, disk).await?;
+    // A disk that is gone has no name, and its chain is still there.
+    let name = one_disk(ctx, disk)
+        .await
+        .map(|disk| disk.disk_name)
+        .unwrap_or_default();
     let sizes = stored_of(ctx, disk).await?;
     let link = |node: &Snapshot, owned: u64| Link {
         href: ctx.link(&format!("/snapshots/{}", node.snapshot_id)),
@@ -31,7 +36,7 @@ pub(super) async fn page(ctx: &Ctx, disk: &str) -> Result<Page, ApiError> {
     let table = snapshots::table(ctx, listed, false).await;
     let body = html! {
         nav class="trail" aria-label="Trail" { a href=(ctx.link_with("/snapshots", &[("tab", "chains")])) { "Snapshot Chains" } }
-        div class="title" { h1 { "Chain of " (disk) } }
+        div class="title" { h1 { "Chain of " (text::or(&name, disk)) } @if !name.is_empty() { code { (disk) } } }
         @if nodes.is_empty() {
             (parts::empty("There is no snapshot of this disk", "Its chain begins with the first one.", &html! {}))
         } @else {

@@ -50,7 +50,7 @@ pub(crate) fn draw(links: &[Link]) -> Markup {
                 @let start = long(*before).min(ALL - LEAST);
                 @let light = long(*shared).min(start);
                 li {
-                    a href=(link.href) aria-label=(format!("{name} {owned} stored, up to {} shared", text::bytes(*shared))) {
+                    a href=(link.href) {
                         span class="what" { (name) }
                         svg class="blocks" aria-hidden="true" {
                             @if *shared > 0 {
@@ -58,7 +58,10 @@ pub(crate) fn draw(links: &[Link]) -> Markup {
                             }
                             rect class="owned" x=(percent(start)) width=(percent(long(link.owned).clamp(LEAST, ALL))) height="100%" {}
                         }
-                        span class="amount" { (owned) }
+                        span class="amount" {
+                            (owned)
+                            span class="unseen" { " stored, up to " (text::bytes(*shared)) " shared" }
+                        }
                     }
                 }
             }
@@ -114,7 +117,10 @@ mod tests {
         assert_eq!(link("s-2", 10, Some(4)).shared(100), 0);
         assert_eq!(link("s-2", 10, None).shared(100), 100);
         let picture = drawn(&[link("s-1", 90, Some(90)), link("s-2", 10, Some(40))]);
-        assert!(picture.contains("10 B stored, up to 30 B shared"), "{picture}");
+        assert!(
+            picture.contains("10 B<span class=\"unseen\"> stored, up to 30 B shared"),
+            "{picture}"
+        );
         let shared = "class=\"shared\" x=\"60%\" width=\"30%\"";
         assert!(picture.contains(shared), "{picture}");
     }
