@@ -311,9 +311,10 @@ def test_the_service_says_when_a_page_would_look_different(browser, v3):
         answer = connection.getresponse()
         assert answer.headers["content-type"] == "text/event-stream"
         v3.call("ModifyDiskAttribute", DiskId=disk, DiskName="renamed-for-the-stream")
-        said = []
+        said, deadline = [], time.monotonic() + 60
         while b"event: changed\n" not in said:
             line = answer.readline()
+            assert time.monotonic() < deadline, f"nothing but signs of life: {said}"
             assert line, f"the stream has ended: {said}"
             said.append(line)
     finally:
