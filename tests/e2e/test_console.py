@@ -473,7 +473,7 @@ def test_several_snapshots_are_deleted_at_once(browser, v3):
     assert set(boxes) == {kept, *gone}
     pairs = [("_each", snapshot) for snapshot in [*gone, "s-nowhere"]]
     page = browser.get("/console/dialog/delete-snapshots?" + urllib.parse.urlencode([*pairs, ("_then", "/console/snapshots")]))
-    assert "Delete 3 snapshots?" in page.text and "Deleting them would free about" in page.text
+    assert "Delete 3 snapshots?" in page.text and "Deleting them would free at most" in page.text
     line = page.root.one("code", data_command_line="").text
     assert line.startswith(f"for id in {gone[0]} ") and line.endswith('--SnapshotId "$id"; done')
     page = browser.submit(page, page.form("DeleteSnapshot"))
@@ -862,7 +862,7 @@ def test_rolling_an_instance_back_tells_what_is_left_out_and_offers_to_stop(brow
     assert f"The disk {other} is no more, so it is left out." in page.text
     assert "has to be set again" in page.text and "grown again" in page.text
     page = browser.get(f"/console/dialog/delete-group?SnapshotGroupId={group}")
-    assert disk in page.text and "would free about" in page.text and "can be brought back" in page.text
+    assert disk in page.text and "would free at most" in page.text and "can be brought back" in page.text
 
 
 def test_forms_count_like_calls_of_the_api(new_service, scratch):

@@ -19,6 +19,8 @@ pub struct Verification {
     pub own: Option<OwnVerification>,
     /// What is damaged now, as far as it was met.
     pub damage: Vec<KnownDamage>,
+    /// Finds that are known beyond what is listed; of which snapshots is not.
+    pub unlisted: u64,
     /// Whether the vault is read through without anybody asking.
     pub scrubs_by_itself: bool,
     /// When the background scrub last read the whole vault: from when to when.
@@ -45,6 +47,8 @@ pub struct OwnVerification {
 pub struct KnownDamage {
     /// When it was met first.
     pub since_ms: i64,
+    /// When it was met last.
+    pub met_ms: i64,
     /// The object's key in the bucket.
     pub object: String,
     /// What is wrong, in a few words.
@@ -94,9 +98,16 @@ fn of(state: &ScrubState, snapshot: &SnapshotId) -> Verification {
         is_there: one.is_there,
     });
     let damage = state.damage_of(snapshot).into_iter().map(|open| {
-        let OpenLoss { loss, since_ms, .. } = open;
+        let OpenLoss {
+            loss,
+            since_ms,
+            met_ms,
+            ..
+        } = open;
         KnownDamage {
             since_ms: *since_ms,
+            // A file of an older version does not tell.
+            met_ms: (*met_ms).max(*since_ms),
             object: loss.object.clone(),
             what: loss.what.clone(),
             content_lost: loss.lost,
@@ -107,6 +118,7 @@ fn of(state: &ScrubState, snapshot: &SnapshotId) -> Verification {
     Verification {
         own,
         damage: damage.collect(),
+        unlisted: state.unlisted,
         round: state.last.as_ref().map(|last| (last.begun_ms, last.ended_ms)),
         is_in_trouble: state.trouble.is_some(),
         ..Verification::default()

@@ -289,6 +289,8 @@
       submit(form, event.submitter);
     } else if (form.matches("[data-filters]")) {
       event.preventDefault();
+      // A page is not made anew around a day that is being typed (show).
+      if (document.activeElement.type === "date") document.activeElement.blur();
       filter(form);
     }
   });

@@ -103,7 +103,7 @@ pub(super) async fn delete_each(form: &Form<'_>) -> Result<Page, ApiError> {
     let ctx = form.ctx;
     let ids: Vec<&str> = form.fields.all("_each").filter(|id| !id.is_empty()).collect();
     let known = match ids.len() {
-        1..=LISTED_MOST => named(ctx, &ids).await?,
+        1..=LISTED_MOST => named(ctx, &ids).await.unwrap_or_default(),
         _ => Vec::new(),
     };
     let freed = freed_by(form, &known).await;
@@ -174,25 +174,25 @@ async fn freed(form: &Form<'_>, snapshot: &Snapshot) -> Markup {
     }
 }
 
-/// As [`freed`], of several that are deleted together. What neighbours among them share goes with the last of them, and no single one tells of
-/// that: so it is between what each frees alone and all that is stored for them.
+/// As [`freed`], of several that are deleted together. What only neighbours among them share goes with the last of them, and no single one tells
+/// of that; so the bound of all together is what is stored for them.
 async fn freed_by(form: &Form<'_>, snapshots: &[Snapshot]) -> Markup {
     // Each is a walk through two trees.
     if snapshots.is_empty() || snapshots.len() > WALKED_MOST {
         return html! {};
     }
-    let (mut least, mut most) = (0u64, 0u64);
+    let (mut alone, mut most) = (0u64, 0u64);
     for snapshot in snapshots {
         let Some((freed, stored)) = freeable(form.ctx, snapshot).await else {
             return html! {};
         };
-        least = least.saturating_add(freed);
+        alone = alone.saturating_add(freed);
         most = most.saturating_add(stored);
     }
     html! {
         p class="freed" {
-            "Deleting them would free about " strong { (text::bytes(least)) } ", and at most the " (text::bytes(most))
-            " that are stored for them if none of it is shared with others that stay."
+            "Deleting them would free at most " strong { (text::bytes(most)) } ", which are stored for them. One by one, with the others kept, they would free at most about "
+            (text::bytes(alone)) "; the rest is shared."
         }
     }
 }
@@ -385,7 +385,7 @@ pub(super) async fn delete_group(form: &Form<'_>) -> Result<Page, ApiError> {
     let ids: Vec<&str> = members.iter().map(|member| member.snapshot_id.as_str()).collect();
     let known = match ids.is_empty() {
         true => Vec::new(),
-        false => named(ctx, &ids).await?,
+        false => named(ctx, &ids).await.unwrap_or_default(),
     };
     let freed = freed_by(form, &known).await;
     let undelete = text::undelete(ctx.control().undelete_window());

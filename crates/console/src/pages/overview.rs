@@ -38,7 +38,8 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
     let all_disks = disks.page.total_count;
     let mut protections = Vec::new();
     let asked = [("Status", "progressing"), ("PageSize", "100")];
-    let under_way = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots;
+    let under_way = ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked);
+    let (under_way, all_under_way) = (under_way.snapshots, under_way.page.total_count);
     // Who may not see images sees the rest all the same.
     let images = images(ctx).await.ok();
     for disk in disks.disks.into_iter().take(LOOKED_AT_MOST) {
@@ -82,7 +83,7 @@ pub(super) async fn page(ctx: &Ctx) -> Result<Page, ApiError> {
         ul class="figures" {
             (figure("Disks", &all_disks.to_string(), &ctx.link("/disks")))
             (figure("Without a recent snapshot", &counted, "#bare"))
-            (figure("Snapshots being created", &under_way.len().to_string(), "#now"))
+            (figure("Snapshots being created", &all_under_way.to_string(), "#now"))
             @if let Some(stored) = stored {
                 (figure("Stored by snapshots", &text::bytes(stored), &ctx.link_with("/snapshots", &[("tab", "size")])))
             }

@@ -134,29 +134,33 @@ fn said(known: &Verification, created_ms: Option<i64>) -> Markup {
         @if known.is_under_way {
             p {
                 (parts::status("Verifying"))
-                " All of it is being read in the vault and compared with its checksums. What comes of it stands here."
+                " All of it is read in the vault and compared with its checksums, when its turn has come. What comes of it stands here."
             }
         }
         @for damage in &known.damage { (damaged(damage)) }
         @match &known.own {
             _ if known.is_under_way => {}
             Some(own) if !own.is_there => {
-                div class="notice bad" { p { "It was not in the vault when it was to be verified, " (time(own.ended_ms)) "." } }
+                div class="notice bad" { p { "It was not found in the vault when it was to be verified, " (time(own.ended_ms)) ": it is not there, or the list that names it is damaged." } }
             }
             Some(own) if !known.damage.is_empty() => { p { "Verified by itself " (time(own.ended_ms)) "." } }
             Some(own) if own.is_whole => {
                 p {
                     (whole()) ": verified " (time(own.ended_ms))
-                    @if own.repaired > 0 { ", with " (text::count(own.repaired, "damaged piece")) " repaired" }
+                    @if own.repaired > 0 { "; damage was found and repaired" }
                     "."
                 }
             }
+            Some(own) if known.unlisted > 0 => { p { "Damage was found when it was verified " (time(own.ended_ms)) "." } }
             // A whole round has not met it any more.
             Some(own) => {
                 p { "Damage was found when it was verified " (time(own.ended_ms)) ", and none is known now. Verify it once more to be sure." }
             }
-            None if known.damage.is_empty() => { p { "Not verified by itself yet, and no damage of it is known." } }
+            None if known.damage.is_empty() && known.unlisted == 0 => { p { "Not verified by itself yet, and no damage of it is known." } }
             None => {}
+        }
+        @if known.unlisted > 0 {
+            p { "So much of the vault is damaged that " (text::count(known.unlisted, "find")) " are not listed; some may be of this snapshot." }
         }
         p { (scrubbed(known, created_ms)) }
         @if known.is_in_trouble {
@@ -199,7 +203,7 @@ fn damaged(damage: &KnownDamage) -> Markup {
                     "All content can still be read in another way."
                 }
             }
-            p class="code" { "Known since " (text::time(&text::stamp(damage.since_ms))) ", in " code { (damage.object) } }
+            p class="code" { "Known since " (text::time(&text::stamp(damage.since_ms))) ", last met " (text::time(&text::stamp(damage.met_ms))) " (Verify now looks again), in " code { (damage.object) } }
         }
     }
 }
@@ -406,6 +410,7 @@ mod tests {
             }),
             damage: vec![KnownDamage {
                 since_ms: 11_000,
+                met_ms: 11_500,
                 object: "packs/ab/<b>".to_owned(),
                 what: "it is not there".to_owned(),
                 content_lost: true,

@@ -178,14 +178,15 @@ pub(super) async fn table(ctx: &Ctx, snapshots: &[Snapshot], filters: bool) -> M
 
 /// What is stored for each of these snapshots, by its id, as far as the caller may know it.
 async fn stored(ctx: &Ctx, snapshots: &[Snapshot]) -> HashMap<String, u64> {
-    let mut disks: Vec<&str> = snapshots.iter().map(|one| one.source_disk_id.as_str()).collect();
-    disks.sort_unstable();
-    disks.dedup();
     let mut all = HashMap::new();
-    for disk in disks {
+    // Each by itself: that is what the catalogue has an index for.
+    for snapshot in snapshots {
+        let id = snapshot.snapshot_id.as_str();
         // A figure beside the list: without it the list is still there.
-        let of_disk = super::stored_of(ctx, disk).await.ok().flatten();
-        all.extend(of_disk.unwrap_or_default());
+        let Ok(Some(items)) = super::metered(ctx, &[("SnapshotId", id)]).await else {
+            break;
+        };
+        all.extend(items.into_iter().map(|item| (item.snapshot_id, item.size)));
     }
     all
 }

@@ -28,7 +28,9 @@ use std::time::Duration;
 use tidemark_env::UnixMillis;
 use tidemark_env::fs::{read_small, write_atomic};
 use tidemark_units::SnapshotId;
-use tidemark_vault::{Damage, Donor, Inventory, RepairReport, Sample, VaultError, VerifyReport, losses};
+use tidemark_vault::{
+    Damage, Donor, Inventory, Part, RepairReport, Sample, VaultError, VerifyReport, losses,
+};
 use tokio::sync::Notify;
 
 /// How long the scrub lets a starting service alone.
@@ -236,6 +238,17 @@ impl Scrub {
         count(&mut met, &records);
         count(&mut left, &records);
         self.meet(state, losses(&found.targets, &records)).await;
+        let there: BTreeSet<&SnapshotId> = targets.iter().map(|target| &target.snapshot).collect();
+        let missing: Vec<&SnapshotId> = asked
+            .iter()
+            .filter(|snapshot| !there.contains(snapshot))
+            .collect();
+        if !missing.is_empty() {
+            // A head log that is damaged may be why it is not found, and that hits nothing that is.
+            let is_head = |damage: &&Damage| matches!(damage.part, Part::Head(_));
+            let heads: Vec<Damage> = found.damage.iter().filter(is_head).cloned().collect();
+            self.meet(state, losses(&found.targets, &heads)).await;
+        }
         let mut next = Some(0);
         while let Some(from) = next {
             let pace = Pace::unlimited(&self.host);
@@ -267,9 +280,11 @@ impl Scrub {
             .zip(&targets)
             .map(|(at, target)| verified(&target.snapshot, true, of(&met, at), of(&left, at)))
             .collect();
-        let there: BTreeSet<&SnapshotId> = targets.iter().map(|target| &target.snapshot).collect();
-        let missing = asked.iter().filter(|snapshot| !there.contains(snapshot));
-        all.extend(missing.map(|snapshot| verified(snapshot, false, 0, 0)));
+        all.extend(
+            missing
+                .into_iter()
+                .map(|snapshot| verified(snapshot, false, 0, 0)),
+        );
         state.note_verified(all);
         Ok(())
     }
