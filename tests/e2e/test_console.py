@@ -464,6 +464,19 @@ def test_deleting_says_what_it_frees_and_can_be_undone(browser, v3):
     assert v3.snapshot(snapshot)["Status"] == "accomplished"
 
 
+def test_what_is_stored_stands_in_the_list_and_at_the_end_of_the_curve(browser, v3):
+    _, disk = v3.attached_disk(1)
+    with v3.service.client(disk) as client:
+        client.write(0, os.urandom(1 << 20))
+        client.flush()
+    snapshot = v3.take_snapshot(disk)
+    (row,) = [row for row in browser.get(f"/console/snapshots?DiskId={disk}").rows() if snapshot in row["Snapshot ID/Name"].text]
+    assert re.fullmatch(r"1\.\d\d MiB", row["Stored"].text), row["Stored"].text
+    page = browser.get("/console/snapshots?tab=size")
+    stored = page.root.all("span", class_="value")[0].text
+    assert page.root.one("svg", class_="curve")["aria-label"] == f"Stored by snapshots: {stored} at the end."
+
+
 def test_several_snapshots_are_deleted_at_once(browser, v3):
     _, disk = v3.attached_disk(1)
     gone = [v3.take_snapshot(disk) for _ in range(2)]
@@ -805,6 +818,8 @@ def test_consistency_is_ticked_and_what_was_reached_is_shown(browser, v3):
         assert tags["FsConsistent"] == tags["APPConsistent"] == "False" and tags["ConsistencyFallback"]
         page = browser.get(f"/console/snapshots/{member}")
         assert "APPConsistent: False" in page.text
+    (row,) = [row for row in browser.get("/console/snapshots?tab=groups").rows() if group["SnapshotGroupId"] in row["Instance Snapshot ID/Name"].text]
+    assert "APPConsistent: False" in row["Tag"].text
 
 
 def test_verify_now_has_a_verdict(browser, v3):
@@ -882,6 +897,25 @@ def test_forms_count_like_calls_of_the_api(new_service, scratch):
     page = browser.submit(page, page.form("CreateDisk"), Size="1", PerformanceLevel="PL0", _Quantity="4")
     told = browser.submit(page, page.form("CreateDisk")).root.one("div", role="status").text
     assert "4 of 4 disks are being made" in told
+
+
+def test_second_steps_count_too(new_service, scratch):
+    config = scratch / "tidemark.toml"
+    config.write_text("[throttle]\nactions.AttachDisk = 1\n")
+    service = new_service(extra=["--config", str(config)])
+    v3, browser = Cloud(service), Browser(service)
+    instance = v3.new_instance()
+    browser.sign_in()
+    page = browser.get("/console/dialog/create-disk")
+    page = browser.submit(page, page.form("CreateDisk"), Size="1", PerformanceLevel="PL0", _Quantity="6", _attach=instance)
+    told = browser.submit(page, page.form("CreateDisk")).root.one("div", role="status").text
+    made = re.findall(r"d-\w+", told)
+    times = []
+    for disk in made:
+        v3.wait_disk(disk, "In_use")
+        times.append(datetime.datetime.fromisoformat(v3.disk(disk)["AttachedTime"]))
+    # Two at once, and then one in a second: what the rate allows, however fast or slow the machine is.
+    assert len(times) == 6 and max(times) - min(times) >= datetime.timedelta(seconds=3)
 
 
 def test_no_secret_is_in_the_log(new_service):

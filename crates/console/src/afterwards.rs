@@ -56,6 +56,9 @@ impl Then {
 
     /// Waits for the first step's end, and takes the second. `made`: what the first one made. `asked_ms`: when it was asked for.
     pub(crate) fn begin(self, ctx: &Ctx, caller: Caller, made: Vec<String>, asked_ms: i64) {
+        if matches!(self, Then::Nothing) {
+            return;
+        }
         let after = After {
             state: ctx.state.clone(),
             session: ctx.session.clone(),

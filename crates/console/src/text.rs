@@ -199,6 +199,13 @@ mod tests {
     }
 
     #[test]
+    fn who_keeps_nothing_promises_nothing() {
+        let window = std::time::Duration::from_secs;
+        assert!(undelete(window(0)).contains("gone at once"));
+        assert!(undelete(window(86_400)).contains("brought back for 24 h"));
+    }
+
+    #[test]
     fn a_name_does_not_hide_the_id() {
         assert_eq!(named("database", "d-1"), "database (d-1)");
         assert_eq!(named("", "d-1"), "d-1");

@@ -25,6 +25,18 @@ pub(super) fn about(disk: &Disk) -> Markup {
     }
 }
 
+fn categories() -> Vec<(String, String)> {
+    let each = CATEGORIES.iter();
+    each.map(|category| choice(category.name, parts::category(category.name)))
+        .collect()
+}
+
+/// `none`: what it means to choose none.
+fn levels(none: &str) -> Vec<(String, String)> {
+    let each = PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level));
+    std::iter::once(choice("", none)).chain(each).collect()
+}
+
 /// The quota of data disks that an instance has, as the API names it.
 const MOST_DATA_DISKS: &str = "max-data-disks-per-instance";
 /// Most disks that are made at once.
@@ -84,12 +96,6 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
             format!("{name}, {size}, {}", snapshot.creation_time),
         )
     }));
-    let categories: Vec<_> = CATEGORIES
-        .iter()
-        .map(|category| choice(category.name, parts::category(category.name)))
-        .collect();
-    let mut levels = vec![choice("", "Category default")];
-    levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let least = source.as_ref().map(|source| source.source_disk_size.to_string());
     let encryption = [choice("", "No, or as its snapshot"), choice("true", "Yes")];
     let found = ask!(
@@ -121,8 +127,8 @@ pub(super) async fn create(form: &Form<'_>) -> Result<Page, ApiError> {
         (form.select("Attach to ECS Instance", "_attach", &instances, ""))
         (form.select("Create from Snapshot", "SnapshotId", &sources, ""))
         (form.number("Capacity, GiB", "Size", "At least what the snapshot's disk had, if there is one; empty is as much as that.", least.as_deref().unwrap_or("40")))
-        (form.select("Storage", "DiskCategory", &categories, "cloud_essd"))
-        (form.select("Performance Level", "PerformanceLevel", &levels, ""))
+        (form.select("Storage", "DiskCategory", &categories(), "cloud_essd"))
+        (form.select("Performance Level", "PerformanceLevel", &levels("Category default"), ""))
         (form.select("Zone", "ZoneId", &zones, ""))
         (form.select("Disk Encryption", "Encrypted", &encryption, ""))
         (form.number("Quantity", "_Quantity", &used, "1"))
@@ -404,17 +410,11 @@ pub(super) async fn resize_each(form: &Form<'_>) -> Result<Page, ApiError> {
 /// Another category or performance level.
 pub(super) async fn change_category(form: &Form<'_>) -> Result<Page, ApiError> {
     let disk = one_disk(form.ctx, form.needed("DiskId")?).await?;
-    let categories: Vec<_> = CATEGORIES
-        .iter()
-        .map(|category| choice(category.name, parts::category(category.name)))
-        .collect();
-    let mut levels = vec![choice("", "Unchanged, or PL1 when it becomes an ESSD")];
-    levels.extend(PERFORMANCE_LEVELS.iter().map(|(level, _)| choice(*level, *level)));
     let inner = html! {
         (form.hidden("DiskId"))
         (about(&disk))
-        (form.select("Storage", "DiskCategory", &categories, &disk.category))
-        (form.select("Performance Level", "PerformanceLevel", &levels, &disk.performance_level))
+        (form.select("Storage", "DiskCategory", &categories(), &disk.category))
+        (form.select("Performance Level", "PerformanceLevel", &levels("Unchanged, or PL1 when it becomes an ESSD"), &disk.performance_level))
         (precautions(&[
             "Nothing is moved and nobody waits: one engine serves all categories here.",
             "A category decides which sizes a disk may have; performance levels are of ESSD only.",

@@ -245,3 +245,34 @@ pub(super) async fn instance(form: &Form<'_>) -> Result<Page, ApiError> {
     .dangerous();
     Ok(form.page_if(&shape, &inner, reasons.is_empty()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_safety_snapshot_that_failed_is_told_and_the_one_before_it_too() {
+        let snapshot = |id: &str, status: &str| Snapshot {
+            snapshot_id: id.to_owned(),
+            source_disk_id: "d-1".to_owned(),
+            status: status.to_owned(),
+            ..Snapshot::default()
+        };
+        let said = |all: &[Snapshot]| safety(all, "s-target").into_string();
+        let target = snapshot("s-target", "accomplished");
+        assert_eq!(said(std::slice::from_ref(&target)), "");
+        assert_eq!(said(&[]), "");
+        let kept = said(&[snapshot("s-new", "accomplished"), target.clone()]);
+        assert!(kept.contains("s-new") && !kept.contains("bad"), "{kept}");
+        let failed = said(&[
+            snapshot("s-bad", "failed"),
+            snapshot("s-old", "accomplished"),
+            target,
+        ]);
+        assert!(
+            failed.contains("s-bad") && failed.contains("nothing can be brought back"),
+            "{failed}"
+        );
+        assert!(failed.contains("s-old"), "{failed}");
+    }
+}

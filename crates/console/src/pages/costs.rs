@@ -1,6 +1,7 @@
 //! What the region's snapshots cost over time: the meter's own figures, hour by hour or day by day; without a price their GiB-hours.
 
-use crate::ask::{Ctx, ask};
+use super::meter;
+use crate::ask::Ctx;
 use crate::pictures::bars::{self, Bar};
 use crate::text;
 use maud::{Markup, html};
@@ -30,11 +31,7 @@ fn times(days: i64, end: i64) -> Vec<(i64, i64)> {
 
 /// As [`super::metered`], for one row of figures and with the price that they cost: its currency is nowhere else.
 pub(super) async fn priced(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Option<Figures>, ApiError> {
-    if !ctx.may("DescribeSnapshotMetering", pairs).await {
-        return Ok(None);
-    }
-    let answer = ask!(ctx, "DescribeSnapshotMetering", describe_snapshot_metering, pairs);
-    Ok(Some(Figures::of(answer)))
+    Ok(meter(ctx, pairs).await?.map(Figures::of))
 }
 
 /// What was metered of one thing.

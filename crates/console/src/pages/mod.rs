@@ -27,7 +27,7 @@ use crate::parts;
 use maud::html;
 use std::collections::HashMap;
 use tidemark_ecs::ApiError;
-use tidemark_ecs::actions::describe_snapshot_metering::MeterItem;
+use tidemark_ecs::actions::describe_snapshot_metering::{self, MeterItem};
 use tidemark_ecs::model::{Disk, Instance, Snapshot};
 
 /// The page at the request's place, or what is wrong.
@@ -124,13 +124,21 @@ pub(crate) async fn snapshots_of(ctx: &Ctx, disk: &str) -> Result<Vec<Snapshot>,
     Ok(ask!(ctx, "DescribeSnapshots", describe_snapshots, &asked).snapshots)
 }
 
-/// The figures of a region's snapshots; `None`: the caller may not see what it costs, and still sees what there is.
-pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Option<Vec<MeterItem>>, ApiError> {
+/// What the meter says of a region's snapshots, with the price; `None`: the caller may not see what it costs, and still sees what there is.
+pub(crate) async fn meter(
+    ctx: &Ctx,
+    pairs: &[(&str, &str)],
+) -> Result<Option<describe_snapshot_metering::Response>, ApiError> {
     if !ctx.may("DescribeSnapshotMetering", pairs).await {
         return Ok(None);
     }
     let answer = ask!(ctx, "DescribeSnapshotMetering", describe_snapshot_metering, pairs);
-    Ok(Some(answer.meter_items))
+    Ok(Some(answer))
+}
+
+/// As [`meter`], the figures alone.
+pub(crate) async fn metered(ctx: &Ctx, pairs: &[(&str, &str)]) -> Result<Option<Vec<MeterItem>>, ApiError> {
+    Ok(meter(ctx, pairs).await?.map(|answer| answer.meter_items))
 }
 
 /// What is stored for each of a disk's snapshots, in bytes, by its id; `None`: as of [`metered`].

@@ -400,6 +400,40 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_called_whole_where_not_all_is_listed_or_found() {
+        let own = |is_there: bool| OwnVerification {
+            ended_ms: 12_000,
+            is_whole: false,
+            repaired: 0,
+            is_there,
+        };
+        let mut known = Verification {
+            unlisted: 3,
+            ..Verification::default()
+        };
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("3 finds are not listed") && !said.contains("no damage of it"),
+            "{said}"
+        );
+        known.own = Some(own(true));
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("Damage was found") && !said.contains("none is known"),
+            "{said}"
+        );
+        known = Verification {
+            own: Some(own(false)),
+            ..Verification::default()
+        };
+        let said = text_of(&known, 0);
+        assert!(
+            said.contains("not found in the vault") && !said.contains("Whole"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn damage_is_said_with_what_it_hits_and_is_not_whole() {
         let known = Verification {
             own: Some(OwnVerification {

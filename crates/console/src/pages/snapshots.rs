@@ -1,7 +1,7 @@
 //! Storage & Snapshots > Snapshots: disk snapshots, instance snapshots, chains, what they take, automatic policies, and what was deleted
 //! and can be brought back (product.md 3.6).
 
-use super::listing;
+use super::{listing, meter};
 use crate::ask::{Ctx, ask};
 use crate::layout::{Page, Section};
 use crate::pictures::curve;
@@ -447,18 +447,10 @@ async fn size(ctx: &Ctx) -> Result<Markup, ApiError> {
     // The curve has full hours; what is stored now is its end.
     points.push((text::now_ms() / MINUTE_MS * MINUTE_MS, usage.snapshot_size));
     let asked = [("GroupBy", "Link"), ("PageSize", "100")];
-    let (disks, price) = match ctx.may("DescribeSnapshotMetering", &asked).await {
-        true => {
-            let answer = ask!(
-                ctx,
-                "DescribeSnapshotMetering",
-                describe_snapshot_metering,
-                &asked
-            );
-            (answer.meter_items, answer.price.unwrap_or_default())
-        }
-        false => (Vec::new(), String::new()),
-    };
+    let by_disk = meter(ctx, &asked).await?;
+    let (disks, price) = by_disk.map_or_else(Default::default, |answer| {
+        (answer.meter_items, answer.price.unwrap_or_default())
+    });
     let cost = |amount: &str| text::money(text::amount(amount), &price);
     let priced = disks.iter().any(|disk| disk.cost.is_some());
     Ok(html! {

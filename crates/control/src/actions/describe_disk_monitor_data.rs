@@ -200,6 +200,27 @@ mod tests {
     }
 
     #[test]
+    fn the_slowest_are_told_where_most_of_their_piece_is() {
+        // Periods that it reaches into, and those that tell of its slowest.
+        let told = |ago: u64, length: u64| {
+            let history = History {
+                since: Duration::from_secs(3600),
+                activities: vec![activity(ago, length, 600)],
+            };
+            let points = points(&history, NOW, &request(120_000, 10_000));
+            let some = |of: fn(&Point) -> u64| points.iter().filter(|point| of(point) > 0).count();
+            (
+                some(|point| point.iops_read),
+                some(|point| point.latency_read_p99),
+            )
+        };
+        // Eight seconds of it are in one period, two in the next.
+        assert_eq!(told(58, 10), (2, 1));
+        // A minute is all of five periods and half of those at its ends; or a little of one at its end.
+        assert_eq!((told(75, 60), told(78, 60)), ((7, 7), (7, 6)));
+    }
+
+    #[test]
     fn what_spans_periods_is_shared_out_and_nothing_is_lost() {
         let history = History {
             since: Duration::from_secs(3600),

@@ -322,6 +322,40 @@ fn who_asks_is_served_at_once() {
     }
 }
 
+/// A snapshot that its disk's damaged log does not name any more is not just "not there": the damage is noted, though it hits nothing
+/// that was asked for.
+#[test]
+fn a_snapshot_that_is_not_found_points_at_the_damaged_log() {
+    let sim = Sim::new(7);
+    sim.run(|env| async move {
+        let (host, _events) = host(&env, ScrubConfig::OFF).await;
+        snapshot(&host, 10).await;
+        let log = Path::new("vault/d/d-1/h");
+        for entry in env.fs.list(log).await.unwrap() {
+            overwrite(&env, &log.join(entry.name), 0, &[0x5a; 64]).await;
+        }
+        drop(host);
+        let (host, _events) = self::host(&env, ScrubConfig::OFF).await;
+        start(&env, &host, 0..0);
+        let asked = SnapshotId::new("s-1").unwrap();
+        let names = BTreeSet::from([asked.clone()]);
+        let number = host.scrub_requests.ask(env.clock.unix_millis(), names);
+        while state(&env).await.is_none_or(|state| state.asked < number) {
+            assert!(env.clock.now() < Duration::from_secs(120));
+            env.clock.sleep(Duration::from_secs(1)).await;
+        }
+        let noted = state(&env).await.unwrap();
+        assert!(!noted.verified_of(&asked).unwrap().is_there, "{noted:?}");
+        assert!(
+            noted
+                .open
+                .iter()
+                .any(|open| open.loss.object.starts_with("d/d-1/h/")),
+            "{noted:?}"
+        );
+    });
+}
+
 #[test]
 fn no_rate_is_no_scrub() {
     let sim = Sim::new(5);
