@@ -7,7 +7,7 @@ use crate::layout::{Page, Section};
 use crate::pictures::curve;
 use crate::{parts, text};
 use maud::{Markup, html};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use tidemark_ecs::ApiError;
 use tidemark_ecs::model::{AutoSnapshotPolicy, Snapshot, SnapshotGroup};
 
@@ -339,8 +339,19 @@ pub(super) async fn groups(ctx: &Ctx, instance: Option<&str>) -> Result<Markup, 
     })
 }
 
+/// Tags of a group and of its snapshots, each once: how consistent they are stands with these. The service's own, which say where they come from, are
+/// said by other columns.
+fn tags_of(group: &SnapshotGroup) -> BTreeSet<(&str, &str)> {
+    let of_members = group.snapshots.iter().flat_map(|member| &member.tags);
+    let all = group.tags.iter().chain(of_members);
+    all.map(|tag| (tag.key.as_str(), tag.value.as_str()))
+        .filter(|(key, _)| !key.starts_with("acs:"))
+        .collect()
+}
+
 async fn group_row(ctx: &Ctx, group: &SnapshotGroup) -> Markup {
     let id = group.snapshot_group_id.as_str();
+    let tags = tags_of(group);
     let own = [("SnapshotGroupId", id)];
     let deletes = ctx.may("DeleteSnapshotGroup", &own).await;
     let first = group
@@ -370,8 +381,8 @@ async fn group_row(ctx: &Ctx, group: &SnapshotGroup) -> Markup {
             }
             td data-label="Tag" {
                 ul class="tags" {
-                    @for tag in &group.tags { li { (tag.key) @if !tag.value.is_empty() { ": " (tag.value) } } }
-                    @if group.tags.is_empty() { li class="none" { "–" } }
+                    @for (key, value) in &tags { li { (key) @if !value.is_empty() { ": " (value) } } }
+                    @if tags.is_empty() { li class="none" { "–" } }
                 }
             }
             td data-label="Created at" { (text::time(&group.creation_time)) }
